@@ -1,0 +1,93 @@
+# The commands of the project, for people and for CI. Versions of tools are pinned where the tools are fetched: here those of
+# cargo, in deploy/local those of Python and Java.
+
+SHELL := bash
+.SHELLFLAGS := -o pipefail -euc
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+STACK := python3 deploy/local/stack.py
+BIN := .local/venv/bin
+ARGS ?=
+LINTS := fmt clippy doc deny machete typos ruff
+DENY := 0.20.2
+MACHETE := 0.9.2
+FUZZ := 0.13.2
+BENCHES ?= ingest processor
+SECONDS_EACH ?= 20
+
+.PHONY: help up down status logs simulate test bench fuzz lint lints $(LINTS:%=lint-%) advisories clean tools
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Start the local stack; the first time with sample traffic and a report
+	@$(STACK) up
+
+down: ## Stop what `make up` started; the data stays
+	@$(STACK) down
+
+status: ## What runs, where
+	@$(STACK) status $(ARGS)
+
+logs: ## The daemons' logs; ARGS='ingest -f' follows one
+	@$(STACK) logs $(ARGS)
+
+simulate: ## Send more traffic; ARGS='--jobs 2000 --rate 200', ARGS=--help for the rest
+	@test -f .local/env || { echo 'no stack yet: run `make up` first' >&2; exit 1; }
+	@. .local/env && cargo run --quiet --release --locked --package hookline-simulator -- $(ARGS)
+
+test: ## Every test, on a real Kafka and a real ClickHouse; ARGS are those of `cargo test`
+	cargo build --locked --workspace --bins --tests
+	$(STACK) run -- cargo test --locked --workspace --no-fail-fast $(ARGS) 2>&1 | .ci/tally
+
+lint: $(LINTS:%=lint-%) ## Everything that can be checked without running it
+
+lints: # Their names, one `make lint-NAME` each
+	@echo $(LINTS)
+
+lint-fmt:
+	cargo fmt --all --check
+
+lint-clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+lint-doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+
+lint-deny:
+	@cargo deny --version 2>/dev/null | grep -qx 'cargo-deny $(DENY)' || cargo install --locked cargo-deny@$(DENY)
+	cargo deny --locked check bans licenses sources
+
+lint-machete:
+	@cargo machete --version 2>/dev/null | grep -qx '$(MACHETE)' || cargo install --locked cargo-machete@$(MACHETE)
+	cargo machete
+
+lint-typos: tools
+	$(BIN)/typos
+
+lint-ruff: tools
+	$(BIN)/ruff check deploy
+	$(BIN)/ruff format --check deploy
+
+bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest' for some, ARGS are theirs
+	cargo build --locked --release --workspace --bins
+	for bench in $(BENCHES); do $(STACK) run --state .local/bench-servers -- cargo bench --locked --bench $$bench -- $(ARGS); done
+
+fuzz: ## Search for bytes that break what reads them; SECONDS_EACH=60 for longer; needs a nightly toolchain
+	@if ! rustup toolchain list 2>/dev/null | grep -q ^nightly; then \
+	  echo 'fuzz: not run, there is no nightly toolchain (`rustup toolchain install nightly` brings one)'; exit 0; fi; \
+	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz@$(FUZZ); \
+	for target in envelope verify record; do mkdir -p fuzz/found/$$target; \
+	  cargo +nightly fuzz run --fuzz-dir fuzz $$target fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS_EACH) -verbosity=0 || exit 1; \
+	  echo "fuzz: $$target: nothing found in $(SECONDS_EACH) s"; done
+
+advisories: ## Known vulnerabilities in dependencies; needs the network
+	cargo deny --locked check advisories
+
+clean: down ## Stop the stack, remove its data and everything built
+	rm -rf .local
+	cargo clean
+
+tools:
+	@$(STACK) tools
