@@ -1,0 +1,146 @@
+//! What follows from the facts of a job and is never stored as one: outcome, durations, contradictions. The view
+//! `job_facts` says the same in SQL.
+
+use crate::facts::Facts;
+use crate::time::OccurredAt;
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// No terminal event so far.
+    Open,
+    /// It completed, whatever else was said.
+    Completed,
+    /// It failed.
+    Errored,
+}
+
+impl Outcome {
+    /// The text in views and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Completed => "completed",
+            Self::Errored => "errored",
+        }
+    }
+}
+
+/// What follows from the facts. Durations are in milliseconds; a missing or contradictory part gives `None`, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// How it ended: completed beats errored.
+    pub outcome: Outcome,
+    /// When it ended.
+    pub finished_at: Option<OccurredAt>,
+    /// Finished − created.
+    pub total_ms: Option<i64>,
+    /// Finished − started.
+    pub run_ms: Option<i64>,
+    /// Started − created.
+    pub queue_ms: Option<i64>,
+    /// Both ends were seen.
+    pub contradicts_outcome: bool,
+    /// Some time lies before one that it must follow.
+    pub contradicts_order: bool,
+    /// Errored, and charged all the same: the provider rules that out.
+    pub contradicts_charged: bool,
+}
+
+impl Derived {
+    /// Derives from what is known.
+    pub fn from(facts: &Facts<'_>) -> Self {
+        let (outcome, finished_at) = match (facts.completed_at, facts.errored_at) {
+            (Some(at), _) => (Outcome::Completed, Some(at)),
+            (None, Some(at)) => (Outcome::Errored, Some(at)),
+            (None, None) => (Outcome::Open, None),
+        };
+        let created = facts.created_at.0;
+        let (started, finished) = (facts.started_at.map(|at| at.0), finished_at.map(|at| at.0));
+        let run = started.zip(finished).map(|(started, finished)| finished - started);
+        let queue = started.map(|started| started - created);
+        let total = finished.map(|finished| finished - created);
+        let negative = |duration: Option<i64>| duration.is_some_and(|milliseconds| milliseconds < 0);
+        let known = |duration: Option<i64>| duration.filter(|milliseconds| *milliseconds >= 0);
+        Self {
+            outcome,
+            finished_at,
+            total_ms: known(total),
+            run_ms: known(run),
+            queue_ms: known(queue).filter(|_| !negative(run)),
+            contradicts_outcome: facts.completed_at.is_some() && facts.errored_at.is_some(),
+            contradicts_order: negative(run) || negative(queue) || negative(total),
+            contradicts_charged: outcome == Outcome::Errored
+                && facts.credits_errored.is_some_and(|credits| credits > 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{CreatedAt, ReceivedAt};
+
+    fn facts(started: Option<i64>, completed: Option<i64>, errored: Option<i64>) -> Facts<'static> {
+        Facts {
+            created_at: CreatedAt(1_000),
+            job_type: "".into(),
+            width: None,
+            height: None,
+            media_seconds: None,
+            image_count: None,
+            started_at: started.map(OccurredAt),
+            completed_at: completed.map(OccurredAt),
+            errored_at: errored.map(OccurredAt),
+            error: "".into(),
+            credits_estimated: None,
+            credits_completed: None,
+            credits_errored: None,
+            fps: None,
+            first_received_at: ReceivedAt(0),
+            last_received_at: ReceivedAt(0),
+            fold_version: 1,
+        }
+    }
+
+    fn durations(facts: &Facts<'_>) -> (Option<i64>, Option<i64>, Option<i64>) {
+        let derived = Derived::from(facts);
+        (derived.total_ms, derived.run_ms, derived.queue_ms)
+    }
+
+    #[test]
+    fn durations_need_both_ends() {
+        assert_eq!(durations(&facts(Some(1_500), Some(4_000), None)), (Some(3_000), Some(2_500), Some(500)));
+        assert_eq!(durations(&facts(None, Some(4_000), None)), (Some(3_000), None, None));
+        assert_eq!(durations(&facts(Some(1_500), None, None)), (None, None, Some(500)));
+    }
+
+    #[test]
+    fn completed_beats_errored() {
+        let both = Derived::from(&facts(None, Some(4_000), Some(2_000)));
+        assert_eq!((both.outcome, both.finished_at), (Outcome::Completed, Some(OccurredAt(4_000))));
+        assert!(both.contradicts_outcome);
+        assert_eq!(Derived::from(&facts(None, None, Some(2_000))).outcome, Outcome::Errored);
+        assert_eq!(Derived::from(&facts(Some(1_500), None, None)).outcome, Outcome::Open);
+    }
+
+    #[test]
+    fn a_contradiction_gives_no_number() {
+        for (facts, expected) in [
+            (facts(Some(5_000), Some(4_000), None), (Some(3_000), None, None)),
+            (facts(Some(500), Some(4_000), None), (Some(3_000), Some(3_500), None)),
+            (facts(None, Some(500), None), (None, None, None)),
+        ] {
+            assert_eq!(durations(&facts), expected);
+            assert!(Derived::from(&facts).contradicts_order);
+        }
+        assert!(!Derived::from(&facts(Some(1_000), Some(1_000), None)).contradicts_order);
+    }
+
+    #[test]
+    fn a_failed_job_is_not_charged() {
+        let charged = Facts { credits_errored: Some(1), ..facts(None, None, Some(2_000)) };
+        assert!(Derived::from(&charged).contradicts_charged);
+        assert!(!Derived::from(&Facts { completed_at: Some(OccurredAt(2_000)), ..charged }).contradicts_charged);
+    }
+}

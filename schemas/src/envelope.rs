@@ -1,0 +1,336 @@
+//! Reads the body of a webhook: strict about what the pipeline stands on (`type`, `payload.id`, `payload.created_at`),
+//! tolerant about everything else, so that a change of the provider's cannot stop the durations.
+
+use std::borrow::Cow;
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess};
+use serde_json::value::RawValue;
+
+use crate::dead::Reason;
+use crate::ids::{EventType, JobId};
+use crate::json::{Fields, IfObject, KeyOf, ReadObject, integer, number, string};
+use crate::time::CreatedAt;
+
+/// What a processable body says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// Its `type`.
+    pub event_type: EventType,
+    /// `payload.id`.
+    pub job_id: JobId<'a>,
+    /// `payload.created_at`.
+    pub created_at: CreatedAt,
+    /// `payload.type`; empty where absent.
+    pub job_type: Cow<'a, str>,
+    /// `payload.width` in pixels; the provider's −1 is "absent".
+    pub width: Option<i64>,
+    /// `payload.height` in pixels; the provider's −1 is "absent".
+    pub height: Option<i64>,
+    /// `payload.fps`, frames per second; an estimate until the job is complete.
+    pub fps: Option<f64>,
+    /// `end_seconds − start_seconds`: the length of the media clip, not of the job.
+    pub media_seconds: Option<f64>,
+    /// `payload.image_count`.
+    pub image_count: Option<i64>,
+    /// `payload.credits_charged`.
+    pub credits_charged: Option<i64>,
+    /// `payload.error`.
+    pub error: Option<JobError<'a>>,
+    /// How many known optional fields had a value of the wrong type and count as absent.
+    pub wrong_types: u32,
+}
+
+/// `payload.error`; a missing part is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobError<'a> {
+    /// A free string such as `no_source_face`.
+    pub code: Cow<'a, str>,
+    /// For people.
+    pub message: Cow<'a, str>,
+}
+
+/// An authentic body that cannot be processed, with what little is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unprocessable {
+    /// What is wrong.
+    pub reason: Reason,
+    /// What exactly, in a sentence; bounded, printable ASCII.
+    pub detail: String,
+    /// `type` if it is a known event.
+    pub event_type: Option<EventType>,
+    /// `payload.id` if it is a valid id.
+    pub job_id: Option<JobId<'static>>,
+}
+
+/// Reads a body. Never panics, whatever the bytes.
+pub fn decode(body: &[u8]) -> Result<Event<'_>, Unprocessable> {
+    let mut envelope =
+        Envelope { event_type: None, payload: Fields::new(PAYLOAD_KEYS), payload_keys: 0, repeated: None };
+    let read = std::str::from_utf8(body).map_err(|error| error.to_string()).and_then(|text| {
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_any(IfObject(&mut envelope)).and_then(|()| json.end()).map_err(|error| error.to_string())
+    });
+    if let Err(detail) = read {
+        return Err(Unprocessable { reason: Reason::NotJson, detail, event_type: None, job_id: None });
+    }
+    envelope.into_event()
+}
+
+/// The payload's known keys, in the order in which [`details`] takes them apart.
+const PAYLOAD_KEYS: [&str; 11] = [
+    "id",
+    "created_at",
+    "type",
+    "width",
+    "height",
+    "fps",
+    "start_seconds",
+    "end_seconds",
+    "image_count",
+    "credits_charged",
+    "error",
+];
+
+struct Envelope<'a> {
+    event_type: Option<&'a RawValue>,
+    payload: Fields<'a, 11>,
+    payload_keys: u32,
+    repeated: Option<&'static str>,
+}
+
+impl<'a> Envelope<'a> {
+    fn into_event(self) -> Result<Event<'a>, Unprocessable> {
+        let type_text = self.event_type.and_then(string);
+        let event_type = type_text.as_ref().and_then(|text| text.parse::<EventType>().ok());
+        let values = self.payload.values;
+        let [id, created_at, ..] = values;
+        let job_id = id.and_then(string).and_then(|text| JobId::new(text).ok());
+        let refuse = |reason, detail: String, job_id: Option<JobId<'_>>| {
+            Err(Unprocessable { reason, detail, event_type, job_id: job_id.map(JobId::into_owned) })
+        };
+
+        if let Some(name) = self.repeated.or(self.payload.repeated) {
+            return refuse(Reason::Ambiguous, format!("the key \"{name}\" came twice"), job_id);
+        }
+        if self.payload_keys > 1 {
+            return refuse(Reason::Ambiguous, "both \"payload\" and \"object\", or one of them twice".into(), job_id);
+        }
+        let Some(event_type) = event_type else {
+            let detail = match (type_text, self.event_type) {
+                (Some(text), _) => format!("unknown type \"{}\"", excerpt(&text)),
+                (None, Some(_)) => "\"type\" is not a string".into(),
+                (None, None) => "no \"type\"".into(),
+            };
+            return refuse(Reason::UnknownType, detail, job_id);
+        };
+        let Some(job_id) = job_id else {
+            let detail = if id.is_some() {
+                "\"payload.id\" is not a string of 1 to 128 bytes 0x21 to 0x7E"
+            } else {
+                "no \"payload.id\""
+            };
+            return refuse(Reason::BadId, detail.into(), None);
+        };
+        let Some(created) = created_at.and_then(string).and_then(|text| CreatedAt::parse(&text)) else {
+            let detail = match created_at {
+                Some(raw) => format!("\"payload.created_at\" is not RFC 3339 in 2000 to 2099: {}", excerpt(raw.get())),
+                None => "no \"payload.created_at\"".into(),
+            };
+            return refuse(Reason::BadCreatedAt, detail, Some(job_id));
+        };
+        Ok(details(event_type, job_id, created, values))
+    }
+}
+
+fn details<'a>(
+    event_type: EventType,
+    job_id: JobId<'a>,
+    created_at: CreatedAt,
+    values: [Option<&'a RawValue>; 11],
+) -> Event<'a> {
+    let [_, _, job_type, width, height, fps, start, end, image_count, credits_charged, error] = values;
+    let mut tolerant = Tolerant { wrong_types: 0 };
+    let job_type = tolerant.read(job_type, string).unwrap_or_default();
+    let width = tolerant.read(width, integer).filter(|pixels| *pixels != -1);
+    let height = tolerant.read(height, integer).filter(|pixels| *pixels != -1);
+    let fps = tolerant.read(fps, number);
+    let (start, end) = (tolerant.read(start, number), tolerant.read(end, number));
+    let media_seconds = start.zip(end).map(|(start, end)| end - start).filter(|seconds| seconds.is_finite());
+    let image_count = tolerant.read(image_count, integer);
+    let credits_charged = tolerant.read(credits_charged, integer);
+    let error = tolerant.read(error, job_error);
+    Event {
+        event_type,
+        job_id,
+        created_at,
+        job_type,
+        width,
+        height,
+        fps,
+        media_seconds,
+        image_count,
+        credits_charged,
+        error,
+        wrong_types: tolerant.wrong_types,
+    }
+}
+
+/// Reads optional fields and counts the values that are not of their type.
+struct Tolerant {
+    wrong_types: u32,
+}
+
+impl Tolerant {
+    /// Absent and `null` are the same; a value of the wrong type counts as absent.
+    fn read<'a, T>(&mut self, raw: Option<&'a RawValue>, read: fn(&'a RawValue) -> Option<T>) -> Option<T> {
+        let value = raw.filter(|raw| raw.get() != "null").map(read)?;
+        self.wrong_types += u32::from(value.is_none());
+        value
+    }
+}
+
+fn job_error(raw: &RawValue) -> Option<JobError<'_>> {
+    if !raw.get().starts_with('{') {
+        return None;
+    }
+    let mut fields = Fields::new(["code", "message"]);
+    serde_json::Deserializer::from_str(raw.get()).deserialize_any(IfObject(&mut fields)).ok()?;
+    let [code, message] = fields.values.map(|value| value.and_then(string).unwrap_or_default());
+    Some(JobError { code, message })
+}
+
+/// At most 64 characters of text from outside, made printable.
+fn excerpt(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_default).collect()
+}
+
+impl<'a> ReadObject<'a> for &mut Envelope<'a> {
+    fn read_object<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(key) = map.next_key_seed(KeyOf(&["type", "payload", "object"]))? {
+            match key {
+                Some(0) => {
+                    if self.event_type.replace(map.next_value()?).is_some() {
+                        self.repeated = Some("type");
+                    }
+                }
+                Some(_) => {
+                    self.payload_keys += 1;
+                    map.next_value_seed(IfObject(&mut self.payload))?;
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: &str = r#""created_at":"2024-10-19T05:10:19.027Z""#;
+
+    fn with_payload(payload: &str) -> String {
+        format!(r#"{{"type":"video.started","payload":{{"id":"j1",{CREATED}{payload}}}}}"#)
+    }
+
+    fn refused(body: &str) -> (Reason, String) {
+        let refusal = decode(body.as_bytes()).unwrap_err();
+        (refusal.reason, refusal.detail)
+    }
+
+    #[test]
+    fn object_is_an_alias_of_payload() {
+        let body = with_payload("").replace("payload", "object");
+        assert_eq!(decode(body.as_bytes()).unwrap(), decode(with_payload("").as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn every_reason_is_found() {
+        for (body, reason) in [
+            ("", Reason::NotJson),
+            ("{", Reason::NotJson),
+            ("{} {}", Reason::NotJson),
+            ("[]", Reason::UnknownType),
+            ("7", Reason::UnknownType),
+            ("null", Reason::UnknownType),
+            ("\"text\"", Reason::UnknownType),
+            ("{}", Reason::UnknownType),
+            (r#"{"type":7,"payload":{}}"#, Reason::UnknownType),
+            (r#"{"type":"test.event","payload":{"test":true}}"#, Reason::UnknownType),
+            (r#"{"type":"video.completed"}"#, Reason::BadId),
+            (r#"{"type":"video.completed","payload":[{"id":"x"}]}"#, Reason::BadId),
+            (r#"{"type":"video.completed","payload":{"id":7}}"#, Reason::BadId),
+            (r#"{"type":"video.completed","payload":{"id":"a b"}}"#, Reason::BadId),
+            (r#"{"type":"video.completed","payload":{"id":"test"}}"#, Reason::BadCreatedAt),
+            (r#"{"type":"video.completed","payload":{"id":"test","created_at":"soon"}}"#, Reason::BadCreatedAt),
+            (r#"{"type":"video.completed","payload":{"id":"test","created_at":null}}"#, Reason::BadCreatedAt),
+            (r#"{"type":"a","type":"b","payload":{}}"#, Reason::Ambiguous),
+            (r#"{"type":"a","payload":{},"object":{}}"#, Reason::Ambiguous),
+            (r#"{"type":"a","payload":{},"payload":{}}"#, Reason::Ambiguous),
+            (&with_payload(r#","id":"j2""#), Reason::Ambiguous),
+            (&with_payload(r#","\u0069d":"j2""#), Reason::Ambiguous),
+        ] {
+            assert_eq!(refused(body).0, reason, "{body}");
+        }
+        assert_eq!(decode(b"{\"type\":\"\xff\"}").unwrap_err().reason, Reason::NotJson);
+    }
+
+    #[test]
+    fn unknown_fields_may_repeat_and_nest() {
+        let deep = format!(r#","new":1,"new":{}{}"#, "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(decode(with_payload(&deep).as_bytes()).unwrap().wrong_types, 0);
+    }
+
+    #[test]
+    fn what_is_known_of_a_refused_body_is_kept() {
+        let refusal = decode(br#"{"type":"audio.errored","payload":{"id":"j1"}}"#).unwrap_err();
+        assert_eq!(refusal.event_type.unwrap().as_str(), "audio.errored");
+        assert_eq!(refusal.job_id.unwrap().as_str(), "j1");
+    }
+
+    #[test]
+    fn wrong_types_count_as_absent() {
+        let fields = [
+            r#""type":7"#,
+            r#""width":"7""#,
+            r#""height":1.5"#,
+            r#""fps":[30]"#,
+            r#""image_count":1e999"#,
+            r#""credits_charged":{}"#,
+            r#""error":"no""#,
+            r#""start_seconds":true"#,
+        ];
+        for field in fields {
+            let body = with_payload(&format!(",{field}"));
+            let event = decode(body.as_bytes()).unwrap();
+            assert_eq!(event.wrong_types, 1, "{field}");
+            let plain = with_payload("");
+            assert_eq!(Event { wrong_types: 0, ..event }, decode(plain.as_bytes()).unwrap(), "{field}");
+        }
+    }
+
+    #[test]
+    fn null_and_minus_one_are_absent() {
+        let body =
+            with_payload(r#","width":-1,"height":null,"type":null,"error":null,"start_seconds":1.5,"end_seconds":4"#);
+        let event = decode(body.as_bytes()).unwrap();
+        assert_eq!((event.width, event.height, event.wrong_types), (None, None, 0));
+        assert_eq!((event.job_type.as_ref(), event.error, event.media_seconds), ("", None, Some(2.5)));
+    }
+
+    #[test]
+    fn an_error_reads_in_part() {
+        let error = |text: &str| {
+            decode(with_payload(&format!(r#","error":{text}"#)).as_bytes())
+                .unwrap()
+                .error
+                .map(|error| (error.code.into_owned(), error.message.into_owned()))
+        };
+        assert_eq!(error(r#"{"code":"a","message":"b\n"}"#), Some(("a".into(), "b\n".into())));
+        assert_eq!(error(r#"{"code":7,"more":[]}"#), Some((String::new(), String::new())));
+        assert_eq!(error("null"), None);
+    }
+}

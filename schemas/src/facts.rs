@@ -1,0 +1,243 @@
+//! The facts of a job: a join-semilattice. An event says something that stays true; joining what is known from any
+//! events, in any order, any number of times, gives the same facts.
+
+use std::borrow::Cow;
+
+use crate::envelope::Event;
+use crate::ids::Action;
+use crate::record::Stamps;
+use crate::time::{CreatedAt, OccurredAt, ReceivedAt, occurred_at};
+
+/// The version of [`Facts::of`]. It grows with every change that makes the same event give other facts.
+pub const FOLD_VERSION: u16 = 1;
+
+/// What is known of a job. Every field joins by its own minimum or maximum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts<'a> {
+    /// The earliest creation time given.
+    pub created_at: CreatedAt,
+    /// The greatest job type given; empty = none.
+    pub job_type: Cow<'a, str>,
+    /// Pixels.
+    pub width: Option<i64>,
+    /// Pixels.
+    pub height: Option<i64>,
+    /// Length of the media clip.
+    pub media_seconds: Option<f64>,
+    /// Images made.
+    pub image_count: Option<i64>,
+    /// The earliest `started`.
+    pub started_at: Option<OccurredAt>,
+    /// The earliest `completed`.
+    pub completed_at: Option<OccurredAt>,
+    /// The earliest `errored`.
+    pub errored_at: Option<OccurredAt>,
+    /// Code and message together, `code\0message`, so that they stay a pair; empty = no `errored` seen.
+    pub error: Cow<'a, str>,
+    /// What `started` says it will cost.
+    pub credits_estimated: Option<i64>,
+    /// What `completed` says it cost.
+    pub credits_completed: Option<i64>,
+    /// What `errored` says it cost.
+    pub credits_errored: Option<i64>,
+    /// Frames per second, from terminal events only: `started` carries an estimate.
+    pub fps: Option<f64>,
+    /// The first time a webhook about the job came in.
+    pub first_received_at: ReceivedAt,
+    /// The last time.
+    pub last_received_at: ReceivedAt,
+    /// The oldest fold that had a part in it.
+    pub fold_version: u16,
+}
+
+impl<'a> Facts<'a> {
+    /// What one delivery of an event says.
+    pub fn of(event: &Event<'a>, stamps: &Stamps<'_>) -> Self {
+        let at = occurred_at(stamps.received_at, stamps.first_known_signed_at(), event.created_at);
+        let action = event.event_type.action;
+        let only = |wanted: Action| (action == wanted).then_some(());
+        let credits = event.credits_charged;
+        Self {
+            created_at: event.created_at,
+            job_type: event.job_type.clone(),
+            width: event.width,
+            height: event.height,
+            media_seconds: event.media_seconds,
+            image_count: event.image_count,
+            started_at: only(Action::Started).map(|()| at),
+            completed_at: only(Action::Completed).map(|()| at),
+            errored_at: only(Action::Errored).map(|()| at),
+            error: if action == Action::Errored { error_pair(event) } else { Cow::Borrowed("") },
+            credits_estimated: only(Action::Started).and(credits),
+            credits_completed: only(Action::Completed).and(credits),
+            credits_errored: only(Action::Errored).and(credits),
+            fps: if action == Action::Started { None } else { event.fps },
+            first_received_at: stamps.received_at,
+            last_received_at: stamps.received_at,
+            fold_version: FOLD_VERSION,
+        }
+    }
+
+    /// Learns what `other` knows of the same job.
+    pub fn join(&mut self, other: Self) {
+        self.created_at = self.created_at.min(other.created_at);
+        keep_greater(&mut self.job_type, other.job_type);
+        self.width = self.width.max(other.width);
+        self.height = self.height.max(other.height);
+        self.media_seconds = greater_float(self.media_seconds, other.media_seconds);
+        self.image_count = self.image_count.max(other.image_count);
+        self.started_at = lesser(self.started_at, other.started_at);
+        self.completed_at = lesser(self.completed_at, other.completed_at);
+        self.errored_at = lesser(self.errored_at, other.errored_at);
+        keep_greater(&mut self.error, other.error);
+        self.credits_estimated = self.credits_estimated.max(other.credits_estimated);
+        self.credits_completed = self.credits_completed.max(other.credits_completed);
+        self.credits_errored = lesser(self.credits_errored, other.credits_errored);
+        self.fps = greater_float(self.fps, other.fps);
+        self.first_received_at = self.first_received_at.min(other.first_received_at);
+        self.last_received_at = self.last_received_at.max(other.last_received_at);
+        self.fold_version = self.fold_version.min(other.fold_version);
+    }
+
+    /// Facts that live as long as one likes.
+    pub fn into_owned(self) -> Facts<'static> {
+        Facts { job_type: Cow::Owned(self.job_type.into_owned()), error: Cow::Owned(self.error.into_owned()), ..self }
+    }
+}
+
+/// A NUL in the code would move the border between code and message.
+fn error_pair(event: &Event<'_>) -> Cow<'static, str> {
+    let (code, message) = event.error.as_ref().map_or(("", ""), |error| (&*error.code, &*error.message));
+    Cow::Owned(format!("{}\0{message}", code.replace('\0', "\u{fffd}")))
+}
+
+fn keep_greater<'a>(known: &mut Cow<'a, str>, other: Cow<'a, str>) {
+    if other > *known {
+        *known = other;
+    }
+}
+
+/// `None` is "not known yet", so it loses against everything.
+fn lesser<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (known, None) | (None, known) => known,
+    }
+}
+
+fn greater_float(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (known, None) | (None, known) => known,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::envelope::JobError;
+    use crate::ids::{EventType, JobId};
+    use crate::sign::HexSignature;
+    use crate::time::SignedAt;
+
+    prop_compose! {
+        fn event()(
+            event_type in prop::sample::select(EventType::all().collect::<Vec<_>>()),
+            created_at in 0_i64..3,
+            job_type in "[AB]{0,2}",
+            numbers in prop::array::uniform5(prop::option::of(-2_i64..3)),
+            error in prop::option::of(("[ab\0]{0,2}", "[ab]{0,2}")),
+        ) -> Event<'static> {
+            let [width, height, image_count, credits_charged, float] = numbers;
+            let float = float.map(|number| number as f64 / 2.0);
+            Event {
+                event_type,
+                job_id: JobId::new("j1").unwrap(),
+                created_at: CreatedAt(1_729_314_619_027 + created_at),
+                job_type: job_type.into(),
+                width,
+                height,
+                fps: float,
+                media_seconds: float,
+                image_count,
+                credits_charged,
+                error: error.map(|(code, message)| JobError { code: code.into(), message: message.into() }),
+                wrong_types: 0,
+            }
+        }
+    }
+
+    prop_compose! {
+        fn facts()(event in event(), signed in 0_u32..4, first in prop::option::of(0_u32..4), received in 0_i64..4000)
+            -> Facts<'static> {
+            Facts::of(&event, &Stamps {
+                source: "magichour",
+                received_at: ReceivedAt(1_729_314_619_000 + received),
+                signed_at: SignedAt(1_729_314_619 + signed),
+                signed_at_text: "",
+                signature: HexSignature::parse(&[b'a'; 64]).unwrap(),
+                key_name: "default",
+                first_signed_at: first.map(|first| SignedAt(1_729_314_619 + first)),
+            })
+        }
+    }
+
+    fn joined(a: &Facts<'static>, b: &Facts<'static>) -> Facts<'static> {
+        let mut a = a.clone();
+        a.join(b.clone());
+        a
+    }
+
+    proptest! {
+        #[test]
+        fn join_is_commutative(a in facts(), b in facts()) {
+            prop_assert_eq!(joined(&a, &b), joined(&b, &a));
+        }
+
+        #[test]
+        fn join_is_associative(a in facts(), b in facts(), c in facts()) {
+            prop_assert_eq!(joined(&joined(&a, &b), &c), joined(&a, &joined(&b, &c)));
+        }
+
+        #[test]
+        fn join_is_idempotent(a in facts(), b in facts()) {
+            prop_assert_eq!(joined(&a, &a), a.clone());
+            let both = joined(&a, &b);
+            prop_assert_eq!(joined(&both, &b), both);
+        }
+
+        #[test]
+        fn any_order_and_repetition_gives_the_same(
+            (events, order) in prop::collection::vec(facts(), 1..8).prop_flat_map(|events| {
+                let repeated: Vec<_> = (0..events.len() * 3).map(|index| index % events.len()).collect();
+                (Just(events), Just(repeated).prop_shuffle())
+            }),
+        ) {
+            let fold = |indices: &mut dyn Iterator<Item = usize>| {
+                indices.map(|index| events[index].clone()).reduce(|a, b| joined(&a, &b)).unwrap()
+            };
+            prop_assert_eq!(fold(&mut order.into_iter()), fold(&mut (0..events.len())));
+        }
+    }
+
+    #[test]
+    fn the_laws_do_not_hold_for_last_writer_wins() {
+        let last_wins = |_: i32, new: i32| new;
+        assert_ne!(last_wins(1, 2), last_wins(2, 1), "the property tests can fail");
+    }
+
+    #[test]
+    fn code_and_message_stay_a_pair() {
+        let error = |code: &'static str, message: &'static str| JobError { code: code.into(), message: message.into() };
+        let pair = |error| {
+            let event = crate::envelope::decode(
+                br#"{"type":"video.errored","payload":{"id":"j1","created_at":"2024-10-19T05:10:19Z"}}"#,
+            );
+            error_pair(&Event { error, ..event.unwrap() })
+        };
+        assert_eq!(pair(Some(error("a\0b", "c"))), "a\u{fffd}b\0c");
+        assert_eq!(pair(None), "\0", "an error was seen, though nothing is known of it");
+    }
+}

@@ -1,0 +1,28 @@
+//! The contract of Hookline, shared by everything that writes or reads its topics and tables: ids, events, signatures,
+//! Kafka records, the facts of a job and the tables that hold them.
+//!
+//! Everything here takes values and returns values. There is no IO, no clock and no runtime: a replay of the same bytes
+//! gives the same rows.
+
+pub mod dead;
+pub mod derived;
+pub mod envelope;
+pub mod facts;
+pub mod ids;
+mod json;
+pub mod record;
+pub mod rollup;
+pub mod sign;
+pub mod tables;
+pub mod time;
+pub mod topics;
+
+/// Headers of the provider's requests.
+pub mod provider {
+    /// 64 hex digits: see [`crate::sign`].
+    pub const SIGNATURE_HEADER: &str = "magic-hour-event-signature";
+    /// Unix seconds, decimal.
+    pub const TIMESTAMP_HEADER: &str = "magic-hour-event-timestamp";
+    /// Seconds that a signed time may lie in the past or in the future, as the provider recommends.
+    pub const TOLERANCE_SECONDS: u32 = 300;
+}

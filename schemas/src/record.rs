@@ -1,0 +1,279 @@
+//! What a Kafka record carries beside the signed bytes: the headers, written by ingest and read by the processor.
+//!
+//! The key of a record is the job id, the value the raw body as signed.
+
+use std::fmt::Write as _;
+
+use crate::dead::Reason;
+use crate::ids::{EventType, KeyName, Source};
+use crate::sign::HexSignature;
+use crate::time::{ReceivedAt, SignedAt};
+
+/// How a delivery came in: what its signature covers beside the body, and who vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps<'a> {
+    /// The name of the source.
+    pub source: &'a str,
+    /// When it reached ingest.
+    pub received_at: ReceivedAt,
+    /// When it was signed.
+    pub signed_at: SignedAt,
+    /// The timestamp header exactly as it came: the signature covers its text.
+    pub signed_at_text: &'a str,
+    /// The signature.
+    pub signature: HexSignature,
+    /// The name of the secret that verified it.
+    pub key_name: &'a str,
+    /// The signed time of the first attempt, if that one was authentic and refused with 503.
+    pub first_signed_at: Option<SignedAt>,
+}
+
+impl Stamps<'_> {
+    /// The first signed time known of the event.
+    pub fn first_known_signed_at(&self) -> SignedAt {
+        self.first_signed_at.unwrap_or(self.signed_at)
+    }
+}
+
+/// What a dead letter's headers say beside its stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadLetter<'a> {
+    /// Why it is dead.
+    pub reason: Reason,
+    /// What exactly.
+    pub detail: &'a str,
+    /// `topic/partition/offset` of the record it was made from, or [`INGEST_ORIGIN`].
+    pub origin: &'a str,
+    /// How often it was sent back into its resource topic.
+    pub redrives: u16,
+}
+
+/// The origin of a dead letter that never was in a resource topic.
+pub const INGEST_ORIGIN: &str = "ingest";
+
+/// Names of headers.
+pub mod header {
+    #![expect(missing_docs, reason = "the names say it; ARCHITECTURE.md has the table")]
+    pub const CE_SPECVERSION: &str = "ce_specversion";
+    pub const CE_ID: &str = "ce_id";
+    pub const CE_SOURCE: &str = "ce_source";
+    pub const CE_TYPE: &str = "ce_type";
+    pub const CE_TIME: &str = "ce_time";
+    pub const CONTENT_TYPE: &str = "content-type";
+    pub const RECEIVED_AT: &str = "hookline-received-at";
+    pub const SIGNED_AT: &str = "hookline-signed-at";
+    pub const SIGNATURE: &str = "hookline-signature";
+    pub const KEY: &str = "hookline-key";
+    pub const FIRST_SIGNED_AT: &str = "hookline-first-signed-at";
+    pub const DEAD_REASON: &str = "hookline-dead-reason";
+    pub const DEAD_DETAIL: &str = "hookline-dead-detail";
+    pub const DEAD_ORIGIN: &str = "hookline-dead-origin";
+    pub const DEAD_REDRIVES: &str = "hookline-dead-redrives";
+}
+
+/// The path under which sources post, and the beginning of `ce_source`.
+pub const WEBHOOK_PATH: &str = "/webhooks/";
+
+/// Gives each header of a record to `add`, all UTF-8 text. `event_type` and `job_id` are empty where a dead letter's body
+/// does not tell them.
+pub fn encode_headers(
+    stamps: &Stamps<'_>,
+    event_type: Option<EventType>,
+    job_id: &str,
+    dead: Option<&DeadLetter<'_>>,
+    mut add: impl FnMut(&'static str, &str),
+) {
+    let event_type = event_type.map_or("", EventType::as_str);
+    let mut text = String::with_capacity(128);
+    let mut format = |name, arguments: std::fmt::Arguments<'_>, add: &mut dyn FnMut(&'static str, &str)| {
+        text.clear();
+        // Writing into a String cannot fail.
+        let _ = text.write_fmt(arguments);
+        add(name, &text);
+    };
+    add(header::CE_SPECVERSION, "1.0");
+    format(header::CE_ID, format_args!("{}/{event_type}/{job_id}", stamps.source), &mut add);
+    format(header::CE_SOURCE, format_args!("{WEBHOOK_PATH}{}", stamps.source), &mut add);
+    add(header::CE_TYPE, event_type);
+    format(header::CE_TIME, format_args!("{}", stamps.signed_at), &mut add);
+    add(header::CONTENT_TYPE, "application/json");
+    format(header::RECEIVED_AT, format_args!("{}", stamps.received_at.0), &mut add);
+    add(header::SIGNED_AT, stamps.signed_at_text);
+    add(header::SIGNATURE, stamps.signature.as_str());
+    add(header::KEY, stamps.key_name);
+    if let Some(first) = stamps.first_signed_at {
+        format(header::FIRST_SIGNED_AT, format_args!("{}", first.0), &mut add);
+    }
+    if let Some(dead) = dead {
+        add(header::DEAD_REASON, dead.reason.as_str());
+        add(header::DEAD_DETAIL, dead.detail);
+        add(header::DEAD_ORIGIN, dead.origin);
+        format(header::DEAD_REDRIVES, format_args!("{}", dead.redrives), &mut add);
+    }
+}
+
+/// The headers of a record as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers<'a> {
+    /// How the delivery came in.
+    pub stamps: Stamps<'a>,
+    /// `ce_type`; empty where the body did not tell it.
+    pub event_type: &'a str,
+    /// Present on dead letters.
+    pub dead: Option<DeadLetter<'a>>,
+}
+
+/// A header that is missing or not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the header {0} is missing or malformed")]
+pub struct BadHeader(pub &'static str);
+
+/// Reads the headers of a record. Unknown ones are passed over; of a repeated one the first counts.
+pub fn decode_headers<'a>(
+    headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
+) -> Result<Headers<'a>, BadHeader> {
+    let mut raw = RawHeaders::default();
+    for (name, value) in headers {
+        if let (Some(slot), Some(value)) = (raw.slot(name), value)
+            && slot.is_none()
+        {
+            *slot = Some(value);
+        }
+    }
+    let source = text(header::CE_SOURCE, raw.source)?
+        .strip_prefix(WEBHOOK_PATH)
+        .filter(|name| Source::new(name).is_ok())
+        .ok_or(BadHeader(header::CE_SOURCE))?;
+    let signed_at_text = text(header::SIGNED_AT, raw.signed_at)?;
+    let key_name = text(header::KEY, raw.key)?;
+    KeyName::new(key_name).map_err(|_| BadHeader(header::KEY))?;
+    let stamps = Stamps {
+        source,
+        received_at: number(header::RECEIVED_AT, raw.received_at).map(ReceivedAt)?,
+        signed_at: signed_at(header::SIGNED_AT, raw.signed_at)?,
+        signed_at_text,
+        signature: raw.signature.and_then(HexSignature::parse).ok_or(BadHeader(header::SIGNATURE))?,
+        key_name,
+        first_signed_at: match raw.first_signed_at {
+            Some(_) => Some(signed_at(header::FIRST_SIGNED_AT, raw.first_signed_at)?),
+            None => None,
+        },
+    };
+    let dead = match raw.dead_reason {
+        None => None,
+        Some(_) => Some(DeadLetter {
+            reason: text(header::DEAD_REASON, raw.dead_reason)?.parse().map_err(|_| BadHeader(header::DEAD_REASON))?,
+            detail: text(header::DEAD_DETAIL, raw.dead_detail)?,
+            origin: text(header::DEAD_ORIGIN, raw.dead_origin)?,
+            redrives: number(header::DEAD_REDRIVES, raw.dead_redrives)?,
+        }),
+    };
+    Ok(Headers { stamps, event_type: text(header::CE_TYPE, raw.event_type)?, dead })
+}
+
+#[derive(Default)]
+struct RawHeaders<'a> {
+    source: Option<&'a [u8]>,
+    event_type: Option<&'a [u8]>,
+    received_at: Option<&'a [u8]>,
+    signed_at: Option<&'a [u8]>,
+    signature: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    first_signed_at: Option<&'a [u8]>,
+    dead_reason: Option<&'a [u8]>,
+    dead_detail: Option<&'a [u8]>,
+    dead_origin: Option<&'a [u8]>,
+    dead_redrives: Option<&'a [u8]>,
+}
+
+impl<'a> RawHeaders<'a> {
+    fn slot(&mut self, name: &str) -> Option<&mut Option<&'a [u8]>> {
+        Some(match name {
+            header::CE_SOURCE => &mut self.source,
+            header::CE_TYPE => &mut self.event_type,
+            header::RECEIVED_AT => &mut self.received_at,
+            header::SIGNED_AT => &mut self.signed_at,
+            header::SIGNATURE => &mut self.signature,
+            header::KEY => &mut self.key,
+            header::FIRST_SIGNED_AT => &mut self.first_signed_at,
+            header::DEAD_REASON => &mut self.dead_reason,
+            header::DEAD_DETAIL => &mut self.dead_detail,
+            header::DEAD_ORIGIN => &mut self.dead_origin,
+            header::DEAD_REDRIVES => &mut self.dead_redrives,
+            _ => return None,
+        })
+    }
+}
+
+fn text<'a>(name: &'static str, value: Option<&'a [u8]>) -> Result<&'a str, BadHeader> {
+    value.and_then(|value| std::str::from_utf8(value).ok()).ok_or(BadHeader(name))
+}
+
+fn number<T: std::str::FromStr>(name: &'static str, value: Option<&[u8]>) -> Result<T, BadHeader> {
+    text(name, value)?.parse().map_err(|_| BadHeader(name))
+}
+
+fn signed_at(name: &'static str, value: Option<&[u8]>) -> Result<SignedAt, BadHeader> {
+    value.and_then(SignedAt::parse).ok_or(BadHeader(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Action, Resource};
+
+    fn stamps() -> Stamps<'static> {
+        Stamps {
+            source: "magichour",
+            received_at: ReceivedAt(1_729_314_985_250),
+            signed_at: SignedAt(1_729_314_984),
+            signed_at_text: "1729314984",
+            signature: HexSignature::parse(&[b'a'; 64]).unwrap(),
+            key_name: "default",
+            first_signed_at: Some(SignedAt(1_729_314_000)),
+        }
+    }
+
+    const EVENT: EventType = EventType { resource: Resource::Video, action: Action::Completed };
+
+    fn encoded(stamps: &Stamps<'_>, dead: Option<&DeadLetter<'_>>) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        encode_headers(stamps, Some(EVENT), "j1", dead, |name, value| headers.push((name, value.to_owned())));
+        headers
+    }
+
+    fn decoded<'a>(headers: &'a [(&'static str, String)]) -> Result<Headers<'a>, BadHeader> {
+        decode_headers(headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))))
+    }
+
+    #[test]
+    fn headers_are_as_documented() {
+        let dead = DeadLetter { reason: Reason::Stale, detail: "signed 301 s ago", origin: INGEST_ORIGIN, redrives: 0 };
+        insta::assert_debug_snapshot!(encoded(&stamps(), Some(&dead)));
+    }
+
+    #[test]
+    fn headers_round_trip() {
+        let dead = DeadLetter { reason: Reason::InsertRefused, detail: "", origin: "t/0/7", redrives: 2 };
+        for dead in [None, Some(dead)] {
+            for first_signed_at in [None, stamps().first_signed_at] {
+                let stamps = Stamps { first_signed_at, ..stamps() };
+                let headers = encoded(&stamps, dead.as_ref());
+                assert_eq!(decoded(&headers), Ok(Headers { stamps, event_type: "video.completed", dead }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_record_names_the_header() {
+        assert_eq!(decoded(&[]), Err(BadHeader(header::CE_SOURCE)));
+        let complete = encoded(&stamps(), None);
+        for name in [header::CE_SOURCE, header::RECEIVED_AT, header::SIGNED_AT, header::SIGNATURE, header::KEY] {
+            let mut headers = complete.clone();
+            headers.iter_mut().find(|header| header.0 == name).unwrap().1 = "?".into();
+            assert_eq!(decoded(&headers), Err(BadHeader(name)));
+            headers.retain(|header| header.0 != name);
+            assert_eq!(decoded(&headers), Err(BadHeader(name)));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! How the roll-up is brought up to date: created hours are computed anew from the facts and replaced whole.
+
+use crate::time::CreatedHour;
+
+/// The statement that refreshes `job_stats` for the given created hours; for none of them it does nothing.
+///
+/// May run at any time, repeatedly, and beside another one for the same hours. The version is the server's time, taken
+/// before the facts are looked at, so the row that wins has seen every fact that was there when an older one began. The
+/// order is that of the join: `now64` beside a plain `FROM` would be evaluated after the table's snapshot is taken, and
+/// `nowInBlock` long after. Groups that stand in the roll-up and have no finished job any more become an empty row.
+pub fn refresh_statement(hours: &[CreatedHour]) -> String {
+    let hours = hours.iter().map(|hour| hour.0.to_string()).collect::<Vec<_>>().join(", ");
+    let state = |seconds: &str| {
+        format!("quantilesDDStateIf(0.01, 0.5, 0.9, 0.95, 0.99)(assumeNotNull({seconds}), {seconds} IS NOT NULL)")
+    };
+    let (total, run, queue) = (state("total_seconds"), state("run_seconds"), state("queue_seconds"));
+    format!(
+        "INSERT INTO job_stats (created_hour, source, resource, version, cells)
+SETTINGS insert_deduplicate = 0, async_insert = 0, max_partitions_per_insert_block = 0
+SELECT created_hour, source, resource, any(version), groupArrayArray(cells)
+FROM (SELECT now64(9, 'UTC') AS version) AS started
+CROSS JOIN
+(
+    SELECT
+        created_hour,
+        source,
+        resource,
+        [tuple(
+            toStartOfMinute(assumeNotNull(finished_at)) AS minute,
+            job_type,
+            if(outcome = 'errored', error_code, '') AS code,
+            countIf(outcome = 'completed'),
+            countIf(outcome = 'errored'),
+            max(total_seconds),
+            max(run_seconds),
+            max(queue_seconds),
+            {total},
+            {run},
+            {queue})] AS cells
+    FROM job_facts
+    WHERE created_hour IN ({hours}) AND outcome != 'open'
+    GROUP BY created_hour, source, resource, minute, job_type, code
+    UNION ALL
+    SELECT DISTINCT created_hour, CAST(source, 'String') AS source, CAST(resource, 'String') AS resource, [] AS cells
+    FROM job_stats
+    WHERE created_hour IN ({hours})
+) AS standing
+GROUP BY created_hour, source, resource"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hour_is_named_on_both_sides() {
+        let statement = refresh_statement(&[CreatedHour(1_729_314_000), CreatedHour(1_729_317_600)]);
+        assert_eq!(statement.matches("created_hour IN (1729314000, 1729317600)").count(), 2);
+        assert_eq!(refresh_statement(&[]).matches("created_hour IN ()").count(), 2);
+    }
+}

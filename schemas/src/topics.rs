@@ -1,0 +1,92 @@
+//! The names of the topics, and where a record lies.
+
+use std::fmt;
+
+use crate::ids::{InvalidName, Resource};
+
+/// `{prefix}.video`, `{prefix}.image`, `{prefix}.audio` and `{prefix}.dead-letter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    names: [String; 3],
+    dead_letter: String,
+}
+
+impl Topics {
+    /// The prefix where none is configured.
+    pub const DEFAULT_PREFIX: &str = "hookline";
+
+    /// Checks that the prefix makes legal topic names.
+    pub fn new(prefix: &str) -> Result<Self, InvalidName> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if prefix.is_empty() || prefix.len() > 200 || !prefix.bytes().all(legal) {
+            return Err(InvalidName("a topic prefix: 1 to 200 of A-Z, a-z, 0-9, '.', '_', '-'"));
+        }
+        Ok(Self {
+            names: Resource::ALL.map(|resource| format!("{prefix}.{resource}")),
+            dead_letter: format!("{prefix}.dead-letter"),
+        })
+    }
+
+    /// The topic of a resource.
+    pub fn resource(&self, resource: Resource) -> &str {
+        let [video, image, audio] = &self.names;
+        match resource {
+            Resource::Video => video,
+            Resource::Image => image,
+            Resource::Audio => audio,
+        }
+    }
+
+    /// The topic of dead letters.
+    pub fn dead_letter(&self) -> &str {
+        &self.dead_letter
+    }
+
+    /// All four, the dead letters last.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().chain([&self.dead_letter]).map(String::as_str)
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub i32);
+
+/// A record's position in its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+/// Where a record lies; prints as `topic/partition/offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+}
+
+impl fmt::Display for Position<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition.0, self.offset.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_prefix() {
+        let topics = Topics::new(Topics::DEFAULT_PREFIX).unwrap();
+        let names: Vec<_> = topics.all().collect();
+        assert_eq!(names, ["hookline.video", "hookline.image", "hookline.audio", "hookline.dead-letter"]);
+        for resource in Resource::ALL {
+            assert_eq!(topics.resource(resource), format!("hookline.{resource}"));
+        }
+        for bad in ["", "a b", "ü", &"x".repeat(201)] {
+            assert!(Topics::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}

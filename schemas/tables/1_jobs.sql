@@ -1,0 +1,30 @@
+-- The facts of each job. A row is what one batch says of a job; the engine joins rows of a job as the fold does.
+-- Minima are Nullable where a fact may be missing: a plain column would keep 1970.
+CREATE TABLE IF NOT EXISTS jobs
+(
+    source LowCardinality(String),
+    resource LowCardinality(String),
+    created_hour DateTime('UTC'),
+    job_id String,
+    created_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
+    job_type SimpleAggregateFunction(max, LowCardinality(String)),
+    width SimpleAggregateFunction(max, Nullable(Int64)),
+    height SimpleAggregateFunction(max, Nullable(Int64)),
+    media_seconds SimpleAggregateFunction(max, Nullable(Float64)),
+    image_count SimpleAggregateFunction(max, Nullable(Int64)),
+    started_at SimpleAggregateFunction(min, Nullable(DateTime64(3, 'UTC'))),
+    completed_at SimpleAggregateFunction(min, Nullable(DateTime64(3, 'UTC'))),
+    errored_at SimpleAggregateFunction(min, Nullable(DateTime64(3, 'UTC'))),
+    error SimpleAggregateFunction(max, String),
+    credits_estimated SimpleAggregateFunction(max, Nullable(Int64)),
+    credits_completed SimpleAggregateFunction(max, Nullable(Int64)),
+    credits_errored SimpleAggregateFunction(min, Nullable(Int64)),
+    fps SimpleAggregateFunction(max, Nullable(Float64)),
+    first_received_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
+    last_received_at SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
+    fold_version SimpleAggregateFunction(min, UInt16),
+    INDEX job_id_bloom job_id TYPE bloom_filter(0.001) GRANULARITY 1
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(created_hour)
+ORDER BY (source, resource, created_hour, job_id);

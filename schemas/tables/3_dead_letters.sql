@@ -1,0 +1,23 @@
+-- One row for each record of the dead-letter topic.
+CREATE TABLE IF NOT EXISTS dead_letters
+(
+    log_id LowCardinality(String),
+    topic LowCardinality(String),
+    partition Int32,
+    offset Int64,
+    source LowCardinality(String),
+    reason LowCardinality(String),
+    detail String,
+    origin String,
+    event_type LowCardinality(String),
+    job_id String,
+    key_name LowCardinality(String),
+    signature String,
+    signed_at_text String,
+    redrives UInt16,
+    received_at DateTime64(3, 'UTC'),
+    body String CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (log_id, topic, partition, offset);
