@@ -1,0 +1,147 @@
+//! The second listener: `/metrics`, `/health/live`, `/health/ready`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Registry, TextEncoder};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+use crate::shutdown::CancellationToken;
+
+/// The section `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where to listen; loopback unless there is a reason.
+    pub listen: SocketAddr,
+}
+
+/// What a daemon waits for before it can do its work. Ready = nothing is missing.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Readiness {
+    /// Nothing is there yet.
+    pub fn waiting_for(parts: &[&'static str]) -> Self {
+        Self(Arc::new(Mutex::new(parts.iter().map(|part| (*part, "starting".to_owned())).collect())))
+    }
+
+    /// `part` is there.
+    pub fn ready(&self, part: &'static str) {
+        self.missing_mut(|missing| missing.remove(part));
+    }
+
+    /// `part` is missing, and why.
+    pub fn not_ready(&self, part: &'static str, why: impl Into<String>) {
+        self.missing_mut(|missing| missing.insert(part, why.into()));
+    }
+
+    /// What is missing, and why.
+    pub fn missing(&self) -> BTreeMap<&'static str, String> {
+        self.missing_mut(|missing| missing.clone())
+    }
+
+    fn missing_mut<T>(&self, with: impl FnOnce(&mut BTreeMap<&'static str, String>) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the admin listener shows.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The metrics.
+    pub registry: Registry,
+    /// What is missing.
+    pub readiness: Readiness,
+}
+
+impl Admin {
+    /// A registry that holds the metrics of the process itself, and `readiness`.
+    pub fn new(readiness: Readiness) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Self { registry, readiness })
+    }
+
+    /// The routes, to be merged with a daemon's own or served alone.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/health/live", get(async || "live\n"))
+            .route("/health/ready", get(ready))
+            .with_state(self)
+    }
+}
+
+/// Binds `address` and says so in the log: with port 0 that is where to read the port.
+pub async fn bind(listener: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound =
+        TcpListener::bind(address).await.with_context(|| format!("{listener}.listen: cannot bind {address}"))?;
+    tracing::info!(listener, address = %bound.local_addr()?, "listening");
+    Ok(bound)
+}
+
+/// Serves `router` until `shutdown`.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let missing = admin.readiness.missing();
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "ready": missing.is_empty(), "missing": missing }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn get(router: &Router, path: &str) -> (StatusCode, String) {
+        let response = router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn readiness_says_what_is_missing() {
+        let admin = Admin::new(Readiness::waiting_for(&["kafka"])).unwrap();
+        let router = admin.clone().router();
+        assert_eq!(get(&router, "/health/live").await.0, StatusCode::OK);
+        assert_eq!(
+            get(&router, "/health/ready").await,
+            (StatusCode::SERVICE_UNAVAILABLE, r#"{"missing":{"kafka":"starting"},"ready":false}"#.into())
+        );
+        admin.readiness.ready("kafka");
+        assert_eq!(get(&router, "/health/ready").await.0, StatusCode::OK);
+        admin.readiness.not_ready("kafka", "no broker answers");
+        assert!(get(&router, "/health/ready").await.1.contains("no broker answers"));
+    }
+
+    #[tokio::test]
+    async fn the_process_shows_its_own_metrics() {
+        let admin = Admin::new(Readiness::waiting_for(&[])).unwrap();
+        assert!(get(&admin.router(), "/metrics").await.1.contains("process_cpu_seconds_total"));
+    }
+}

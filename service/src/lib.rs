@@ -1,0 +1,11 @@
+//! What every daemon is: configuration, connections, telemetry, the admin listener, shutdown. Knows nothing of webhooks.
+
+pub mod admin;
+pub mod cli;
+pub mod clickhouse;
+pub mod config;
+pub mod kafka;
+pub mod shutdown;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,147 @@
+//! One of our binaries as a process of its own: started, asked, stopped, killed, frozen.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::Instant;
+
+use super::eventually;
+
+/// A generous deadline: the machine may be compiling beside the tests.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A process that is killed when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Daemon {
+    /// The path of one of the workspace's binaries, beside the running test.
+    pub fn binary(name: &str) -> PathBuf {
+        let test = std::env::current_exe().expect("the path of the test");
+        let target = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+        let path = target.join(name);
+        assert!(path.is_file(), "{} is missing: `cargo build --workspace --bins` makes it", path.display());
+        path
+    }
+
+    /// Starts `binary` with nothing but `environment` added to our own. Its log is kept, see [`Daemon::log`].
+    pub fn start(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Self {
+        let mut child = Command::new(Self::binary(binary))
+            .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{binary}: {error}"));
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Self { child, log }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where a listener listens, as its log says.
+    pub async fn address(&mut self, listener: &str) -> SocketAddr {
+        self.until("a line in the log that says where it listens", async |daemon: &Self| {
+            daemon.log().iter().find_map(|line| {
+                let line: BTreeMap<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+                let says = line.get("message")? == "listening" && line.get("listener")? == listener;
+                says.then(|| line.get("address")?.as_str()?.parse().ok()).flatten()
+            })
+        })
+        .await
+    }
+
+    /// Waits until `/health/ready` says yes.
+    pub async fn wait_ready(&mut self) {
+        let url = format!("http://{}/health/ready", self.address("admin").await);
+        self.until("to be ready", async |_: &Self| {
+            reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`.
+    pub async fn metric(&mut self, name: &str, labels: &[&str]) -> f64 {
+        let url = format!("http://{}/metrics", self.address("admin").await);
+        let page = reqwest::get(&url).await.expect("an answer").text().await.expect("a page");
+        page.lines()
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(series, _)| {
+                series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
+            })
+            .filter_map(|(_, value)| value.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("{signal}: {error}"));
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("to kill our own child");
+        self.child.wait().expect("to wait for our own child");
+    }
+
+    /// Waits for the end.
+    pub async fn wait(&mut self) -> ExitStatus {
+        eventually("the end of the process", DEADLINE, async || self.child.try_wait().expect("to ask our own child"))
+            .await
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait().await
+    }
+
+    async fn until<T>(&mut self, what: &str, mut condition: impl AsyncFnMut(&Self) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(value) = condition(self).await {
+                return value;
+            }
+            if let Some(status) = self.child.try_wait().expect("to ask our own child") {
+                panic!("waiting for {what}, but the process ended ({status}):\n{}", self.log().join("\n"));
+            }
+            assert!(began.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}; its log:\n{}", self.log().join("\n"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only where the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
