@@ -1,0 +1,26 @@
+//! The floor: what no receiver of signed webhooks can do without.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use hookline_schemas::provider;
+use hookline_schemas::sign::SigningKey;
+use hookline_service::{admin, shutdown, telemetry};
+
+use crate::webhooks::SECRET;
+
+/// Reads bodies and computes their signatures until it is killed.
+pub async fn serve() -> anyhow::Result<()> {
+    telemetry::init();
+    let listener = admin::bind("server", ([127, 0, 0, 1], 0).into()).await?;
+    let router = Router::new().route("/webhooks/{source}", post(sign)).with_state(SigningKey::new(SECRET));
+    Ok(admin::serve(listener, router, shutdown::on_signal()?).await?)
+}
+
+async fn sign(State(key): State<SigningKey>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let timestamp = headers.get(provider::TIMESTAMP_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    std::hint::black_box(key.sign(timestamp, &body));
+    StatusCode::OK
+}

@@ -1,0 +1,144 @@
+//! The load generator: one thread, requests made beforehand, so that it takes little of the machine from the server.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::connection::Connection;
+use crate::webhooks::Webhooks;
+
+/// When the next webhook is sent.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// When the connection has its answer.
+    Closed,
+    /// At its time, whatever became of those before it. Its latency counts from then on, even if no connection is free.
+    Open {
+        /// Webhooks a second.
+        per_second: f64,
+    },
+}
+
+/// What a run showed.
+pub struct Outcome {
+    /// The same ones, still open.
+    pub connections: Vec<Connection>,
+    /// Webhooks a second.
+    pub per_second: f64,
+    /// One for each webhook.
+    pub latencies: Latencies,
+}
+
+/// Sends every webhook over whichever connection is free.
+pub async fn run(connections: Vec<Connection>, webhooks: Webhooks, pace: Pace) -> anyhow::Result<Outcome> {
+    let run = Rc::new(Run {
+        latencies: RefCell::new(Vec::with_capacity(webhooks.len())),
+        next: Cell::new(0),
+        clock: Clock::start(pace, webhooks.len(), connections.len()),
+        webhooks,
+    });
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    let local = LocalSet::new();
+    for connection in connections {
+        tasks.spawn_local_on(Rc::clone(&run).drive(connection), &local);
+    }
+    let connections = local
+        .run_until(async {
+            let mut connections = Vec::new();
+            while let Some(connection) = tasks.join_next().await {
+                connections.push(connection??);
+            }
+            anyhow::Ok(connections)
+        })
+        .await?;
+    let per_second = run.webhooks.len() as f64 / began.elapsed().as_secs_f64();
+    Ok(Outcome { connections, per_second, latencies: Latencies::new(run.latencies.take()) })
+}
+
+struct Run {
+    webhooks: Webhooks,
+    next: Cell<usize>,
+    clock: Clock,
+    latencies: RefCell<Vec<Duration>>,
+}
+
+impl Run {
+    async fn drive(self: Rc<Self>, mut connection: Connection) -> anyhow::Result<Connection> {
+        loop {
+            self.clock.tick().await?;
+            let index = self.next.replace(self.next.get() + 1);
+            let Some(request) = self.webhooks.request(index) else { return Ok(connection) };
+            let meant = self.clock.time_of(index);
+            connection.exchange(request).await?;
+            self.latencies.borrow_mut().push(meant.elapsed());
+        }
+    }
+}
+
+enum Clock {
+    Closed,
+    Open { began: Instant, interval: Duration, due: Arc<Semaphore> },
+}
+
+impl Clock {
+    /// For an open loop, starts a thread that releases what is due: tokio's own timer would round to milliseconds.
+    fn start(pace: Pace, webhooks: usize, connections: usize) -> Self {
+        let Pace::Open { per_second } = pace else { return Self::Closed };
+        let (began, interval) = (Instant::now(), Duration::from_secs_f64(1.0 / per_second));
+        let due = Arc::new(Semaphore::new(0));
+        thread::spawn({
+            let due = Arc::clone(&due);
+            move || {
+                let mut released = 0;
+                while released < webhooks {
+                    let elapsed = began.elapsed().as_secs_f64() * per_second;
+                    let now_due = (elapsed as usize + 1).min(webhooks);
+                    due.add_permits(now_due - released);
+                    released = now_due;
+                    thread::sleep(
+                        (began + interval.mul_f64(released as f64)).saturating_duration_since(Instant::now()),
+                    );
+                }
+                // Each connection asks once more before it finds that nothing is left.
+                due.add_permits(connections);
+            }
+        });
+        Self::Open { began, interval, due }
+    }
+
+    async fn tick(&self) -> anyhow::Result<()> {
+        if let Self::Open { due, .. } = self {
+            due.acquire().await?.forget();
+        }
+        Ok(())
+    }
+
+    fn time_of(&self, index: usize) -> Instant {
+        match self {
+            Self::Closed => Instant::now(),
+            Self::Open { began, interval, .. } => *began + interval.mul_f64(index as f64),
+        }
+    }
+}
+
+/// Latencies in order.
+pub struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    fn new(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        Self(latencies)
+    }
+
+    /// The smallest latency that `share` of all do not exceed.
+    pub fn quantile_ms(&self, share: f64) -> f64 {
+        let rank = (self.0.len() as f64 * share).ceil() as usize;
+        self.0.get(rank.saturating_sub(1)).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    }
+}

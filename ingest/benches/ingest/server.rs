@@ -1,0 +1,76 @@
+//! A process under measurement.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hookline_service::testing::{Daemon, Servers};
+
+use crate::webhooks::{SECRET, SOURCE};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// See [`crate::floor`].
+    Floor,
+    /// `hookline-ingest`.
+    Ingest,
+}
+
+/// A running server; killed when dropped.
+pub struct Server(Daemon);
+
+impl Server {
+    /// This executable, started again as the floor.
+    pub async fn floor() -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let program = program.to_str().context("a path that is not UTF-8")?;
+        Ok(Self(Daemon::start(program, &["--floor-server"], &[])))
+    }
+
+    /// The real one, ready to receive.
+    pub async fn ingest(servers: &Servers) -> Self {
+        let own = [
+            ("HOOKLINE_INGEST__SERVER__LISTEN", "127.0.0.1:0"),
+            ("HOOKLINE_INGEST__ADMIN__LISTEN", "127.0.0.1:0"),
+            ("HOOKLINE_SOURCE", SOURCE),
+            ("HOOKLINE_WEBHOOK_SECRET", SECRET),
+        ];
+        let mut environment = servers.environment();
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut daemon = Daemon::start("hookline-ingest", &[], &environment);
+        daemon.wait_ready().await;
+        Self(daemon)
+    }
+
+    /// Where it receives webhooks.
+    pub async fn address(&mut self) -> SocketAddr {
+        self.0.address("server").await
+    }
+
+    /// User and system time of all its threads so far, in steps of 10 ms.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        // `USER_HZ`, a constant of Linux's interface.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let text = self.proc("stat")?;
+        let (_, fields) = text.rsplit_once(')').context("/proc/PID/stat without a name")?;
+        let ticks = |field: usize| fields.split_ascii_whitespace().nth(field).context("/proc/PID/stat is short");
+        let (user, system): (u64, u64) = (ticks(11)?.parse()?, ticks(12)?.parse()?);
+        Ok(Duration::from_secs_f64((user + system) as f64 / TICKS_PER_SECOND))
+    }
+
+    /// The most memory it has held.
+    pub fn resident_peak_mib(&self) -> anyhow::Result<f64> {
+        let text = self.proc("status")?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/PID/status has no VmHWM")?;
+        let kib: f64 = line.trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    fn proc(&self, file: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{file}", self.0.pid());
+        fs::read_to_string(&path).with_context(|| format!("{path}: the server is gone"))
+    }
+}

@@ -1,0 +1,75 @@
+//! Webhook in, verified record in Kafka, and only then the answer.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use hookline_ingest::config::{Config, SCHEMA};
+use hookline_ingest::run::{read_sources, run};
+use hookline_ingest::verify::{Captured, explain};
+use hookline_schemas::time::ReceivedAt;
+use hookline_service::cli::{ConfigArgs, finish};
+use hookline_service::telemetry;
+
+/// Receives webhooks, verifies them and stores them in Kafka before it answers.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Explain offline what becomes of a captured request; exit 1 if it is not authentic
+    Verify {
+        /// The raw body
+        #[arg(long, value_name = "FILE")]
+        body: PathBuf,
+        /// The header magic-hour-event-timestamp
+        #[arg(long)]
+        timestamp: String,
+        /// The header magic-hour-event-signature
+        #[arg(long)]
+        signature: String,
+        /// Only the keys of this source
+        #[arg(long)]
+        source: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    telemetry::init();
+    finish(start(Cli::parse()))
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let config: Config = SCHEMA.load(cli.config.config.as_deref(), std::env::vars())?;
+    config.check()?;
+    let sources = read_sources(&config)?;
+    config.kafka.client()?;
+    if cli.config.check_config {
+        println!("the configuration is sound");
+        return Ok(());
+    }
+    if let Some(Command::Verify { body, timestamp, signature, source }) = cli.command {
+        let bytes = std::fs::read(&body).with_context(|| body.display().to_string())?;
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let captured = Captured { timestamp: &timestamp, signature: &signature, body: &bytes };
+        let now = ReceivedAt(i64::try_from(since.as_millis())?);
+        let finding = explain(captured, &sources, source.as_deref(), config.tolerance, now);
+        print!("{}", finding.text);
+        anyhow::ensure!(finding.authentic, "not authentic");
+        return Ok(());
+    }
+    let workers = config.server.workers.get();
+    let mut runtime = match workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    runtime.worker_threads(workers).enable_all().build()?.block_on(run(config))
+}

@@ -1,0 +1,31 @@
+//! The description of both listeners, served by both.
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+
+/// Where it is served.
+pub const PATH: &str = "/openapi.json";
+
+const DOCUMENT: &str = include_str!("../openapi.json");
+
+/// The document, for whoever gets it.
+pub fn response(method: &Method) -> Response<Full<Bytes>> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    let mut response = Response::new(Full::new(Bytes::from_static(DOCUMENT.as_bytes())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// For the admin listener.
+pub fn router() -> Router {
+    Router::new().route(PATH, get(async || ([(CONTENT_TYPE, "application/json")], DOCUMENT)))
+}

@@ -1,0 +1,62 @@
+//! librdkafka's event queue, as far as the safe wrapper does not reach: it can be made to wake an eventfd.
+#![expect(unsafe_code, reason = "the calls have no safe wrapper")]
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::ptr::NonNull;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use rdkafka::ClientContext;
+use rdkafka::bindings::{
+    rd_kafka_queue_destroy, rd_kafka_queue_get_main, rd_kafka_queue_io_event_enable, rd_kafka_queue_length,
+    rd_kafka_queue_t,
+};
+use rdkafka::client::Client;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What is written to the eventfd.
+const ONE: [u8; 8] = 1u64.to_ne_bytes();
+
+/// An eventfd that wakes the runtime.
+pub(super) fn eventfd() -> io::Result<AsyncFd<EventFd>> {
+    let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+    // SAFETY: an eventfd owns its descriptor, always gives the same one, and closes it when it is dropped.
+    unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// The main queue of a client. While it exists, an event that arrives in the empty queue adds one to an eventfd.
+pub(super) struct EventQueue(NonNull<rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues are thread-safe.
+unsafe impl Send for EventQueue {}
+// SAFETY: as above.
+unsafe impl Sync for EventQueue {}
+
+impl EventQueue {
+    /// The caller keeps client and eventfd for longer than the queue.
+    pub(super) fn waking<C: ClientContext>(client: &Client<C>, wake: &EventFd) -> Self {
+        // SAFETY: the pointer of a living client; the reference to the queue is given back in `drop`.
+        let queue = unsafe { rd_kafka_queue_get_main(client.native_ptr()) };
+        #[expect(clippy::expect_used, reason = "every client has a main queue")]
+        let queue = NonNull::new(queue).expect("a main queue");
+        // SAFETY: the queue is ours, the descriptor open and non-blocking, and librdkafka copies the payload.
+        unsafe { rd_kafka_queue_io_event_enable(queue.as_ptr(), wake.as_raw_fd(), ONE.as_ptr().cast(), ONE.len()) };
+        Self(queue)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        // SAFETY: the queue is ours.
+        unsafe { rd_kafka_queue_length(self.0.as_ptr()) == 0 }
+    }
+}
+
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours, and not used after this.
+        unsafe {
+            rd_kafka_queue_io_event_enable(self.0.as_ptr(), -1, std::ptr::null(), 0);
+            rd_kafka_queue_destroy(self.0.as_ptr());
+        }
+    }
+}

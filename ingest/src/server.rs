@@ -1,0 +1,187 @@
+//! Connections: accepted up to a limit, served with HTTP/1, closed when nothing comes in time, drained at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hookline_schemas::time::ReceivedAt;
+use hookline_service::shutdown::CancellationToken;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::answer::{Answer, RETRY_AFTER_SECONDS, Unavailable};
+use crate::load::Bound;
+use crate::metrics::Metrics;
+use crate::openapi;
+use crate::patience::{Felt, IDLE, IDLE_DRAINING, Phase, Pulse, Verdict};
+use crate::webhooks::Webhooks;
+
+/// Heads beyond this get 431.
+const HEAD_BYTES: usize = 16 << 10;
+/// What a connection may still send after its last answer, and for how long, before it is reset.
+const LINGER: (Duration, u64) = (Duration::from_millis(500), 1 << 20);
+/// Connections over the limit that are told so at once; more than these are closed without a word.
+const TURNED_AWAY: usize = 64;
+/// Pause after an error of accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection shares.
+#[derive(Clone, Debug)]
+pub struct Server {
+    webhooks: Arc<Webhooks>,
+    metrics: Metrics,
+    connections: Bound,
+    turned_away: Bound,
+    draining: CancellationToken,
+}
+
+impl Server {
+    /// Serves `webhooks` on at most so many connections.
+    pub fn new(webhooks: Arc<Webhooks>, metrics: Metrics, connections: usize) -> Self {
+        Self {
+            webhooks,
+            metrics,
+            connections: Bound::new(connections),
+            turned_away: Bound::new(TURNED_AWAY),
+            draining: CancellationToken::new(),
+        }
+    }
+
+    /// Accepts until `shutdown`, then waits for what is in flight; returns how many connections were left at the deadline.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken, deadline: Duration) -> usize {
+        let mut stop = pin!(shutdown.cancelled());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                accepted = listener.accept() => self.accept(accepted).await,
+            }
+        }
+        self.webhooks.drain();
+        self.draining.cancel();
+        // Whoever is connected already, as far as the kernel is concerned, gets an answer too.
+        while let Poll::Ready(Ok((stream, _))) = std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
+        {
+            self.open(stream).await;
+        }
+        drop(listener);
+        let until = Instant::now() + deadline;
+        while self.connections.taken() > 0 && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.connections.taken()
+    }
+
+    async fn accept(&self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
+        match accepted {
+            Ok((stream, _)) => self.open(stream).await,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    async fn open(&self, stream: TcpStream) {
+        let Some(share) = self.connections.take(1) else {
+            self.metrics.connections_refused.inc();
+            if let Some(share) = self.turned_away.take(1) {
+                tokio::spawn(async move {
+                    turn_away(stream).await;
+                    drop(share);
+                });
+            }
+            return;
+        };
+        // Without it answers to a sender that waits would be delayed; where it fails the connection is gone already.
+        let _ = stream.set_nodelay(true);
+        let server = self.clone();
+        tokio::spawn(async move {
+            server.metrics.connections.inc();
+            server.serve(stream).await;
+            server.metrics.connections.dec();
+            drop(share);
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream) {
+        let pulse = Pulse::default();
+        let io = Felt { io: TokioIo::new(stream), pulse: pulse.clone() };
+        let connection = http1::Builder::new()
+            .max_header_size(HEAD_BYTES)
+            .header_read_timeout(None)
+            .serve_connection(io, service_fn(|request| self.respond(request, &pulse)))
+            .without_shutdown();
+        tokio::select! {
+            biased;
+            served = connection => match served {
+                Ok(parts) => linger(parts.io.io.into_inner()).await,
+                Err(error) => tracing::debug!(%error, "a connection broke"),
+            },
+            phase = self.watch(&pulse) => self.metrics.timed_out(phase),
+        }
+    }
+
+    /// Returns when the connection has run out of time.
+    async fn watch(&self, pulse: &Pulse) -> Phase {
+        let mut idle = IDLE;
+        loop {
+            let (phase, elapsed) = pulse.phase();
+            match phase.judge(elapsed, idle) {
+                Verdict::Close(phase) => return phase,
+                Verdict::Wait(wait) => tokio::select! {
+                    () = sleep(wait) => {}
+                    () = self.draining.cancelled(), if idle == IDLE => idle = IDLE_DRAINING,
+                },
+            }
+        }
+    }
+
+    async fn respond(&self, request: Request<Incoming>, pulse: &Pulse) -> Result<Response<Full<Bytes>>, Infallible> {
+        pulse.enter(Phase::Busy);
+        let response = if request.uri().path() == openapi::PATH {
+            openapi::response(request.method())
+        } else {
+            self.webhooks.answer(request, now()).await.response()
+        };
+        pulse.enter(Phase::Idle);
+        Ok(response)
+    }
+}
+
+/// Lets the other side read its last answer: closing while it still sends would throw the answer away.
+async fn linger(mut stream: TcpStream) {
+    let (time, bytes) = LINGER;
+    if stream.shutdown().await.is_ok() {
+        let _ = timeout(time, tokio::io::copy(&mut (&mut stream).take(bytes), &mut tokio::io::sink())).await;
+    }
+}
+
+/// One connection too many.
+async fn turn_away(mut stream: TcpStream) {
+    let body = Answer::Unavailable(Unavailable::InFlight).body().unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: {RETRY_AFTER_SECONDS}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    if let Ok(Ok(())) = timeout(LINGER.0, stream.write_all(answer.as_bytes())).await {
+        linger(stream).await;
+    }
+}
+
+fn now() -> ReceivedAt {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    ReceivedAt(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
