@@ -1,0 +1,122 @@
+//! Puts traffic into fresh topics: signed, keyed, with every header, compressed, as fast as librdkafka takes it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use hookline_schemas::ids::Resource;
+use hookline_schemas::record::{Stamps, encode_headers};
+use hookline_schemas::sign::SigningKey;
+use hookline_schemas::topics::Topics;
+use hookline_service::kafka::KafkaConfig;
+use indicatif::{ProgressBar, ProgressStyle};
+use rdkafka::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::traffic::{Delivery, Traffic};
+
+/// What the topics hold.
+pub struct Filled {
+    pub records: u64,
+    /// Jobs created; of the last ones not everything was sent.
+    pub jobs: u64,
+    pub body_bytes: u64,
+    /// The Kafka cluster's own id.
+    pub log_id: String,
+}
+
+/// Produces `records` records into the resource topics.
+pub fn fill(kafka: &KafkaConfig, topics: &Topics, records: u64) -> anyhow::Result<Filled> {
+    let producer: BaseProducer<Failures> = kafka
+        .client()?
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "20")
+        .set("queue.buffering.max.messages", "200000")
+        .create_with_context(Failures)?;
+    let log_id = producer.client().fetch_cluster_id(Duration::from_secs(10)).context("the cluster has no id")?;
+    let key = SigningKey::new("mhw_live_bench");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let mut traffic = Traffic::ending_at(i64::try_from(now)?, records);
+
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}")?;
+    let progress = ProgressBar::new(records).with_style(style).with_message("filling the topics");
+    let mut body_bytes = 0;
+    for delivery in traffic.by_ref().take(usize::try_from(records)?) {
+        body_bytes += delivery.body.len() as u64;
+        produce(&producer, topics, &key, &delivery)?;
+        progress.inc(1);
+    }
+    producer.flush(Duration::from_secs(60))?;
+    progress.finish();
+    Ok(Filled { records, jobs: traffic.jobs(), body_bytes, log_id })
+}
+
+fn produce(
+    producer: &BaseProducer<Failures>,
+    topics: &Topics,
+    key: &SigningKey,
+    delivery: &Delivery,
+) -> anyhow::Result<()> {
+    let Delivery { event_type, job_id, signed_at, received_at, body } = delivery;
+    let timestamp = signed_at.0.to_string();
+    let stamps = Stamps {
+        source: "magichour",
+        received_at: *received_at,
+        signed_at: *signed_at,
+        signed_at_text: &timestamp,
+        signature: key.sign(&timestamp, body.as_bytes()).to_hex(),
+        key_name: "default",
+        first_signed_at: None,
+    };
+    let mut headers = Vec::with_capacity(10);
+    encode_headers(&stamps, Some(*event_type), job_id, None, |name, value| headers.push((name, value.to_owned())));
+    let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |headers, (name, value)| {
+        headers.insert(Header { key: name, value: Some(value) })
+    });
+    let mut record = BaseRecord::to(topics.resource(event_type.resource)).key(job_id).payload(body).headers(headers);
+    loop {
+        match producer.send(record) {
+            Ok(()) => {
+                producer.poll(Duration::ZERO);
+                return Ok(());
+            }
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                producer.poll(Duration::from_millis(10));
+                record = refused;
+            }
+            Err((error, _)) => return Err(anyhow!(error).context("a record was not accepted")),
+        }
+    }
+}
+
+/// How many records the resource topics hold, by the broker's own account.
+pub fn records_in(kafka: &KafkaConfig, topics: &Topics, partitions: i32) -> anyhow::Result<u64> {
+    let producer: BaseProducer = kafka.client()?.create()?;
+    let mut records = 0;
+    for topic in Resource::ALL.map(|resource| topics.resource(resource)) {
+        for partition in 0..partitions {
+            let (low, high) = producer.client().fetch_watermarks(topic, partition, Duration::from_secs(10))?;
+            records += u64::try_from(high - low)?;
+        }
+    }
+    Ok(records)
+}
+
+/// Lets a record that did not reach its topic show, by the count in the end.
+struct Failures;
+
+impl ClientContext for Failures {}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            eprintln!("a record was not delivered: {error}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What an event costs: our processor beside ClickHouse's own Kafka engine, which is what people use without one. Both read
+//! the same topics into fresh databases with the same tables, in turns; the figures are medians of CPU time as the kernel
+//! counts it, of ClickHouse's process with the merges that follow, and of the processor's. Run it by `make bench`.
+
+mod engine;
+mod fill;
+mod ours;
+mod report;
+mod scene;
+mod tables;
+mod traffic;
+mod usage;
+
+use anyhow::ensure;
+use clap::Parser;
+
+use self::report::Figures;
+use self::scene::{Contender, Cost, Run, Scene};
+
+/// The speed of the processor beside ClickHouse's own Kafka engine.
+#[derive(Parser)]
+struct Options {
+    /// Records in the topics
+    #[arg(long, default_value_t = 2_000_000)]
+    records: u64,
+    /// Runs of each contender
+    #[arg(long, default_value_t = 2)]
+    repeat: usize,
+    /// One more contender: the processor, after these statements have changed the tables
+    #[arg(long, value_name = "SQL")]
+    alter: Vec<String>,
+    /// Leave out the other side, and keep no figures
+    #[arg(long)]
+    only: Option<Side>,
+    #[arg(long, hide = true, help = "cargo bench says so")]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Side {
+    Processor,
+    Engine,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let scene = Scene::set(options.records).await?;
+    let filled = &scene.filled;
+    let average = filled.body_bytes / filled.records;
+    println!("{} records of {} jobs, bodies of {average} bytes on the average", filled.records, filled.jobs);
+
+    let runs = |side| options.only.is_none_or(|only| only == side);
+    let mut contenders = Vec::new();
+    contenders.extend(runs(Side::Processor).then_some(Contender::Processor));
+    contenders.extend(runs(Side::Engine).then_some(Contender::Engine));
+    contenders.extend(options.alter.into_iter().map(Contender::Altered));
+    let mut costs: Vec<Vec<(Cost, u64)>> = vec![Vec::new(); contenders.len()];
+    let mut agreed: Option<tables::Content> = None;
+    for _ in 0..options.repeat {
+        for (contender, costs) in contenders.iter().zip(&mut costs) {
+            let run = Run::prepare(&scene, contender).await?;
+            let cost = match contender {
+                Contender::Engine => engine::run(&scene, &run).await?,
+                Contender::Processor | Contender::Altered(_) => ours::run(&scene, &run).await?,
+            };
+            costs.push((cost, tables::disk_bytes(&run.clickhouse).await?));
+            let content = tables::content(&run.clickhouse).await?;
+            println!("{contender:?}: {cost:?}, {content:?}");
+            let expected = agreed.get_or_insert_with(|| content.clone());
+            ensure!(*expected == content, "the tables differ, so the comparison means nothing: {expected:?}");
+        }
+    }
+    let figures: Vec<Figures> = contenders
+        .into_iter()
+        .zip(&costs)
+        .map(|(contender, runs)| Figures::of(contender, runs, options.records))
+        .collect::<Result<_, _>>()?;
+    println!("{}", report::table(&figures));
+    if options.only.is_none() {
+        report::keep(&figures, options.records)?;
+    }
+    scene.clear().await
+}

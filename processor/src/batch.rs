@@ -1,0 +1,183 @@
+//! What was consumed and is not yet inserted: the records' bytes in one arena, and what their headers say.
+//!
+//! A record is copied once, when it is consumed, so that librdkafka has its buffers back at once and a batch takes the
+//! memory that its limits allow.
+
+use std::collections::BTreeMap;
+
+use hookline_schemas::record::{Headers, Stamps, decode_headers};
+use hookline_schemas::sign::HexSignature;
+use hookline_schemas::time::{ReceivedAt, SignedAt};
+use hookline_schemas::topics::{Offset, Partition};
+
+use rdkafka::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers as KafkaHeaders};
+
+use crate::letter::{Foreign, Letter};
+use crate::topic::{Place, Topic};
+
+/// A delivery whose headers are in order. Its body is not read yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Where it lies.
+    pub place: Place,
+    source: Symbol,
+    key_name: Symbol,
+    received_at: ReceivedAt,
+    signed_at: SignedAt,
+    first_signed_at: Option<SignedAt>,
+    signature: HexSignature,
+    /// In the arena: the signed time as text, then the body.
+    start: usize,
+    text_length: usize,
+    body_length: usize,
+}
+
+/// A text that many rows share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Symbol(usize);
+
+/// How far a partition was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The offset to be read next.
+    pub next: Offset,
+    /// When the last record was appended.
+    pub appended_at: ReceivedAt,
+}
+
+/// How far each partition was read.
+pub type Positions = BTreeMap<(Topic, Partition), Progress>;
+
+/// Records on their way to the tables.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Deliveries.
+    pub rows: Vec<Row>,
+    /// Dead letters.
+    pub letters: Vec<Letter>,
+    /// Records of resource topics that ingest did not write.
+    pub foreign: Vec<Foreign>,
+    /// How far the batch reaches.
+    pub positions: Positions,
+    arena: Vec<u8>,
+    names: Vec<Box<str>>,
+    kept_bytes: usize,
+}
+
+impl Batch {
+    /// Takes a message in.
+    pub fn push_message(&mut self, place: Place, message: &BorrowedMessage<'_>) {
+        let headers = message.headers();
+        let headers = (0..headers.map_or(0, KafkaHeaders::count))
+            .filter_map(|index| headers?.try_get(index))
+            .map(|header| (header.key, header.value));
+        self.push(place, message.key().unwrap_or_default(), message.payload().unwrap_or_default(), headers);
+    }
+
+    /// Takes a record in.
+    pub fn push<'h>(
+        &mut self,
+        place: Place,
+        key: &[u8],
+        body: &[u8],
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+    ) {
+        let next = Offset(place.offset.0 + 1);
+        self.positions.insert((place.topic, place.partition), Progress { next, appended_at: place.appended_at });
+        match (place.topic, decode_headers(headers.clone())) {
+            (Topic::Resource(_), Ok(headers)) => self.push_row(place, &headers, body),
+            (Topic::Resource(_), Err(bad)) => {
+                self.kept_bytes += key.len() + body.len();
+                self.foreign.push(Foreign::new(place, bad, key, body, headers));
+            }
+            (Topic::DeadLetter, decoded) => {
+                self.kept_bytes += key.len() + body.len();
+                self.letters.push(Letter::read(place, decoded, key, body, &headers));
+            }
+        }
+    }
+
+    fn push_row(&mut self, place: Place, headers: &Headers<'_>, body: &[u8]) {
+        let stamps = &headers.stamps;
+        let row = Row {
+            place,
+            source: self.symbol(stamps.source),
+            key_name: self.symbol(stamps.key_name),
+            received_at: stamps.received_at,
+            signed_at: stamps.signed_at,
+            first_signed_at: stamps.first_signed_at,
+            signature: stamps.signature,
+            start: self.arena.len(),
+            text_length: stamps.signed_at_text.len(),
+            body_length: body.len(),
+        };
+        self.arena.extend_from_slice(stamps.signed_at_text.as_bytes());
+        self.arena.extend_from_slice(body);
+        self.rows.push(row);
+    }
+
+    /// Sources and key names are few.
+    fn symbol(&mut self, name: &str) -> Symbol {
+        let known = self.names.iter().position(|known| **known == *name);
+        Symbol(known.unwrap_or_else(|| {
+            self.names.push(name.into());
+            self.names.len() - 1
+        }))
+    }
+
+    fn name(&self, symbol: Symbol) -> &str {
+        self.names.get(symbol.0).map_or("", |name| name)
+    }
+
+    /// What the headers of a row of this batch say.
+    pub fn stamps(&self, row: &Row) -> Stamps<'_> {
+        let text = self.arena.get(row.start..row.start + row.text_length);
+        Stamps {
+            source: self.name(row.source),
+            received_at: row.received_at,
+            signed_at: row.signed_at,
+            signed_at_text: text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default(),
+            signature: row.signature,
+            key_name: self.name(row.key_name),
+            first_signed_at: row.first_signed_at,
+        }
+    }
+
+    /// The signature of a row of this batch.
+    pub fn signature<'r>(&self, row: &'r Row) -> &'r str {
+        row.signature.as_str()
+    }
+
+    /// The signed bytes of a row of this batch.
+    pub fn body(&self, row: &Row) -> &[u8] {
+        let start = row.start + row.text_length;
+        self.arena.get(start..start + row.body_length).unwrap_or_default()
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.letters.len() + self.foreign.len()
+    }
+
+    /// Whether there is nothing to insert.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How much memory it takes, near enough.
+    pub fn bytes(&self) -> usize {
+        self.arena.len() + self.kept_bytes + self.len() * size_of::<Row>()
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.letters.clear();
+        self.foreign.clear();
+        self.positions.clear();
+        self.arena.clear();
+        self.names.clear();
+        self.kept_bytes = 0;
+    }
+}

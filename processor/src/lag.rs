@@ -1,0 +1,78 @@
+//! How far behind each partition is, from librdkafka's own statistics, and whether one stands still for no reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use hookline_schemas::topics::{Partition, Topics};
+use rdkafka::Statistics;
+
+use crate::batch::Positions;
+use crate::metrics::Metrics;
+use crate::topic::Topic;
+
+/// What is behind.
+pub struct Lag {
+    topics: Topics,
+    metrics: Metrics,
+    patience: Duration,
+    moved: BTreeMap<(Topic, Partition), (i64, Instant)>,
+    stuck: bool,
+}
+
+impl Lag {
+    /// A partition that stands still for longer than `patience` is stuck.
+    pub fn new(topics: Topics, metrics: Metrics, patience: Duration) -> Self {
+        Self { topics, metrics, patience, moved: BTreeMap::new(), stuck: false }
+    }
+
+    /// Takes the statistics in. While the writer is `busy` nothing is expected to move.
+    pub fn observe(
+        &mut self,
+        statistics: &Statistics,
+        assigned: &BTreeSet<(Topic, Partition)>,
+        written: &Positions,
+        busy: bool,
+    ) {
+        let now = Instant::now();
+        for key in assigned {
+            let (topic, Partition(number)) = (key.0.name(&self.topics), key.1);
+            let partition = statistics.topics.get(topic).and_then(|topic| topic.partitions.get(&number));
+            let Some(partition) = partition.filter(|partition| partition.hi_offset >= 0) else { continue };
+            let begin = partition.committed_offset.max(partition.lo_offset).max(0);
+            let lag = (partition.hi_offset - begin).max(0);
+            let labels = [topic, &number.to_string()];
+            self.metrics.lag_records.with_label_values(&labels).set(lag);
+            let age =
+                if lag == 0 { 0 } else { written.get(key).map_or(0, |progress| age_seconds(progress.appended_at.0)) };
+            self.metrics.lag_seconds.with_label_values(&labels).set(age);
+            let seen = self.moved.entry(*key).or_insert((partition.app_offset, now));
+            if seen.0 != partition.app_offset || busy || partition.app_offset >= partition.hi_offset {
+                *seen = (partition.app_offset, now);
+            }
+            self.stuck |= now.duration_since(seen.1) > self.patience;
+        }
+    }
+
+    /// Whether a partition has records, a free writer, and makes no progress.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// The partitions are somebody else's now.
+    pub fn remove(&mut self, partitions: &BTreeSet<(Topic, Partition)>) {
+        for (topic, Partition(number)) in partitions {
+            let labels = [topic.name(&self.topics), &number.to_string()];
+            for series in [&self.metrics.lag_records, &self.metrics.lag_seconds, &self.metrics.partition_stopped] {
+                // A series that never was need not go.
+                let _ = series.remove_label_values(&labels);
+            }
+        }
+        self.moved.clear();
+        self.stuck = false;
+    }
+}
+
+fn age_seconds(appended_ms: i64) -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(appended_ms).max(0) / 1000
+}

@@ -1,0 +1,120 @@
+//! Dead letters as consumed, and records that have to become dead letters because ingest did not write them.
+
+use hookline_schemas::dead::Reason;
+use hookline_schemas::record::{BadHeader, Headers, header};
+use hookline_schemas::time::ReceivedAt;
+
+use crate::topic::Place;
+
+/// A row of `dead_letters`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct Letter {
+    pub place: Place,
+    pub source: String,
+    pub reason: Reason,
+    pub detail: String,
+    pub origin: String,
+    pub event_type: String,
+    pub job_id: String,
+    pub key_name: String,
+    pub signature: String,
+    pub signed_at_text: String,
+    pub redrives: u16,
+    pub received_at: ReceivedAt,
+    pub body: Vec<u8>,
+}
+
+impl Letter {
+    /// Reads a record of the dead-letter topic; one with foreign headers keeps what can be read.
+    pub fn read<'h>(
+        place: Place,
+        decoded: Result<Headers<'_>, BadHeader>,
+        key: &[u8],
+        body: &[u8],
+        headers: &(impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone),
+    ) -> Self {
+        let blank = Self {
+            place,
+            source: String::new(),
+            reason: Reason::BadRecord,
+            detail: String::new(),
+            origin: String::new(),
+            event_type: String::new(),
+            job_id: String::from_utf8_lossy(key).into_owned(),
+            key_name: String::new(),
+            signature: String::new(),
+            signed_at_text: String::new(),
+            redrives: 0,
+            received_at: place.appended_at,
+            body: body.to_vec(),
+        };
+        let missing = match decoded {
+            Ok(Headers { stamps, event_type, dead: Some(dead) }) => {
+                return Self {
+                    source: stamps.source.into(),
+                    reason: dead.reason,
+                    detail: dead.detail.into(),
+                    origin: dead.origin.into(),
+                    event_type: event_type.into(),
+                    key_name: stamps.key_name.into(),
+                    signature: stamps.signature.to_string(),
+                    signed_at_text: stamps.signed_at_text.into(),
+                    redrives: dead.redrives,
+                    received_at: stamps.received_at,
+                    ..blank
+                };
+            }
+            Ok(Headers { dead: None, .. }) => BadHeader(header::DEAD_REASON),
+            Err(bad) => bad,
+        };
+        let text = |name| {
+            let value = headers.clone().find(|header| header.0 == name).and_then(|header| header.1);
+            value.and_then(|value| std::str::from_utf8(value).ok())
+        };
+        Self {
+            detail: text(header::DEAD_DETAIL).map_or_else(|| missing.to_string(), str::to_owned),
+            origin: text(header::DEAD_ORIGIN).unwrap_or_default().into(),
+            ..blank
+        }
+    }
+
+    /// The same without what could be refused because of its content.
+    pub fn bare(&self) -> Self {
+        Self { detail: String::new(), body: Vec::new(), ..self.clone() }
+    }
+
+    /// How much memory its texts take.
+    pub fn text_bytes(&self) -> usize {
+        self.detail.len() + self.origin.len() + self.job_id.len() + self.body.len()
+    }
+}
+
+/// A record of a resource topic without the headers that ingest writes.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the parts of a record")]
+pub struct Foreign {
+    pub place: Place,
+    pub bad: BadHeader,
+    pub key: Vec<u8>,
+    pub body: Vec<u8>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Foreign {
+    /// Keeps the record whole, except for headers that a dead letter has of its own.
+    pub fn new<'h>(
+        place: Place,
+        bad: BadHeader,
+        key: &[u8],
+        body: &[u8],
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
+    ) -> Self {
+        let own = [header::DEAD_REASON, header::DEAD_DETAIL, header::DEAD_ORIGIN, header::DEAD_REDRIVES];
+        let headers = headers
+            .filter(|(name, _)| !own.contains(name))
+            .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+            .collect();
+        Self { place, bad, key: key.to_vec(), body: body.to_vec(), headers }
+    }
+}

@@ -1,0 +1,138 @@
+//! Operational metrics: what the machinery does. Numbers about jobs are in [`crate::business`] and never mixed with these.
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use crate::tables::Table;
+use crate::topic::Topic;
+
+/// Whether records come from the group or from a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The consumer group.
+    Live,
+    /// A range read again.
+    Replay,
+}
+
+impl Mode {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "their help texts say it")]
+pub struct Metrics {
+    pub consumed: IntCounterVec,
+    pub decoded: IntCounter,
+    pub wrong_types: IntCounter,
+    pub inserted: IntCounterVec,
+    pub insert_retries: IntCounterVec,
+    pub dead_lettered: IntCounterVec,
+    pub batch_records: Histogram,
+    pub batch_seconds: Histogram,
+    pub visible_seconds: Histogram,
+    pub refreshes: IntCounterVec,
+    pub refreshed_hours: IntCounter,
+    pub refresh_seconds: Histogram,
+    pub lag_records: IntGaugeVec,
+    pub lag_seconds: IntGaugeVec,
+    pub partition_stopped: IntGaugeVec,
+    pub rebalances: IntCounterVec,
+    pub consumer_restarts: IntCounterVec,
+    mode: Mode,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(registry: &Registry, mode: Mode) -> prometheus::Result<Self> {
+        let name = |name: &str| format!("hookline_processor_{name}");
+        let counter = |text: &str, help: &str, labels: &[&str]| {
+            register(
+                registry,
+                IntCounterVec::new(Opts::new(name(text), help).const_label("mode", mode.as_str()), labels)?,
+            )
+        };
+        let one = |text: &str, help: &str| {
+            register(registry, IntCounter::with_opts(Opts::new(name(text), help).const_label("mode", mode.as_str()))?)
+        };
+        let gauge = |text: &str, help: &str| {
+            register(registry, IntGaugeVec::new(Opts::new(name(text), help), &["topic", "partition"])?)
+        };
+        let histogram = |text: &str, help: &str, buckets: &[f64]| {
+            let options =
+                HistogramOpts::new(name(text), help).const_label("mode", mode.as_str()).buckets(buckets.to_vec());
+            register(registry, Histogram::with_opts(options)?)
+        };
+        let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
+        let waits = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
+        let metrics = Self {
+            consumed: counter("records_consumed_total", "Records read from the topics", &["topic"])?,
+            decoded: one("records_decoded_total", "Records of resource topics that gave facts")?,
+            wrong_types: one("wrong_types_total", "Optional fields of a wrong type, counted as absent")?,
+            inserted: counter("rows_inserted_total", "Rows that ClickHouse took", &["table"])?,
+            insert_retries: counter(
+                "insert_retries_total",
+                "Inserts to be sent again, whole or in halves",
+                &["table", "cause"],
+            )?,
+            dead_lettered: counter(
+                "records_dead_lettered_total",
+                "Records sent to the dead-letter topic",
+                &["reason"],
+            )?,
+            batch_records: histogram(
+                "batch_records",
+                "Records in a batch",
+                &[1.0, 10.0, 100.0, 1e3, 3e3, 1e4, 3e4, 1e5],
+            )?,
+            batch_seconds: histogram("batch_seconds", "Time to fold and insert a batch", &seconds)?,
+            visible_seconds: histogram(
+                "visible_seconds",
+                "From the signed second to the row in ClickHouse, the oldest of a batch",
+                &waits,
+            )?,
+            refreshes: counter("refreshes_total", "Refreshes of the roll-up", &["result"])?,
+            refreshed_hours: one("refreshed_hours_total", "Created hours that were refreshed")?,
+            refresh_seconds: histogram("refresh_seconds", "Time to refresh the roll-up", &seconds)?,
+            lag_records: gauge("lag_records", "End of the partition less the committed offset")?,
+            lag_seconds: gauge("lag_seconds", "Age of the last record inserted, 0 where nothing is left to read")?,
+            partition_stopped: gauge(
+                "partition_stopped",
+                "1 = stopped: not even a bare dead letter could be inserted",
+            )?,
+            rebalances: counter("rebalances_total", "Assignments and revocations", &["kind"])?,
+            consumer_restarts: counter("consumer_restarts_total", "Consumers made anew", &["cause"])?,
+            mode,
+        };
+        for topic in ["video", "image", "audio", "dead-letter"] {
+            metrics.consumed.with_label_values(&[topic]);
+        }
+        for table in Table::ALL {
+            metrics.inserted.with_label_values(&[table.as_str()]);
+        }
+        Ok(metrics)
+    }
+
+    /// Live or replay.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The counter of records of a topic; to be kept.
+    pub fn consumed_of(&self, topic: Topic) -> IntCounter {
+        self.consumed.with_label_values(&[topic.as_str()])
+    }
+}
+
+/// Registers a collector and hands it back.
+pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

@@ -1,0 +1,105 @@
+//! Sends records to the dead-letter topic.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hookline_schemas::dead::Reason;
+use hookline_schemas::ids::EventType;
+use hookline_schemas::record::{DeadLetter, Stamps, encode_headers, header};
+use hookline_schemas::topics::Topics;
+use hookline_service::kafka::KafkaConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use crate::letter::Foreign;
+
+/// Longer than any hiccup of a broker; the writer tries again after that.
+const DELIVERY_TIMEOUT_MS: &str = "30000";
+
+/// A producer for the dead-letter topic alone.
+pub struct Post {
+    producer: FutureProducer,
+    topic: String,
+    spared: HashSet<String>,
+    sent: AtomicU64,
+}
+
+/// A delivery that cannot be inserted.
+#[derive(Clone, Copy, Debug)]
+pub struct Rejected<'r> {
+    /// How it came in.
+    pub stamps: Stamps<'r>,
+    /// What happened, if known.
+    pub event_type: Option<EventType>,
+    /// To which job, if known.
+    pub job_id: &'r str,
+    /// The signed bytes.
+    pub body: &'r [u8],
+    /// Why it is dead.
+    pub dead: DeadLetter<'r>,
+}
+
+impl Post {
+    /// Connects to the brokers in the background.
+    pub fn new(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Self> {
+        let producer = kafka
+            .client()?
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "lz4")
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
+            .create()?;
+        Ok(Self { producer, topic: topics.dead_letter().to_owned(), spared: HashSet::new(), sent: AtomicU64::new(0) })
+    }
+
+    /// From now on, sends nothing for these origins: a replay comes by records that have their dead letter.
+    pub fn spare(&mut self, origins: HashSet<String>) {
+        self.spared = origins;
+    }
+
+    /// How many dead letters were sent since this was last asked.
+    pub fn take_sent(&self) -> u64 {
+        self.sent.swap(0, Ordering::Relaxed)
+    }
+
+    /// Sends a delivery; it is durable when this returns.
+    pub async fn reject(&self, rejected: &Rejected<'_>) -> Result<(), KafkaError> {
+        let mut headers = OwnedHeaders::new_with_capacity(16);
+        encode_headers(&rejected.stamps, rejected.event_type, rejected.job_id, Some(&rejected.dead), |key, value| {
+            headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
+        });
+        self.send(rejected.dead.origin, rejected.job_id.as_bytes(), rejected.body, headers).await
+    }
+
+    /// Sends a record that ingest did not write, with its own headers and what is wrong with them.
+    pub async fn reject_foreign(&self, record: &Foreign, topics: &Topics) -> Result<(), KafkaError> {
+        let (detail, origin) = (record.bad.to_string(), record.place.position(topics).to_string());
+        let dead = [
+            (header::DEAD_REASON, Reason::BadRecord.as_str()),
+            (header::DEAD_DETAIL, &*detail),
+            (header::DEAD_ORIGIN, &*origin),
+            (header::DEAD_REDRIVES, "0"),
+        ];
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + dead.len());
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: value.as_deref() });
+        }
+        for (key, value) in dead {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        self.send(&origin, &record.key, &record.body, headers).await
+    }
+
+    async fn send(&self, origin: &str, key: &[u8], body: &[u8], headers: OwnedHeaders) -> Result<(), KafkaError> {
+        if self.spared.contains(origin) {
+            return Ok(());
+        }
+        let record = FutureRecord::to(&self.topic).key(key).payload(body).headers(headers);
+        self.producer.send(record, Duration::from_secs(30)).await.map_err(|(error, _)| error)?;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Which offsets of which partitions a replay reads. It ends where the plan ends, whatever is appended meanwhile.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hookline_schemas::topics::{Offset, Partition, Topics};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset as Position, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::select::{Moment, Selection};
+use crate::topic::Topic;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is left to read of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset of the plan.
+    pub start: i64,
+    /// The offset after the last.
+    pub end: i64,
+    /// The next to be read; what lies before is in the tables.
+    pub next: i64,
+}
+
+impl Part {
+    /// Records of the plan.
+    pub fn records(&self) -> u64 {
+        u64::try_from(self.end - self.start).unwrap_or(0)
+    }
+
+    /// Records that are done.
+    pub fn done(&self) -> u64 {
+        u64::try_from(self.next - self.start).unwrap_or(0)
+    }
+}
+
+/// The offsets that a partition has, and those that were asked for.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    low: Offset,
+    high: Offset,
+    from: Option<Offset>,
+    to: Option<Offset>,
+}
+
+/// The part of a partition that is there and was asked for, if any.
+fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<Part> {
+    let start = bounds.from.map_or(bounds.low, |from| from.max(bounds.low)).0;
+    let end = bounds.to.map_or(bounds.high, |to| to.min(bounds.high)).0;
+    (start < end).then(|| Part { topic: topic.into(), partition: partition.0, start, end, next: start })
+}
+
+/// Asks the brokers where everything lies.
+pub fn plan(
+    consumer: &BaseConsumer,
+    topics: &Topics,
+    selection: &Selection,
+    now: OffsetDateTime,
+) -> anyhow::Result<Vec<Part>> {
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).context("Kafka does not answer")?;
+    let mut parts = Vec::new();
+    for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {
+        let name = topic.name(topics);
+        let found = metadata.topics().iter().find(|found| found.name() == name);
+        let found = found.with_context(|| format!("the topic {name} is missing: run hookline-analytics migrate"))?;
+        let mut wanted: Vec<_> = found.partitions().iter().map(|partition| Partition(partition.id())).collect();
+        wanted.retain(|partition| selection.wants_partition(*partition));
+        let from = appended_since(consumer, name, &wanted, selection.from, now)?;
+        let to = appended_since(consumer, name, &wanted, selection.to, now)?;
+        for (index, partition) in wanted.into_iter().enumerate() {
+            let (low, high) = consumer.fetch_watermarks(name, partition.0, TIMEOUT)?;
+            let (low, high) = (Offset(low), Offset(high));
+            let at = |offsets: &Option<Vec<Option<Offset>>>| {
+                offsets.as_ref().map(|offsets| offsets.get(index).copied().flatten().unwrap_or(high))
+            };
+            let range = selection.offsets;
+            let bounds = Bounds {
+                low,
+                high,
+                from: at(&from).or(range.map(super::select::OffsetRange::start)),
+                to: at(&to).or(range.map(super::select::OffsetRange::end)),
+            };
+            parts.extend(part(name, partition, bounds));
+        }
+    }
+    Ok(parts)
+}
+
+/// For each partition the first offset appended at or after a moment; none = all are older.
+fn appended_since(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partitions: &[Partition],
+    moment: Option<Moment>,
+    now: OffsetDateTime,
+) -> anyhow::Result<Option<Vec<Option<Offset>>>> {
+    let Some(moment) = moment else { return Ok(None) };
+    let mut times = TopicPartitionList::new();
+    for partition in partitions {
+        times.add_partition_offset(topic, partition.0, Position::Offset(moment.as_millis(now).max(0)))?;
+    }
+    let found = consumer.offsets_for_times(times, TIMEOUT).context("Kafka does not say what lies when")?;
+    let offset = |partition: &Partition| {
+        found.find_partition(topic, partition.0).and_then(|element| match element.offset() {
+            Position::Offset(offset) => Some(Offset(offset)),
+            Position::Beginning | Position::End | Position::Stored | Position::Invalid | Position::OffsetTail(_) => {
+                None
+            }
+        })
+    };
+    Ok(Some(partitions.iter().map(offset).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(from: Option<i64>, to: Option<i64>) -> Option<(i64, i64)> {
+        let bounds = Bounds { low: Offset(10), high: Offset(20), from: from.map(Offset), to: to.map(Offset) };
+        part("t", Partition(0), bounds).map(|part| (part.start, part.end))
+    }
+
+    #[test]
+    fn a_part_is_what_is_there_and_wanted() {
+        assert_eq!(range(None, None), Some((10, 20)));
+        assert_eq!(range(Some(12), Some(15)), Some((12, 15)));
+        assert_eq!(range(Some(1), Some(99)), Some((10, 20)));
+        assert_eq!(range(Some(20), None), None);
+        assert_eq!(range(None, Some(10)), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! The daemon: waits for what it needs, then consumes until it is told to stop. A consumer that is broken for good is
+//! thrown away and made anew.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hookline_schemas::facts::FOLD_VERSION;
+use hookline_schemas::topics::Topics;
+use hookline_service::admin::{Admin, Readiness, serve};
+use hookline_service::shutdown::{CancellationToken, on_signal};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use crate::config::ProcessorConfig;
+use crate::group::Group;
+use crate::metrics::{Metrics, Mode};
+use crate::post::Post;
+use crate::sink::Sink;
+use crate::tables::Table;
+use crate::worker::Worker;
+use crate::writer::{CLICKHOUSE, Writer};
+
+const KAFKA: &str = "kafka";
+const POLL: Duration = Duration::from_millis(100);
+/// So long a full batch may wait for the writer before fetching is paused.
+const PATIENCE: Duration = Duration::from_secs(1);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why consuming ended.
+enum Ended {
+    /// As asked.
+    Stopped,
+    /// The consumer is of no more use.
+    Broken(&'static str, String),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
+    let shutdown = on_signal()?;
+    let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
+    let admin = Admin::new(readiness.clone())?;
+    let metrics = Metrics::new(&admin.registry, Mode::Live)?;
+    let address = config.admin.0.listen;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("admin.listen: {address}"))?;
+    tracing::info!(listener = "admin", address = %listener.local_addr()?, "listening");
+    let serving = CancellationToken::new();
+    let admin_server = tokio::spawn(serve(listener, admin.router(), serving.clone()));
+
+    let daemon = Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, readiness, shutdown };
+    let runtime = Handle::current();
+    let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await?;
+    serving.cancel();
+    admin_server.await??;
+    consumed
+}
+
+struct Daemon {
+    config: ProcessorConfig,
+    topics: Topics,
+    metrics: Metrics,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+}
+
+impl Daemon {
+    fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
+        let sink = Sink::new(self.config.clickhouse.client()?);
+        while !self.shutdown.is_cancelled() {
+            let Some(log_id) = self.wait_for_servers(&sink, runtime)? else { break };
+            match self.session(sink.clone(), log_id, runtime)? {
+                Ended::Stopped => break,
+                Ended::Broken(cause, error) => {
+                    tracing::error!(cause, error, "the consumer is made anew");
+                    self.metrics.consumer_restarts.with_label_values(&[cause]).inc();
+                    self.pause(runtime);
+                }
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Waits until topics and tables are there; gives the Kafka cluster's id.
+    fn wait_for_servers(&self, sink: &Sink, runtime: &Handle) -> anyhow::Result<Option<Arc<str>>> {
+        let client: BaseConsumer = self.config.kafka.client()?.create()?;
+        while !self.shutdown.is_cancelled() {
+            match runtime.block_on(check_tables(sink)) {
+                Ok(()) => self.readiness.ready(CLICKHOUSE),
+                Err(why) => self.not_ready(CLICKHOUSE, why),
+            }
+            let kafka = self.missing_topic(&client);
+            match &kafka {
+                Ok(None) => self.readiness.ready(KAFKA),
+                Ok(Some(topic)) => {
+                    self.not_ready(KAFKA, format!("the topic {topic} is missing: run hookline-analytics migrate"));
+                }
+                Err(error) => self.not_ready(KAFKA, error.to_string()),
+            }
+            if self.readiness.missing().is_empty()
+                && let Some(id) = client.client().fetch_cluster_id(METADATA_TIMEOUT)
+            {
+                return Ok(Some(id.into()));
+            }
+            self.pause(runtime);
+        }
+        Ok(None)
+    }
+
+    fn not_ready(&self, part: &'static str, why: String) {
+        if self.readiness.missing().get(part) != Some(&why) {
+            tracing::warn!(part, why, "waiting");
+        }
+        self.readiness.not_ready(part, why);
+    }
+
+    fn missing_topic(&self, client: &BaseConsumer) -> Result<Option<String>, KafkaError> {
+        let metadata = client.fetch_metadata(None, METADATA_TIMEOUT)?;
+        let there = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
+        Ok(self.topics.all().find(|name| !there(name)).map(str::to_owned))
+    }
+
+    fn pause(&self, runtime: &Handle) {
+        runtime.block_on(async {
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        });
+    }
+
+    /// One consumer and one writer, from beginning to end.
+    fn session(&self, sink: Sink, log_id: Arc<str>, runtime: &Handle) -> anyhow::Result<Ended> {
+        let (work, work_queue) = mpsc::sync_channel(8);
+        let (done_queue, done) = mpsc::channel();
+        let writer = Writer {
+            sink,
+            post: Post::new(&self.config.kafka, &self.topics)?,
+            topics: self.topics.clone(),
+            log_id,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            stopped: Default::default(),
+        };
+        let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
+        let worker = Worker::new(writer, refresh_every, done_queue, runtime.clone());
+        let group =
+            Group::new(self.topics.clone(), &self.config.batch, &self.config.group, self.metrics.clone(), work, done);
+        let thread = std::thread::Builder::new().name("writer".into()).spawn(move || worker.run(&work_queue))?;
+        let consumer: BaseConsumer<Group> = self.consumer_config()?.create_with_context(group)?;
+        let topics: Vec<_> = self.topics.all().collect();
+        consumer.subscribe(&topics)?;
+        let ended = self.consume(&consumer);
+        consumer.context().pump().finish(&consumer);
+        // Closing leaves the group, or keeps the place in it where membership is static, and lets the writer's queue go.
+        drop(consumer);
+        if thread.join().is_err() {
+            anyhow::bail!("the writer panicked");
+        }
+        Ok(ended)
+    }
+
+    fn consumer_config(&self) -> anyhow::Result<ClientConfig> {
+        let config = &self.config;
+        let mut client = config.kafka.client()?;
+        client
+            .set("group.id", config.group_id())
+            .set("client.id", format!("hookline-processor-fold-{FOLD_VERSION}"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("partition.assignment.strategy", "roundrobin")
+            .set("session.timeout.ms", config.group.session_timeout_ms.to_string())
+            .set("statistics.interval.ms", "1000")
+            .set("queued.min.messages", "100000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.message.max.bytes", "1048576")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        if let Some(instance_id) = config.instance_id() {
+            client.set("group.instance.id", instance_id);
+        }
+        Ok(client)
+    }
+
+    fn consume(&self, consumer: &BaseConsumer<Group>) -> Ended {
+        let group = consumer.context();
+        while !self.shutdown.is_cancelled() {
+            if let Err(broken) = poll(consumer, POLL) {
+                return broken;
+            }
+            let mut pump = group.pump();
+            pump.attend(consumer, Duration::ZERO);
+            pump.hand_over_if_due();
+            if pump.is_stuck() {
+                return Ended::Broken("watchdog", "a partition has lag and makes no progress".into());
+            }
+            if !(pump.is_full() && pump.is_writing()) || pump.attend(consumer, PATIENCE) {
+                continue;
+            }
+            drop(pump);
+            if let Err(broken) = self.wait_paused(consumer) {
+                return broken;
+            }
+        }
+        Ended::Stopped
+    }
+
+    /// Fetches nothing, but stays in the group, until the writer is free.
+    fn wait_paused(&self, consumer: &BaseConsumer<Group>) -> Result<(), Ended> {
+        let group = consumer.context();
+        group.pump().pause(consumer);
+        while !self.shutdown.is_cancelled() {
+            poll(consumer, POLL)?;
+            let mut pump = group.pump();
+            pump.attend(consumer, Duration::ZERO);
+            if !(pump.is_full() && pump.is_writing()) {
+                break;
+            }
+        }
+        group.pump().resume(consumer);
+        Ok(())
+    }
+}
+
+async fn check_tables(sink: &Sink) -> Result<(), String> {
+    for table in Table::ALL {
+        sink.check(table).await.map_err(|refusal| refusal.text)?;
+    }
+    Ok(())
+}
+
+/// Takes what is there, up to a full batch.
+fn poll(consumer: &BaseConsumer<Group>, wait: Duration) -> Result<(), Ended> {
+    let mut next = consumer.poll(wait);
+    while let Some(polled) = next {
+        match polled {
+            Ok(message) => {
+                let mut pump = consumer.context().pump();
+                pump.push(&message);
+                if pump.is_full() {
+                    return Ok(());
+                }
+            }
+            Err(KafkaError::MessageConsumptionFatal(code)) => return Err(Ended::Broken("fatal", code.to_string())),
+            Err(error) => tracing::warn!(%error, "Kafka"),
+        }
+        next = consumer.poll(Duration::ZERO);
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The tables of ClickHouse: sends a block, and says what went wrong.
+
+use std::time::Duration;
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use crate::failure::Cause;
+use crate::native::Encoded;
+use crate::tables::Table;
+
+/// A block may take long where the server is busy; a cut connection shows earlier.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A refusal.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// What it means.
+    pub cause: Cause,
+    /// What the server or the network said; bounded.
+    pub text: String,
+}
+
+impl From<clickhouse::error::Error> for Refusal {
+    fn from(error: clickhouse::error::Error) -> Self {
+        let mut text = error.to_string();
+        if let Some((end, _)) = text.char_indices().nth(500) {
+            text.truncate(end);
+        }
+        Self { cause: Cause::from(&error), text }
+    }
+}
+
+/// A connection for inserts.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    client: Client,
+}
+
+#[derive(Row, Deserialize)]
+struct Column {
+    name: String,
+    kind: String,
+}
+
+impl Sink {
+    /// Inserts through `client`.
+    pub fn new(client: Client) -> Self {
+        let client = client
+            .with_setting("insert_deduplicate", "0")
+            .with_setting("async_insert", "0")
+            .with_setting("input_format_skip_unknown_fields", "0");
+        Self { client }
+    }
+
+    /// The client, for queries.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a block; all of it is in when this returns.
+    pub async fn insert(&self, table: Table, block: &Encoded) -> Result<(), Refusal> {
+        let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
+        let mut insert =
+            self.client.insert_formatted_with(statement).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+        for chunk in &block.chunks {
+            insert.send(chunk.clone()).await?;
+        }
+        Ok(insert.end().await?)
+    }
+
+    /// Compares a table with the columns that are written: Native matches them by name, in silence.
+    pub async fn check(&self, table: Table) -> Result<(), Refusal> {
+        let query = "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = ?";
+        let columns: Vec<Column> = self.client.query(query).bind(table.as_str()).fetch_all().await?;
+        let mut there: Vec<_> = columns.into_iter().map(|column| (column.name, plain(&column.kind))).collect();
+        let mut written = table.columns();
+        there.sort();
+        written.sort();
+        let difference = written.iter().find(|column| !there.contains(column));
+        match difference.or_else(|| there.iter().find(|column| !written.contains(column))) {
+            None => Ok(()),
+            Some((name, kind)) => Err(Refusal {
+                cause: Cause::Setup(16),
+                text: if there.is_empty() {
+                    format!("the table {} is missing: run hookline-analytics migrate", table.as_str())
+                } else {
+                    format!("the table {} does not agree with this version in column {name} {kind}", table.as_str())
+                },
+            }),
+        }
+    }
+}
+
+/// The type that values of a column have on the wire.
+fn plain(kind: &str) -> String {
+    let inner = kind.strip_prefix("SimpleAggregateFunction(").and_then(|rest| rest.strip_suffix(')'));
+    inner.and_then(|inner| inner.split_once(", ")).map_or(kind, |(_, value)| value).to_owned()
+}

@@ -1,0 +1,4 @@
+//! The processor on a real Kafka and a real ClickHouse.
+
+mod stand;
+mod tables;
