@@ -1,0 +1,48 @@
+//! `hookline-analytics`: see `--help`.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use hookline_analytics::config::Config;
+use hookline_analytics::migrate::{self, MigrateArgs};
+use hookline_analytics::report::{self, ReportArgs};
+use hookline_service::cli::{ConfigArgs, finish};
+use hookline_service::telemetry;
+
+/// Makes Hookline's topics and tables, and reads the numbers out of them.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the database, the tables and the topics, where they are missing
+    Migrate(MigrateArgs),
+    /// Show durations and error rates of the jobs that finished in a range of time
+    Report(ReportArgs),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    telemetry::init();
+    finish(run(Cli::parse()).await)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::load(cli.config.config.as_deref(), std::env::vars())?;
+    if cli.config.check_config {
+        config.clickhouse.client()?;
+        config.kafka.client()?;
+        return Ok(());
+    }
+    match cli.command {
+        Some(Command::Migrate(arguments)) => migrate::run(config, arguments).await,
+        Some(Command::Report(arguments)) => report::run(&config, arguments).await,
+        None => Ok(Cli::command().print_help()?),
+    }
+}

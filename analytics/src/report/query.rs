@@ -1,0 +1,130 @@
+//! The question to ClickHouse: finished jobs of a range, by some of their dimensions.
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::Range;
+
+/// What jobs can be grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dimension {
+    /// The account or environment that sent the webhooks.
+    Source,
+    /// Video, image or audio.
+    Resource,
+    /// The provider's type of the job.
+    JobType,
+    /// Why the job failed; nothing for a completed one.
+    ErrorCode,
+}
+
+impl Dimension {
+    const ALL: [Self; 4] = [Self::Source, Self::Resource, Self::JobType, Self::ErrorCode];
+
+    /// The name in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Resource => "resource",
+            Self::JobType => "job_type",
+            Self::ErrorCode => "error_code",
+        }
+    }
+
+    const fn expression(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Resource => "resource",
+            Self::JobType => "job_type",
+            Self::ErrorCode => "if(outcome = 'errored', error_code, '')",
+        }
+    }
+}
+
+/// The finished jobs of a group. Quantiles are p50, p90, p95, p99 in seconds, and mean nothing where the maximum is absent.
+#[derive(Clone, Debug, PartialEq, Row, Deserialize)]
+pub struct Group {
+    /// The source; empty where not grouped by.
+    pub source: String,
+    /// The resource; empty where not grouped by.
+    pub resource: String,
+    /// The job type; empty where not grouped by.
+    pub job_type: String,
+    /// The error code; empty where not grouped by.
+    pub error_code: String,
+    /// Jobs that completed.
+    pub completed: u64,
+    /// Jobs that failed.
+    pub errored: u64,
+    /// The longest time from creation to end.
+    pub total_max: Option<f64>,
+    /// The longest time from start to end.
+    pub run_max: Option<f64>,
+    /// The longest time from creation to start.
+    pub queue_max: Option<f64>,
+    /// From creation to end.
+    pub total: Vec<f64>,
+    /// From start to end.
+    pub run: Vec<f64>,
+    /// From creation to start.
+    pub queue: Vec<f64>,
+}
+
+impl Group {
+    /// The value of a dimension.
+    pub fn value(&self, dimension: Dimension) -> &str {
+        match dimension {
+            Dimension::Source => &self.source,
+            Dimension::Resource => &self.resource,
+            Dimension::JobType => &self.job_type,
+            Dimension::ErrorCode => &self.error_code,
+        }
+    }
+}
+
+/// The statement; binds the value of each filter that is given, in this order.
+pub fn sql(by: &[Dimension], range: Range, source: bool, resource: bool) -> String {
+    let keys: Vec<_> = Dimension::ALL
+        .iter()
+        .map(|dimension| {
+            let value = if by.contains(dimension) { dimension.expression() } else { "''" };
+            format!("{value} AS by_{name}", name = dimension.name())
+        })
+        .collect();
+    let quantiles = |kind: &str| {
+        format!(
+            "quantilesDDIf(0.01, 0.5, 0.9, 0.95, 0.99)(assumeNotNull({kind}_seconds), {kind}_seconds IS NOT NULL) AS {kind}"
+        )
+    };
+    format!(
+        "SELECT by_source AS source, by_resource AS resource, by_job_type AS job_type, by_error_code AS error_code, \
+         countIf(outcome = 'completed') AS completed, countIf(outcome = 'errored') AS errored, \
+         max(total_seconds) AS total_max, max(run_seconds) AS run_max, max(queue_seconds) AS queue_max, {total}, {run}, {queue} \
+         FROM (SELECT {keys}, outcome, total_seconds, run_seconds, queue_seconds FROM job_facts \
+         WHERE outcome != 'open' AND finished_at >= toDateTime({from}, 'UTC') AND finished_at < toDateTime({to}, 'UTC') \
+         AND created_hour >= toDateTime({from}, 'UTC') - INTERVAL 8 DAY{source}{resource}) \
+         GROUP BY by_source, by_resource, by_job_type, by_error_code \
+         ORDER BY by_source, by_resource, by_job_type, by_error_code",
+        keys = keys.join(", "),
+        from = range.from.0,
+        to = range.to.0,
+        total = quantiles("total"),
+        run = quantiles("run"),
+        queue = quantiles("queue"),
+        source = if source { " AND source = ?" } else { "" },
+        resource = if resource { " AND resource = ?" } else { "" },
+    )
+}
+
+pub(super) async fn groups(
+    client: &Client,
+    by: &[Dimension],
+    range: Range,
+    (source, resource): (Option<&str>, Option<&str>),
+) -> clickhouse::error::Result<Vec<Group>> {
+    let mut query = client.query(&sql(by, range, source.is_some(), resource.is_some()));
+    for value in [source, resource].into_iter().flatten() {
+        query = query.bind(value);
+    }
+    query.fetch_all().await
+}
