@@ -1,0 +1,216 @@
+//! The body of a webhook, field by field and in the order in which the provider sends them.
+
+use std::time::Duration;
+
+use hookline_schemas::ids::{Action, Resource};
+use serde::Serialize;
+
+use crate::job::{Ending, Job, Medium};
+use crate::moment::Moment;
+
+/// Downloads live a day.
+const DOWNLOAD_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Serialize)]
+struct Envelope<P> {
+    #[serde(rename = "type")]
+    event_type: String,
+    payload: P,
+}
+
+#[derive(Serialize)]
+struct Video<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    width: i64,
+    height: i64,
+    enabled: bool,
+    start_seconds: f64,
+    end_seconds: f64,
+    total_frame_cost: i64,
+    credits_charged: i64,
+    fps: f64,
+    error: Option<JobError>,
+    download: Option<Download>,
+    downloads: Vec<Download>,
+}
+
+#[derive(Serialize)]
+struct Image<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    image_count: i64,
+    enabled: bool,
+    total_frame_cost: i64,
+    credits_charged: i64,
+    downloads: Vec<Download>,
+    error: Option<JobError>,
+}
+
+#[derive(Serialize)]
+struct Audio<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    enabled: bool,
+    credits_charged: i64,
+    downloads: Vec<Download>,
+    error: Option<JobError>,
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    id: &'a str,
+    name: Option<&'static str>,
+    status: &'static str,
+    #[serde(rename = "type")]
+    job_type: &'static str,
+    created_at: String,
+}
+
+#[derive(Clone, Serialize)]
+struct Download {
+    url: String,
+    expires_at: String,
+}
+
+#[derive(Serialize)]
+struct JobError {
+    code: &'static str,
+    message: &'static str,
+}
+
+/// The body of the event `action` of a job, as bytes to be signed and sent.
+pub fn body(job: &Job, id: &str, created_at: Moment, action: Action, event_at: Moment) -> Vec<u8> {
+    let resource = job.job_type.resource;
+    let head = Head {
+        id,
+        name: job.named.then_some(job.job_type.title),
+        status: match action {
+            Action::Started => "rendering",
+            Action::Completed => "complete",
+            Action::Errored => "error",
+        },
+        job_type: job.job_type.name,
+        created_at: created_at.rfc3339(!job.rounds_created_at || action != Action::Started),
+    };
+    let credits_charged = match action {
+        Action::Started => job.credits_estimated,
+        Action::Completed => job.credits_completed,
+        Action::Errored => 0,
+    };
+    let downloads = |count| if action == Action::Completed { downloads(id, resource, count, event_at) } else { vec![] };
+    let error = match (action, job.ending) {
+        (Action::Errored, Ending::Errored(error)) => Some(JobError { code: error.code, message: error.message }),
+        _ => None,
+    };
+    let event_type = format!("{resource}.{action}");
+    let written = match job.medium {
+        Medium::Video { width, height, start_seconds, end_seconds, fps_estimated, fps } => {
+            let downloads = downloads(1);
+            serde_json::to_vec(&Envelope {
+                event_type,
+                payload: Video {
+                    head,
+                    width,
+                    height,
+                    enabled: true,
+                    start_seconds,
+                    end_seconds,
+                    total_frame_cost: job.credits_estimated,
+                    credits_charged,
+                    fps: if action == Action::Started { fps_estimated } else { fps },
+                    error,
+                    download: downloads.first().cloned(),
+                    downloads,
+                },
+            })
+        }
+        Medium::Image { image_count } => serde_json::to_vec(&Envelope {
+            event_type,
+            payload: Image {
+                head,
+                image_count,
+                enabled: true,
+                total_frame_cost: job.credits_estimated,
+                credits_charged,
+                downloads: downloads(image_count),
+                error,
+            },
+        }),
+        Medium::Audio => serde_json::to_vec(&Envelope {
+            event_type,
+            payload: Audio { head, enabled: true, credits_charged, downloads: downloads(1), error },
+        }),
+    };
+    // Only maps with keys that are no strings, or failing writers, make this fail.
+    written.unwrap_or_default()
+}
+
+fn downloads(id: &str, resource: Resource, count: i64, event_at: Moment) -> Vec<Download> {
+    let expires_at = event_at.after(DOWNLOAD_LIFE).rfc3339(true);
+    (0..count)
+        .map(|number| Download {
+            url: format!("https://media.example/{resource}/{id}/output-{number}?signature={id}{number}"),
+            expires_at: expires_at.clone(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hookline_schemas::envelope;
+    use rand::SeedableRng as _;
+    use rand::rngs::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    #[test]
+    fn every_body_is_processable_and_of_the_expected_types() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let created_at = Moment(1_786_699_613_589);
+        for _ in 0..2_000 {
+            let job = Job::draw(&mut rng, 1.0);
+            let id = job.id(created_at);
+            for action in Action::ALL {
+                let bytes = body(&job, &id, created_at, action, created_at.after(job.total));
+                let event = envelope::decode(&bytes).unwrap();
+                assert_eq!((event.job_id.as_str(), event.event_type.action, event.wrong_types), (&*id, action, 0));
+                assert_eq!(event.job_type, job.job_type.name);
+                assert!((200..12_000).contains(&bytes.len()), "{}", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_video_reads_as_in_the_providers_documentation() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let job = std::iter::repeat_with(|| Job::draw(&mut rng, 1.0))
+            .find(|job| matches!(job.medium, Medium::Video { .. }))
+            .unwrap();
+        let bytes = body(&job, "cmk3v9s0a0001jx08h2q7d4bn", Moment(0), Action::Completed, Moment(0));
+        let keys = [
+            "id",
+            "name",
+            "status",
+            "type",
+            "created_at",
+            "width",
+            "height",
+            "enabled",
+            "start_seconds",
+            "end_seconds",
+            "total_frame_cost",
+            "credits_charged",
+            "fps",
+            "error",
+            "download",
+            "downloads",
+        ];
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let payload = value["payload"].as_object().unwrap();
+        assert_eq!(payload.len(), keys.len());
+        for key in keys {
+            assert!(payload.contains_key(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `hookline-simulator`: plays the provider, and holds the tables against what it sent.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser as _;
+use hookline_schemas::sign::SigningKey;
+use hookline_service::cli::finish;
+use hookline_service::shutdown;
+use hookline_simulator::check::check;
+use hookline_simulator::cli::{Cli, Command, SECRET_VARIABLE, Simulate};
+use hookline_simulator::ledger::Writer;
+use hookline_simulator::moment::Moment;
+use hookline_simulator::plan::plan;
+use hookline_simulator::provider::{self, deliver};
+use hookline_simulator::report::Report;
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        None => simulate(&cli.simulate).await,
+        Some(Command::Check(options)) => check(options).await,
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => finish(Err(error)),
+    }
+}
+
+/// Returns whether everything was acknowledged.
+async fn simulate(options: &Simulate) -> anyhow::Result<bool> {
+    let settings = provider::Settings {
+        url: options.target()?,
+        key: SigningKey::new(options.secret(std::env::var(SECRET_VARIABLE).ok())?.expose()),
+        retry: options.retry(),
+        connections: usize::try_from(options.connections)?,
+        rate: options.pace(),
+    };
+    let ledger = options.ledger.as_deref().map(Writer::append).transpose()?;
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let plan = plan(&options.settings(seed), Moment::now());
+    let progress = progress_bar(plan.len());
+    let began = Instant::now();
+    let tally = deliver(settings, plan, ledger, &progress, shutdown::on_signal()?).await?;
+    progress.finish_and_clear();
+    let report =
+        Report { seed, jobs: options.jobs, times: options.times(), seconds: began.elapsed().as_secs_f64(), tally };
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(report.tally.is_complete())
+}
+
+/// Shown on a terminal only.
+fn progress_bar(webhooks: usize) -> ProgressBar {
+    let template = "{wide_bar} {pos}/{len} acknowledged  {per_sec}  {eta} left";
+    // The template is a constant.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(webhooks as u64).with_style(style)
+}

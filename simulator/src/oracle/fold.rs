@@ -1,0 +1,201 @@
+//! What follows from the bodies of a job's deliveries, derived anew, column by column.
+
+use std::collections::BTreeMap;
+
+use hookline_schemas::facts::FOLD_VERSION;
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::difference::Difference;
+use super::rows::{Delivery, JobFacts, JobKey};
+use crate::moment::Moment;
+
+pub(super) fn differences(deliveries: &[Delivery], job_facts: &[JobFacts]) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut said = BTreeMap::<JobKey, Vec<Said>>::new();
+    for row in deliveries {
+        match Said::by(row) {
+            Ok(what) => {
+                found.extend(what.misfiled(row));
+                let job = (row.source.clone(), what.resource.clone(), what.job_id.clone());
+                said.entry(job).or_default().push(what);
+            }
+            Err(reason) => found.push(Difference::Unreadable { position: row.position(), reason: reason.into() }),
+        }
+    }
+    let mut expected: BTreeMap<_, _> =
+        said.into_iter().filter_map(|(job, said)| Some((job.clone(), facts(job, &said)?))).collect();
+    for actual in job_facts {
+        match expected.remove(&actual.key()) {
+            Some(expected) => found.extend(columns(JOB_FACTS, &name(&actual.key()), &expected, actual)),
+            None => found.push(Difference::ExtraRow { table: JOB_FACTS, row: name(&actual.key()) }),
+        }
+    }
+    found.extend(expected.into_keys().map(|job| Difference::MissingRow { table: JOB_FACTS, row: name(&job) }));
+    found
+}
+
+const JOB_FACTS: &str = "job_facts";
+
+/// `source/resource/job`.
+pub(super) fn name((source, resource, job_id): &JobKey) -> String {
+    format!("{source}/{resource}/{job_id}")
+}
+
+/// Where two rows differ, by column.
+pub(super) fn columns<T: Serialize>(table: &'static str, row: &str, expected: &T, actual: &T) -> Vec<Difference> {
+    let (Ok(Value::Object(expected)), Ok(Value::Object(actual))) =
+        (serde_json::to_value(expected), serde_json::to_value(actual))
+    else {
+        return Vec::new();
+    };
+    let differ = expected.into_iter().zip(actual).filter(|((_, expected), (_, actual))| expected != actual);
+    differ
+        .map(|((column, expected), (_, actual))| Difference::Column {
+            table,
+            row: row.to_owned(),
+            column,
+            expected: expected.to_string(),
+            actual: actual.to_string(),
+        })
+        .collect()
+}
+
+/// What a delivery says of its job.
+struct Said {
+    resource: String,
+    action: String,
+    job_id: String,
+    created_at: i64,
+    occurred_at: i64,
+    received_at: i64,
+    payload: Value,
+}
+
+impl Said {
+    fn by(row: &Delivery) -> Result<Self, &'static str> {
+        let mut body: Value = serde_json::from_str(&row.body).map_err(|_| "not JSON")?;
+        let event_type = body.get("type").and_then(Value::as_str).ok_or("no type")?;
+        let (resource, action) = event_type.split_once('.').ok_or("a type without a dot")?;
+        if !matches!(resource, "video" | "image" | "audio") || !matches!(action, "started" | "completed" | "errored") {
+            return Err("an unknown type");
+        }
+        let (resource, action) = (resource.to_owned(), action.to_owned());
+        let key = if body.get("payload").is_some() { "payload" } else { "object" };
+        let payload = body.get_mut(key).map(Value::take).ok_or("no payload")?;
+        let job_id = payload.get("id").and_then(Value::as_str).ok_or("no id")?.to_owned();
+        let created_at = payload.get("created_at").and_then(Value::as_str).ok_or("no created_at")?;
+        let created_at = OffsetDateTime::parse(created_at, &Rfc3339).map_err(|_| "a created_at that is no time")?;
+        let created_at = i64::try_from(created_at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX);
+        let signed_at: i64 = row.signed_at_text.parse().map_err(|_| "a signed time that is no number")?;
+        // When it happened: in the second that was first signed, as late in it as both clocks say.
+        let second = row.first_signed_at.map_or(signed_at, i64::from);
+        let latest_clock = row.received_at.0.max(created_at).max(second * 1000);
+        let occurred_at = if latest_clock > second * 1000 + 999 { second * 1000 + 999 } else { latest_clock };
+        Ok(Self { resource, action, job_id, created_at, occurred_at, received_at: row.received_at.0, payload })
+    }
+
+    /// Columns of `deliveries` that are derived and not what they should be.
+    fn misfiled(&self, row: &Delivery) -> Vec<Difference> {
+        let mut expected = row.clone();
+        expected.resource = self.resource.clone();
+        expected.action = self.action.clone();
+        expected.job_id = self.job_id.clone();
+        expected.created_at = Moment(self.created_at);
+        expected.occurred_at = Moment(self.occurred_at);
+        expected.signed_at = row.signed_at_text.parse().unwrap_or(u32::MAX);
+        columns("deliveries", &row.position(), &expected, row)
+    }
+
+    fn integer(&self, field: &str) -> Option<i64> {
+        let value = self.payload.get(field)?;
+        let exact = |float: f64| (float.fract() == 0.0 && float.abs() <= 2_f64.powi(53)).then_some(float as i64);
+        value.as_i64().or_else(|| value.as_f64().and_then(exact))
+    }
+
+    /// −1 means "ignore".
+    fn pixels(&self, field: &str) -> Option<i64> {
+        self.integer(field).filter(|pixels| *pixels != -1)
+    }
+
+    fn number(&self, field: &str) -> Option<f64> {
+        self.payload.get(field)?.as_f64()
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.payload.get(field).and_then(Value::as_str).unwrap_or("")
+    }
+
+    fn error(&self) -> (String, &str) {
+        let part = |part: &str| {
+            self.payload.get("error").and_then(|error| error.get(part)).and_then(Value::as_str).unwrap_or("")
+        };
+        (part("code").replace('\0', "\u{fffd}"), part("message"))
+    }
+
+    fn is(&self, action: &str) -> bool {
+        self.action == action
+    }
+}
+
+fn facts((source, resource, job_id): JobKey, said: &[Said]) -> Option<JobFacts> {
+    let first = |action: &str| said.iter().filter(|said| said.is(action)).map(|said| said.occurred_at).min();
+    let credits = |action: &'static str| {
+        said.iter().filter(move |said| said.is(action)).filter_map(|said| said.integer("credits_charged"))
+    };
+    let greatest = |field: &dyn Fn(&Said) -> Option<f64>| said.iter().filter_map(field).max_by(f64::total_cmp);
+    let largest = |field: &dyn Fn(&Said) -> Option<i64>| said.iter().filter_map(field).max();
+
+    let created_at = said.iter().map(|said| said.created_at).min()?;
+    let (started_at, completed_at, errored_at) = (first("started"), first("completed"), first("errored"));
+    let (outcome, finished_at) = match (completed_at, errored_at) {
+        (Some(at), _) => ("completed", Some(at)),
+        (None, Some(at)) => ("errored", Some(at)),
+        (None, None) => ("open", None),
+    };
+    let run = finished_at.zip(started_at).map(|(finished, started)| finished - started);
+    let queue = started_at.map(|started| started - created_at);
+    let seconds = |milliseconds: Option<i64>| milliseconds.filter(|ms| *ms >= 0).map(|ms| ms as f64 / 1000.0);
+    // Code and message of one event: the pair that sorts last, the code being what comes before a NUL.
+    let errors = said.iter().filter(|said| said.is("errored")).map(Said::error);
+    let (error_code, error_message) =
+        errors.max_by_key(|(code, message)| format!("{code}\0{message}")).unwrap_or_default();
+    let credits_estimated = credits("started").max();
+    let credits_charged = match outcome {
+        "completed" => credits("completed").max(),
+        "errored" => credits("errored").min(),
+        _ => None,
+    };
+    let refunded = credits_estimated.zip(credits_charged).map(|(estimated, charged)| estimated - charged);
+    Some(JobFacts {
+        source,
+        resource,
+        job_id,
+        job_type: said.iter().map(|said| said.text("type")).max().unwrap_or("").to_owned(),
+        created_hour: u32::try_from(created_at.div_euclid(3_600_000) * 3600).unwrap_or(u32::MAX),
+        created_at: Moment(created_at),
+        started_at: started_at.map(Moment),
+        completed_at: completed_at.map(Moment),
+        errored_at: errored_at.map(Moment),
+        finished_at: finished_at.map(Moment),
+        outcome: outcome.to_owned(),
+        error_code,
+        error_message: error_message.to_owned(),
+        total_seconds: seconds(finished_at.map(|finished| finished - created_at)),
+        run_seconds: seconds(run),
+        queue_seconds: seconds(queue.filter(|_| run.is_none_or(|run| run >= 0))),
+        width: largest(&|said| said.pixels("width")),
+        height: largest(&|said| said.pixels("height")),
+        image_count: largest(&|said| said.integer("image_count")),
+        fps: greatest(&|said| said.number("fps").filter(|_| !said.is("started"))),
+        media_seconds: greatest(&|said| Some(said.number("end_seconds")? - said.number("start_seconds")?)),
+        credits_estimated,
+        credits_charged,
+        credits_refunded: refunded.filter(|_| outcome == "errored"),
+        first_received_at: Moment(said.iter().map(|said| said.received_at).min()?),
+        last_received_at: Moment(said.iter().map(|said| said.received_at).max()?),
+        fold_version: FOLD_VERSION,
+    })
+}

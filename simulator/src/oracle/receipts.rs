@@ -1,0 +1,92 @@
+//! Is every acknowledged attempt in its table, and nothing else?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::difference::{Difference, Receipt};
+use super::rows::{DeadLetter, Delivery};
+use crate::ledger::{Answer, Attempt, sha256_hex};
+
+/// What is known of all attempts that look the same: an attempt repeated within the second is signed alike.
+#[derive(Default)]
+struct Tally<'a> {
+    /// Answered 200: it must be a delivery.
+    deliveries: usize,
+    /// Answered 202: it must be a dead letter.
+    dead_letters: usize,
+    /// Answered 401: it may be a dead letter, if it was stale.
+    refused: usize,
+    /// Anything else: it may have arrived.
+    uncertain: usize,
+    body_sha256: &'a str,
+    /// Rows of `deliveries`, and records that the processor made dead letters of.
+    delivery_rows: usize,
+    /// Rows of `dead_letters` that ingest made.
+    dead_letter_rows: usize,
+}
+
+pub(super) fn differences(
+    attempts: &[Attempt],
+    deliveries: &[Delivery],
+    dead_letters: &[DeadLetter],
+) -> Vec<Difference> {
+    let mut tallies = BTreeMap::<Receipt, Tally<'_>>::new();
+    for attempt in attempts {
+        let tally = tallies.entry(receipt(attempt)).or_default();
+        tally.body_sha256 = &attempt.body_sha256;
+        match attempt.answer {
+            Answer::Status(200) => tally.deliveries += 1,
+            Answer::Status(202) => tally.dead_letters += 1,
+            Answer::Status(401) => tally.refused += 1,
+            Answer::Status(_) | Answer::Unknown => tally.uncertain += 1,
+        }
+    }
+    let mut found = Vec::new();
+    let mut positions = BTreeSet::new();
+    for row in deliveries {
+        let tally = tallies.entry(row.receipt()).or_default();
+        tally.delivery_rows += 1;
+        positions.insert(row.position());
+        if !tally.body_sha256.is_empty() && sha256_hex(row.body.as_bytes()) != tally.body_sha256 {
+            found.push(Difference::Body { table: DELIVERIES, receipt: row.receipt() });
+        }
+    }
+    for row in dead_letters {
+        let tally = tallies.entry(row.receipt()).or_default();
+        if row.is_from_ingest() {
+            tally.dead_letter_rows += 1;
+        } else if positions.insert(row.origin.clone()) {
+            tally.delivery_rows += 1;
+        }
+        // A dead letter that the table refused in turn is kept without its body.
+        let stripped = !row.is_from_ingest() && row.body_sha256 == sha256_hex(b"");
+        if !tally.body_sha256.is_empty() && row.body_sha256 != tally.body_sha256 && !stripped {
+            found.push(Difference::Body { table: DEAD_LETTERS, receipt: row.receipt() });
+        }
+    }
+    for (receipt, tally) in tallies {
+        let Tally { deliveries, dead_letters, refused, uncertain, delivery_rows, dead_letter_rows, .. } = tally;
+        for (table, rows, acknowledged, possible) in [
+            (DELIVERIES, delivery_rows, deliveries, deliveries + uncertain),
+            (DEAD_LETTERS, dead_letter_rows, dead_letters, dead_letters + refused + uncertain),
+        ] {
+            if rows < acknowledged {
+                found.push(Difference::Lost { table, receipt: receipt.clone(), acknowledged, rows });
+            }
+            if rows > possible {
+                found.push(Difference::Invented { table, receipt: receipt.clone(), attempts: possible, rows });
+            }
+        }
+    }
+    found
+}
+
+const DELIVERIES: &str = "deliveries";
+const DEAD_LETTERS: &str = "dead_letters";
+
+fn receipt(attempt: &Attempt) -> Receipt {
+    Receipt {
+        source: attempt.source.clone(),
+        signed_at_text: attempt.signed_at_text.clone(),
+        signature: attempt.signature.clone(),
+    }
+}

@@ -1,0 +1,119 @@
+//! The rows that the oracle reads, with the types that outside programs may rely on.
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
+
+use super::difference::Receipt;
+use crate::moment::Moment;
+
+/// A row of `deliveries`.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct Delivery {
+    pub log_id: String,
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub source: String,
+    pub resource: String,
+    pub action: String,
+    pub job_id: String,
+    pub created_at: Moment,
+    pub signed_at: u32,
+    pub signed_at_text: String,
+    pub first_signed_at: Option<u32>,
+    pub received_at: Moment,
+    pub occurred_at: Moment,
+    pub signature: String,
+    pub body: String,
+}
+
+impl Delivery {
+    /// What identifies the attempt that it came in with.
+    pub fn receipt(&self) -> Receipt {
+        Receipt {
+            source: self.source.clone(),
+            signed_at_text: self.signed_at_text.clone(),
+            signature: self.signature.clone(),
+        }
+    }
+
+    /// Where its record lies.
+    pub fn position(&self) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// A row of `dead_letters`; of the body, which may be any bytes, only the hash.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct DeadLetter {
+    pub source: String,
+    pub reason: String,
+    pub origin: String,
+    pub event_type: String,
+    pub job_id: String,
+    pub signature: String,
+    pub signed_at_text: String,
+    /// Lower-case hex.
+    pub body_sha256: String,
+}
+
+impl DeadLetter {
+    /// What identifies the attempt that it came in with.
+    pub fn receipt(&self) -> Receipt {
+        Receipt {
+            source: self.source.clone(),
+            signed_at_text: self.signed_at_text.clone(),
+            signature: self.signature.clone(),
+        }
+    }
+
+    /// Ingest put it there; otherwise the processor did, and its origin is a position in a resource topic.
+    pub fn is_from_ingest(&self) -> bool {
+        self.origin == "ingest"
+    }
+}
+
+/// A row of the view `job_facts`.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of the view")]
+pub struct JobFacts {
+    pub source: String,
+    pub resource: String,
+    pub job_id: String,
+    pub job_type: String,
+    pub created_hour: u32,
+    pub created_at: Moment,
+    pub started_at: Option<Moment>,
+    pub completed_at: Option<Moment>,
+    pub errored_at: Option<Moment>,
+    pub finished_at: Option<Moment>,
+    pub outcome: String,
+    pub error_code: String,
+    pub error_message: String,
+    pub total_seconds: Option<f64>,
+    pub run_seconds: Option<f64>,
+    pub queue_seconds: Option<f64>,
+    pub width: Option<i64>,
+    pub height: Option<i64>,
+    pub image_count: Option<i64>,
+    pub fps: Option<f64>,
+    pub media_seconds: Option<f64>,
+    pub credits_estimated: Option<i64>,
+    pub credits_charged: Option<i64>,
+    pub credits_refunded: Option<i64>,
+    pub first_received_at: Moment,
+    pub last_received_at: Moment,
+    pub fold_version: u16,
+}
+
+/// A job by name: source, resource and id.
+pub type JobKey = (String, String, String);
+
+impl JobFacts {
+    /// The job's name.
+    pub fn key(&self) -> JobKey {
+        (self.source.clone(), self.resource.clone(), self.job_id.clone())
+    }
+}

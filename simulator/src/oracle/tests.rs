@@ -1,0 +1,296 @@
+//! The oracle agrees with the contract's own fold about simulated jobs, and notices every single thing that is wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hookline_schemas::derived::Derived;
+use hookline_schemas::envelope;
+use hookline_schemas::facts::Facts;
+use hookline_schemas::record::Stamps;
+use hookline_schemas::sign::SigningKey;
+use hookline_schemas::time::{ReceivedAt, SignedAt, occurred_at};
+
+use super::rows::JobKey;
+use super::*;
+use crate::ledger::{Answer, sha256_hex};
+use crate::moment::Moment;
+use crate::plan::{Settings, Timing, plan};
+
+const NOW: Moment = Moment(1_786_699_613_589);
+
+fn answered(body: &[u8], number: usize) -> Answer {
+    match (envelope::decode(body), number % 20) {
+        (_, 0) => Answer::Unknown,
+        (_, 1) => Answer::Status(503),
+        (Ok(_), _) => Answer::Status(200),
+        (Err(_), _) => Answer::Status(202),
+    }
+}
+
+/// Right tables after a run in which some attempts got no answer or a 503, and half of those arrived all the same.
+fn right() -> Evidence {
+    let settings = Settings {
+        jobs: 500,
+        seed: 11,
+        timing: Timing::Past(Duration::from_secs(240)),
+        duplicates: 0.3,
+        shuffle: 0.3,
+        missing_started: 0.2,
+        foreign: 0.1,
+    };
+    let key = SigningKey::new("mhw_live_test");
+    let mut evidence = Evidence::default();
+    let mut facts = BTreeMap::<JobKey, Facts<'static>>::new();
+    for (number, delivery) in plan(&settings, NOW).into_iter().enumerate() {
+        let signed_at = SignedAt(u32::try_from(delivery.signed_at.second()).unwrap());
+        let signed_at_text = signed_at.0.to_string();
+        let hex = key.sign(&signed_at_text, &delivery.body).to_hex();
+        let answer = answered(&delivery.body, number);
+        evidence.attempts.push(Attempt {
+            source: "test".into(),
+            event_type: delivery.event_type.clone(),
+            job_id: delivery.job_id.clone(),
+            created_at: delivery.created_at,
+            event_at: delivery.event_at,
+            attempt: 1,
+            sent_at: NOW,
+            signed_at_text: signed_at_text.clone(),
+            signature: hex.to_string(),
+            body_sha256: sha256_hex(&delivery.body),
+            answer,
+        });
+        if !answer.acknowledges() && number % 40 < 20 {
+            continue;
+        }
+        let received_at = Moment(NOW.0 + number as i64);
+        let Ok(event) = envelope::decode(&delivery.body) else {
+            evidence.dead_letters.push(DeadLetter {
+                source: "test".into(),
+                reason: "unknown_type".into(),
+                origin: "ingest".into(),
+                event_type: delivery.event_type,
+                job_id: delivery.job_id,
+                signature: hex.to_string(),
+                signed_at_text,
+                body_sha256: sha256_hex(&delivery.body),
+            });
+            continue;
+        };
+        let stamps = Stamps {
+            source: "test",
+            received_at: ReceivedAt(received_at.0),
+            signed_at,
+            signed_at_text: &signed_at_text,
+            signature: hex,
+            key_name: "default",
+            first_signed_at: None,
+        };
+        let resource = event.event_type.resource.to_string();
+        let job = ("test".to_owned(), resource.clone(), delivery.job_id.clone());
+        let said = Facts::of(&event, &stamps).into_owned();
+        facts.entry(job).and_modify(|known| known.join(said.clone())).or_insert(said);
+        evidence.deliveries.push(Delivery {
+            log_id: "log".into(),
+            topic: format!("hookline.{resource}"),
+            partition: 0,
+            offset: number as i64,
+            source: "test".into(),
+            resource,
+            action: event.event_type.action.to_string(),
+            job_id: delivery.job_id,
+            created_at: Moment(event.created_at.0),
+            signed_at: signed_at.0,
+            signed_at_text,
+            first_signed_at: None,
+            received_at,
+            occurred_at: Moment(occurred_at(ReceivedAt(received_at.0), signed_at, event.created_at).0),
+            signature: hex.to_string(),
+            body: String::from_utf8(delivery.body).unwrap(),
+        });
+    }
+    evidence.job_facts = facts.into_iter().map(|(job, facts)| row(job, &facts)).collect();
+    evidence
+}
+
+fn row((source, resource, job_id): JobKey, facts: &Facts<'_>) -> JobFacts {
+    let derived = Derived::from(facts);
+    let (error_code, error_message) = facts.error.split_once('\0').unwrap_or_default();
+    let outcome = derived.outcome.as_str();
+    let credits_charged = match outcome {
+        "completed" => facts.credits_completed,
+        "errored" => facts.credits_errored,
+        _ => None,
+    };
+    let seconds = |milliseconds: Option<i64>| milliseconds.map(|milliseconds| milliseconds as f64 / 1000.0);
+    JobFacts {
+        source,
+        resource,
+        job_id,
+        job_type: facts.job_type.to_string(),
+        created_hour: u32::try_from(facts.created_at.hour().0).unwrap(),
+        created_at: Moment(facts.created_at.0),
+        started_at: facts.started_at.map(|at| Moment(at.0)),
+        completed_at: facts.completed_at.map(|at| Moment(at.0)),
+        errored_at: facts.errored_at.map(|at| Moment(at.0)),
+        finished_at: derived.finished_at.map(|at| Moment(at.0)),
+        outcome: outcome.into(),
+        error_code: error_code.into(),
+        error_message: error_message.into(),
+        total_seconds: seconds(derived.total_ms),
+        run_seconds: seconds(derived.run_ms),
+        queue_seconds: seconds(derived.queue_ms),
+        width: facts.width,
+        height: facts.height,
+        image_count: facts.image_count,
+        fps: facts.fps,
+        media_seconds: facts.media_seconds,
+        credits_estimated: facts.credits_estimated,
+        credits_charged,
+        credits_refunded: facts
+            .credits_estimated
+            .zip(credits_charged)
+            .map(|(estimated, charged)| estimated - charged)
+            .filter(|_| outcome == "errored"),
+        first_received_at: Moment(facts.first_received_at.0),
+        last_received_at: Moment(facts.last_received_at.0),
+        fold_version: facts.fold_version,
+    }
+}
+
+/// The one difference that a change of right tables makes.
+fn difference_after(change: impl FnOnce(&mut Evidence)) -> Difference {
+    let mut evidence = right();
+    change(&mut evidence);
+    let mut found = evidence.differences();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.remove(0)
+}
+
+#[test]
+fn right_tables_show_no_difference() {
+    let evidence = right();
+    assert!(evidence.deliveries.len() > 900 && evidence.dead_letters.len() > 20);
+    assert!(evidence.job_facts.iter().any(|row| row.outcome == "errored"));
+    assert_eq!(evidence.differences(), []);
+}
+
+#[test]
+fn every_column_counts() {
+    let columns = serde_json::to_value(&right().job_facts[0]).unwrap().as_object().unwrap().clone();
+    for (column, _) in columns.iter().filter(|(column, _)| !["source", "resource", "job_id"].contains(&&***column)) {
+        let mut evidence = right();
+        // A completed video with a `started` fills most columns; changed values keep their type.
+        let index = evidence
+            .job_facts
+            .iter()
+            .position(|row| row.resource == "video" && row.outcome == "completed" && row.started_at.is_some())
+            .unwrap();
+        let mut changed = serde_json::to_value(&evidence.job_facts[index]).unwrap();
+        let old = &changed[column];
+        changed[column] = if let Some(text) = old.as_str() {
+            format!("{text}x").into()
+        } else if let Some(integer) = old.as_i64() {
+            (integer + 1).into()
+        } else if let Some(float) = old.as_f64() {
+            (float + 0.5).into()
+        } else {
+            7.into()
+        };
+        evidence.job_facts[index] = serde_json::from_value(changed).unwrap();
+        let found = evidence.differences();
+        let named =
+            |difference: &&Difference| matches!(difference, Difference::Column { column: of, .. } if of == column);
+        assert_eq!(found.iter().filter(named).count(), 1, "{column}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_lost_row_is_noticed() {
+    let acknowledged = right().attempts.iter().position(|attempt| attempt.answer == Answer::Status(202)).unwrap();
+    let signature = right().attempts[acknowledged].signature.clone();
+    let lost = difference_after(|evidence| evidence.dead_letters.retain(|row| row.signature != signature));
+    assert!(matches!(lost, Difference::Lost { table: "dead_letters", .. }), "{lost}");
+
+    let mut evidence = right();
+    let index = evidence.deliveries.iter().position(|row| row.action == "completed").unwrap();
+    evidence.deliveries.remove(index);
+    let found = evidence.differences();
+    assert!(matches!(found[0], Difference::Lost { table: "deliveries", rows: 0 | 1, .. }), "{found:#?}");
+}
+
+#[test]
+fn an_invented_row_is_noticed() {
+    let twice = difference_after(|evidence| {
+        let row = evidence.dead_letters[0].clone();
+        evidence.dead_letters.push(row);
+    });
+    assert!(matches!(twice, Difference::Invented { table: "dead_letters", .. }), "{twice}");
+    let forged = difference_after(|evidence| {
+        let mut row = evidence.deliveries[0].clone();
+        row.signature = "0".repeat(64);
+        evidence.deliveries.push(row);
+    });
+    assert!(matches!(forged, Difference::Invented { table: "deliveries", attempts: 0, .. }), "{forged}");
+}
+
+#[test]
+fn a_changed_body_is_noticed() {
+    let changed = difference_after(|evidence| evidence.deliveries[0].body.push(' '));
+    assert!(matches!(changed, Difference::Body { table: "deliveries", .. }), "{changed}");
+    let changed = difference_after(|evidence| evidence.dead_letters[0].body_sha256 = sha256_hex(b"other"));
+    assert!(matches!(changed, Difference::Body { table: "dead_letters", .. }), "{changed}");
+}
+
+#[test]
+fn a_missing_and_an_extra_job_are_noticed() {
+    let missing = difference_after(|evidence| {
+        evidence.job_facts.remove(0);
+    });
+    assert!(matches!(missing, Difference::MissingRow { table: "job_facts", .. }), "{missing}");
+    let mut evidence = right();
+    evidence.job_facts[0].job_id.push('x');
+    let found = evidence.differences();
+    assert!(found.iter().any(|difference| matches!(difference, Difference::ExtraRow { .. })), "{found:#?}");
+}
+
+#[test]
+fn a_wrong_column_of_a_delivery_is_noticed() {
+    let changed = difference_after(|evidence| evidence.deliveries[0].occurred_at.0 += 1);
+    assert!(matches!(&changed, Difference::Column { column, .. } if column == "occurred_at"), "{changed}");
+}
+
+#[test]
+fn a_time_that_nobody_signed_is_noticed() {
+    let mut evidence = right();
+    let row = evidence.job_facts.iter_mut().find(|row| row.completed_at.is_some()).unwrap();
+    row.completed_at = row.completed_at.map(|at| Moment(at.0 + 60_000));
+    let found = evidence.differences();
+    assert!(
+        found.iter().any(|difference| matches!(difference, Difference::Time { column: "completed_at", .. })),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_record_that_the_processor_dead_lettered_counts_once() {
+    let mut evidence = right();
+    let index = evidence.deliveries.iter().position(|row| row.action == "errored").unwrap();
+    let row = evidence.deliveries.remove(index);
+    let job = (row.source.clone(), row.resource.clone(), row.job_id.clone());
+    evidence.deliveries.retain(|other| other.job_id != row.job_id);
+    let dead: Vec<_> = right().deliveries.into_iter().filter(|other| other.job_id == row.job_id).collect();
+    evidence.job_facts.retain(|row| row.key() != job);
+    for row in dead.iter().chain([&dead[0]]) {
+        evidence.dead_letters.push(DeadLetter {
+            source: row.source.clone(),
+            reason: "insert_refused".into(),
+            origin: row.position(),
+            event_type: format!("{}.{}", row.resource, row.action),
+            job_id: row.job_id.clone(),
+            signature: row.signature.clone(),
+            signed_at_text: row.signed_at_text.clone(),
+            body_sha256: sha256_hex(row.body.as_bytes()),
+        });
+    }
+    assert_eq!(evidence.differences(), []);
+}

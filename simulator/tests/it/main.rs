@@ -1,0 +1,19 @@
+//! The whole way on a real Kafka and a real ClickHouse, with the real binaries.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod clickhouse_server;
+mod crash_matrix;
+mod end_to_end;
+mod faults;
+mod outage;
+mod proxy;
+mod stage;
+mod topics;
+mod traffic;
+mod verdict;

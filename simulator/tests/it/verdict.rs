@@ -1,0 +1,62 @@
+//! Waits until everything has arrived, and asks the oracle.
+
+use std::time::{Duration, Instant};
+
+use hookline_service::testing::{Daemon, eventually};
+use hookline_simulator::ledger::Attempt;
+use hookline_simulator::oracle::{Difference, Evidence, tables};
+
+use crate::stage::Stage;
+use crate::topics::census;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Waits until every record is a row and every offset is committed, and returns how long that took.
+pub async fn settled(stage: &Stage, processor: &mut Daemon) -> Duration {
+    let began = Instant::now();
+    eventually("every record to be a row, and committed", DEADLINE, async || {
+        let census = census(&stage.kafka).await?;
+        let deliveries = stage.count("deliveries FINAL").await?;
+        let refused = stage.count("(SELECT DISTINCT origin FROM dead_letters WHERE origin != 'ingest')").await?;
+        let dead_letters = stage.count("dead_letters FINAL").await?;
+        let arrived = deliveries + refused == census.resources && dead_letters == census.dead_letters;
+        (arrived && census.committed).then_some(())
+    })
+    .await;
+    eventually("no lag", DEADLINE, async || {
+        (processor.metric("hookline_processor_lag_records", &[]).await == 0.0).then_some(())
+    })
+    .await;
+    began.elapsed()
+}
+
+/// Everything that can be held against each other.
+pub async fn evidence(stage: &Stage, attempts: &[Attempt]) -> Evidence {
+    tables::read(&stage.clickhouse, attempts.to_vec()).await.unwrap()
+}
+
+/// The tables are right, and the oracle can tell: it finds a fact that is changed, and that alone.
+pub async fn assert_right(stage: &Stage, attempts: &[Attempt]) {
+    let right = evidence(stage, attempts).await;
+    assert!(!right.deliveries.is_empty() && !right.dead_letters.is_empty() && !right.job_facts.is_empty());
+    assert_eq!(right.differences(), [], "differences");
+    let job = right.job_facts.iter().find(|row| row.finished_at.is_some()).unwrap();
+    change(
+        stage,
+        &format!(
+            "INSERT INTO jobs SELECT * REPLACE (99999 AS image_count) FROM jobs WHERE job_id = '{}' LIMIT 1",
+            job.job_id
+        ),
+    )
+    .await;
+    let found = evidence(stage, attempts).await.differences();
+    assert!(
+        matches!(&*found, [Difference::Column { column, actual, .. }] if column == "image_count" && actual == "99999"),
+        "negative control: {found:#?}"
+    );
+}
+
+/// Changes a table behind everybody's back.
+pub async fn change(stage: &Stage, statement: &str) {
+    stage.clickhouse.query(statement).execute().await.unwrap();
+}
