@@ -1,5 +1,7 @@
-//! Whether Kafka could take a webhook now: brokers reachable, topics there, every partition led, bodies not too large.
+//! Whether Kafka could take a webhook now: brokers reachable, topics there, every partition led by a broker that answers,
+//! bodies not too large.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::{Instant, sleep};
 
 use crate::producer::{Producer, RECORD_OVERHEAD_BYTES};
@@ -69,7 +71,17 @@ async fn look(
     let asking = Arc::clone(producer);
     let known = settings.to_vec();
     let looked = tokio::task::spawn_blocking(move || {
-        names.iter().try_for_each(|topic| look_at_topic(&asking, topic, known.iter().find(|set| set.topic == *topic)))
+        let mut leaders = BTreeMap::new();
+        for topic in &names {
+            let setting = known.iter().find(|setting| setting.topic == *topic);
+            let led = look_at_topic(&asking, topic, setting)?;
+            leaders.extend(led.into_iter().map(|(leader, partition)| (leader, (topic, partition))));
+        }
+        leaders.into_iter().try_for_each(|(leader, (topic, partition))| {
+            asking.current().ask_leader(topic, partition, TIMEOUT).map_err(|error| {
+                format!("broker {leader}, the leader of {topic}/{partition}, does not answer ({})", describe(&error))
+            })
+        })
     });
     looked.await.unwrap_or_else(|error| Err(error.to_string()))?;
     for Setting { topic, max_message_bytes, .. } in settings {
@@ -86,14 +98,18 @@ async fn look(
     Ok(())
 }
 
-fn look_at_topic(producer: &Producer, topic: &str, setting: Option<&Setting>) -> Result<(), String> {
-    let metadata = producer.current().metadata(topic, TIMEOUT).map_err(|error| {
-        let code = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
-        match producer.trouble(TROUBLE_WINDOW) {
-            Some(trouble) => format!("no broker answers ({code}): {trouble}"),
-            None => format!("no broker answers ({code})"),
-        }
-    })?;
+/// The leaders of its partitions. They may be gone all the same: what one broker says of the others can be old, and is
+/// when the controllers have lost their majority.
+fn look_at_topic(
+    producer: &Producer,
+    topic: &str,
+    setting: Option<&Setting>,
+) -> Result<Vec<(i32, i32)>, String> {
+    let metadata =
+        producer.current().metadata(topic, TIMEOUT).map_err(|error| match producer.trouble(TROUBLE_WINDOW) {
+            Some(trouble) => format!("no broker answers ({}): {trouble}", describe(&error)),
+            None => format!("no broker answers ({})", describe(&error)),
+        })?;
     let described = metadata.topics().iter().find(|described| described.name() == topic);
     let described = described.ok_or_else(|| format!("{topic} is missing"))?;
     if let Some(error) = described.error() {
@@ -102,6 +118,7 @@ fn look_at_topic(producer: &Producer, topic: &str, setting: Option<&Setting>) ->
     if described.partitions().is_empty() {
         return Err(format!("{topic} is missing"));
     }
+    let mut leaders = Vec::new();
     for partition in described.partitions() {
         let id = partition.id();
         if partition.leader() < 0 {
@@ -111,18 +128,25 @@ fn look_at_topic(producer: &Producer, topic: &str, setting: Option<&Setting>) ->
         if in_sync < needed {
             return Err(format!("{topic}/{id} has {in_sync} in-sync replicas, min.insync.replicas is {needed}"));
         }
+        leaders.push((partition.leader(), id));
     }
-    Ok(())
+    Ok(leaders)
+}
+
+fn describe(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
 async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<Vec<Setting>> {
     let admin: AdminClient<DefaultClientContext> = producer.config().create()?;
     let resources: Vec<_> = topics.all().map(ResourceSpecifier::Topic).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-    let described = admin.describe_configs(&resources, &options).await?;
+    let described = admin.describe_configs(&resources, &options).await;
+    // Waits for its threads, and meanwhile every request would wait too.
+    tokio::task::spawn_blocking(move || drop(admin));
     topics
         .all()
-        .zip(described)
+        .zip(described?)
         .map(|(topic, described)| {
             let described = described.map_err(|code| anyhow::anyhow!("{topic}: {code}"))?;
             let number = |name| described.get(name).and_then(|entry| entry.value.as_ref()?.parse().ok());

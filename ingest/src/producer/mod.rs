@@ -26,6 +26,8 @@ use crate::config::Limits;
 
 /// After this long librdkafka gives a record up; below [`crate::webhooks::BUDGET`].
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3_500);
+/// A producer that fails sooner than this is not replaced before: one that lacks a permission fails at once, again and again.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 /// Beside its body a record has a key, headers and framing.
 pub const RECORD_OVERHEAD_BYTES: usize = 16 << 10;
 
@@ -90,6 +92,10 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fatal.store(true, Ordering::Relaxed);
         }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            // Comes after the error that says why.
+            return;
+        }
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         *trouble = Some((Instant::now(), reason.to_owned()));
     }
@@ -111,6 +117,7 @@ impl ProducerContext for Context {
 impl Producer {
     /// Makes the first producer; must run within the runtime. No broker need be there yet.
     pub fn new(mut config: ClientConfig, limits: &Limits, recreated: IntCounter) -> anyhow::Result<Self> {
+        let largest_record = limits.body_bytes + RECORD_OVERHEAD_BYTES;
         let settings = [
             ("client.id", "hookline-ingest".to_owned()),
             ("acks", "all".to_owned()),
@@ -120,7 +127,10 @@ impl Producer {
             ("linger.ms", "0".to_owned()),
             ("max.in.flight", "1".to_owned()),
             ("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string()),
-            ("message.max.bytes", (limits.body_bytes + RECORD_OVERHEAD_BYTES).max(1_000_000).to_string()),
+            ("message.max.bytes", largest_record.max(1_000_000).to_string()),
+            // The limit of a topic is one for batches, and a batch over it is refused with all its records: so a batch must
+            // be no larger than what readiness demands of the topics.
+            ("batch.size", largest_record.to_string()),
             ("queue.buffering.max.kbytes", (2 * limits.queued_bytes / 1024).max(1).to_string()),
             ("queue.buffering.max.messages", (2 * limits.in_flight).to_string()),
             ("socket.timeout.ms", "10000".to_owned()),
@@ -151,10 +161,12 @@ impl Producer {
     /// Serves the event queue, for ever; recreates the producer after a fatal error.
     pub async fn run(&self) -> io::Result<()> {
         loop {
+            let began = tokio::time::Instant::now();
             let native = self.current();
             native.serve_until_fatal().await?;
             let reason = native.base.client().fatal_error().map(|(_, reason)| reason).unwrap_or_default();
             tracing::error!(reason, "the producer failed for good and is made anew");
+            tokio::time::sleep_until(began + SHORTEST_LIFE).await;
             match Native::new(&self.config) {
                 Ok(fresh) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh),
                 Err(error) => return Err(io::Error::other(format!("{error:#}"))),
@@ -205,6 +217,11 @@ impl Native {
     /// What the cluster says of a topic; blocks.
     pub(crate) fn metadata(&self, topic: &str, timeout: Duration) -> KafkaResult<rdkafka::metadata::Metadata> {
         self.base.client().fetch_metadata(Some(topic), timeout)
+    }
+
+    /// Asks the leader of a partition for something that only it can answer; blocks.
+    pub(crate) fn ask_leader(&self, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<()> {
+        self.base.client().fetch_watermarks(topic, partition, timeout).map(drop)
     }
 
     async fn serve_until_fatal(&self) -> io::Result<()> {
