@@ -1,4 +1,5 @@
-//! How long a connection may take: 15 s for a head, 30 s idle. A body has a limit of its own, see [`crate::webhooks`].
+//! How long a connection may take: 15 s for a head, 30 s idle, less while the service drains. A body has a limit of its
+//! own, see [`crate::webhooks`].
 //!
 //! The phase of a connection is one atomic number, so that requests cost no timer each: a watchdog looks at it when it
 //! could be due at the earliest.
@@ -12,12 +13,21 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Instant;
 
-/// What a head may take.
-pub const HEAD: Duration = Duration::from_secs(15);
-/// How long a connection may be idle.
-pub const IDLE: Duration = Duration::from_secs(30);
-/// How long it may be idle while the service drains.
-pub const IDLE_DRAINING: Duration = Duration::from_secs(1);
+/// How long a connection may take for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a head.
+    pub head: Duration,
+    /// Between requests.
+    pub idle: Duration,
+}
+
+impl Patience {
+    /// In general.
+    pub const SERVING: Self = Self { head: Duration::from_secs(15), idle: Duration::from_secs(30) };
+    /// While the service drains: a connection on which nothing was ever sent must not hold it up.
+    pub const DRAINING: Self = Self { head: Duration::from_secs(5), idle: Duration::from_secs(1) };
+}
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +51,15 @@ pub enum Verdict {
 
 impl Phase {
     /// Judges a connection that has been in this phase for `elapsed`.
-    pub fn judge(self, elapsed: Duration, idle: Duration) -> Verdict {
+    pub fn judge(self, elapsed: Duration, Patience { head, idle }: Patience) -> Verdict {
         let limit = match self {
             Self::Idle => idle,
-            Self::Head => HEAD,
-            Self::Busy => return Verdict::Wait(HEAD.min(idle)),
+            Self::Head => head,
+            Self::Busy => return Verdict::Wait(head.min(idle)),
         };
         match limit.checked_sub(elapsed) {
             // A head that begins to arrive the next moment is due this much later at the earliest.
-            Some(left) if !left.is_zero() => Verdict::Wait(left.min(HEAD)),
+            Some(left) if !left.is_zero() => Verdict::Wait(left.min(head)),
             Some(_) | None => Verdict::Close(self),
         }
     }
@@ -144,13 +154,15 @@ mod tests {
 
     #[test]
     fn heads_and_idleness_run_out() {
-        assert_eq!(Phase::Head.judge(14 * SECOND, IDLE), Verdict::Wait(SECOND));
-        assert_eq!(Phase::Head.judge(15 * SECOND, IDLE), Verdict::Close(Phase::Head));
-        assert_eq!(Phase::Idle.judge(Duration::ZERO, IDLE), Verdict::Wait(HEAD), "a head may begin at once");
-        assert_eq!(Phase::Idle.judge(29 * SECOND, IDLE), Verdict::Wait(SECOND));
-        assert_eq!(Phase::Idle.judge(30 * SECOND, IDLE), Verdict::Close(Phase::Idle));
-        assert_eq!(Phase::Idle.judge(SECOND, IDLE_DRAINING), Verdict::Close(Phase::Idle));
-        assert_eq!(Phase::Busy.judge(60 * SECOND, IDLE), Verdict::Wait(HEAD));
+        let serving = |phase: Phase, seconds: u32| phase.judge(seconds * SECOND, Patience::SERVING);
+        assert_eq!(serving(Phase::Head, 14), Verdict::Wait(SECOND));
+        assert_eq!(serving(Phase::Head, 15), Verdict::Close(Phase::Head));
+        assert_eq!(serving(Phase::Idle, 0), Verdict::Wait(15 * SECOND), "a head may begin at once");
+        assert_eq!(serving(Phase::Idle, 29), Verdict::Wait(SECOND));
+        assert_eq!(serving(Phase::Idle, 30), Verdict::Close(Phase::Idle));
+        assert_eq!(serving(Phase::Busy, 60), Verdict::Wait(15 * SECOND));
+        assert_eq!(Phase::Idle.judge(SECOND, Patience::DRAINING), Verdict::Close(Phase::Idle));
+        assert_eq!(Phase::Head.judge(4 * SECOND, Patience::DRAINING), Verdict::Wait(SECOND));
     }
 
     #[tokio::test(start_paused = true)]

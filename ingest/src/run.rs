@@ -10,7 +10,7 @@ use hookline_service::config::ConfigError;
 use hookline_service::shutdown::{self, CancellationToken};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -24,6 +24,8 @@ use crate::{openapi, probe};
 const DRAIN: Duration = Duration::from_secs(15);
 /// What librdkafka may take then for records that nobody waits for any more.
 const FLUSH: Duration = Duration::from_secs(4);
+/// What the last answers of the admin listener may take.
+const ADMIN: Duration = Duration::from_secs(1);
 /// How often gauges of the load are brought up to date.
 const OBSERVE: Duration = Duration::from_millis(500);
 
@@ -34,8 +36,7 @@ pub fn read_sources(config: &Config) -> Result<Sources, ConfigError> {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let topics =
-        Topics::new(&config.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
+    let topics = Topics::new(&config.kafka.topic_prefix)?;
     let sources = read_sources(&config)?;
     let client = config.kafka.client()?;
     let shutdown = shutdown::on_signal()?;
@@ -52,13 +53,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
     ));
 
+    // Before anybody can know that we are there: a signal that is not waited for ends the process.
+    tokio::spawn(reload_on_hangup(config.clone(), Arc::clone(&webhooks), metrics.clone())?);
     let listener = bind("server", config.server.listen).await?;
     let admin_listener = bind("admin", config.admin.listen).await?;
     let ended = CancellationToken::new();
     let router = admin.clone().router().merge(openapi::router());
     let admin_task = tokio::spawn(admin::serve(admin_listener, router, ended.clone()));
     tokio::spawn(probe::watch(Arc::clone(&producer), topics, config.limits.body_bytes, admin.readiness.clone()));
-    tokio::spawn(reload_on_hangup(config.clone(), Arc::clone(&webhooks), metrics.clone())?);
     tokio::spawn(observe(Arc::clone(&webhooks)));
     let readiness = admin.readiness;
     let stopping = shutdown.clone();
@@ -83,7 +85,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     };
     ended.cancel();
-    admin_task.await?.context("the admin listener")?;
+    // Somebody who has begun to ask and does not go on must not keep the process alive.
+    if let Ok(served) = timeout(ADMIN, admin_task).await {
+        served?.context("the admin listener")?;
+    }
     anyhow::ensure!(
         connections == 0 && records == 0,
         "shut down with {connections} connections and {records} records unfinished; none of them was acknowledged"

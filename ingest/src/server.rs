@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -24,7 +23,7 @@ use crate::answer::{Answer, RETRY_AFTER_SECONDS, Unavailable};
 use crate::load::Bound;
 use crate::metrics::Metrics;
 use crate::openapi;
-use crate::patience::{Felt, IDLE, IDLE_DRAINING, Phase, Pulse, Verdict};
+use crate::patience::{Felt, Patience, Phase, Pulse, Verdict};
 use crate::webhooks::Webhooks;
 
 /// Heads beyond this get 431.
@@ -70,22 +69,39 @@ impl Server {
         }
         self.webhooks.drain();
         self.draining.cancel();
-        // Whoever is connected already, as far as the kernel is concerned, gets an answer too.
-        while let Poll::Ready(Ok((stream, _))) = std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
-        {
-            self.open(stream).await;
+        if let Err(error) = self.accept_the_last(listener) {
+            tracing::warn!(%error, "cannot accept what was already connected");
         }
-        drop(listener);
         let until = Instant::now() + deadline;
-        while self.connections.taken() > 0 && Instant::now() < until {
+        while self.open_connections() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;
         }
-        self.connections.taken()
+        self.open_connections()
+    }
+
+    /// Whoever is connected already, as far as the kernel is concerned, gets an answer too. The kernel itself is asked:
+    /// the runtime may not have heard of them yet.
+    fn accept_the_last(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(true)?;
+                    self.open(TcpStream::from_std(stream)?);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn open_connections(&self) -> usize {
+        self.connections.taken() + self.turned_away.taken()
     }
 
     async fn accept(&self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
         match accepted {
-            Ok((stream, _)) => self.open(stream).await,
+            Ok((stream, _)) => self.open(stream),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -93,7 +109,7 @@ impl Server {
         }
     }
 
-    async fn open(&self, stream: TcpStream) {
+    fn open(&self, stream: TcpStream) {
         let Some(share) = self.connections.take(1) else {
             self.metrics.connections_refused.inc();
             if let Some(share) = self.turned_away.take(1) {
@@ -115,34 +131,45 @@ impl Server {
         });
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, mut stream: TcpStream) {
         let pulse = Pulse::default();
-        let io = Felt { io: TokioIo::new(stream), pulse: pulse.clone() };
+        let io = Felt { io: TokioIo::new(&mut stream), pulse: pulse.clone() };
         let connection = http1::Builder::new()
             .max_header_size(HEAD_BYTES)
             .header_read_timeout(None)
+            // What was sent is dealt with even if its sender has stopped listening: a record that it made counts as in
+            // flight for as long as it is, and if it fails, its signed time is remembered.
+            .half_close(true)
             .serve_connection(io, service_fn(|request| self.respond(request, &pulse)))
             .without_shutdown();
         tokio::select! {
             biased;
-            served = connection => match served {
-                Ok(parts) => linger(parts.io.io.into_inner()).await,
-                Err(error) => tracing::debug!(%error, "a connection broke"),
+            served = connection => if let Err(error) = served {
+                tracing::debug!(%error, "a connection broke");
             },
-            phase = self.watch(&pulse) => self.metrics.timed_out(phase),
+            phase = self.watch(&pulse) => {
+                self.metrics.timed_out(phase);
+                return;
+            }
         }
+        // After broken HTTP too: that has been answered, as far as it could be.
+        linger(stream).await;
     }
 
     /// Returns when the connection has run out of time.
     async fn watch(&self, pulse: &Pulse) -> Phase {
-        let mut idle = IDLE;
+        let mut patience = Patience::SERVING;
         loop {
             let (phase, elapsed) = pulse.phase();
-            match phase.judge(elapsed, idle) {
+            match phase.judge(elapsed, patience) {
                 Verdict::Close(phase) => return phase,
                 Verdict::Wait(wait) => tokio::select! {
                     () = sleep(wait) => {}
-                    () = self.draining.cancelled(), if idle == IDLE => idle = IDLE_DRAINING,
+                    () = self.draining.cancelled(), if patience == Patience::SERVING => {
+                        patience = Patience::DRAINING;
+                        // However long it was idle: a request may have been sent that was not read yet.
+                        sleep(patience.idle).await;
+                    }
                 },
             }
         }
