@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use hookline_schemas::provider::TOLERANCE_SECONDS;
+use hookline_schemas::topics::Topics;
 use hookline_service::admin::AdminConfig;
 use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, Schema};
 use hookline_service::kafka::KafkaConfig;
@@ -150,6 +151,7 @@ impl Config {
             let reason = format!("{queued_bytes}, but a single body may have limits.body_bytes = {body_bytes}");
             return Err(ConfigError::invalid("limits.queued_bytes", reason));
         }
+        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
         if body_bytes > 100 << 20 {
             return Err(ConfigError::invalid("limits.body_bytes", format_args!("{body_bytes}, over 100 MiB")));
         }
@@ -191,6 +193,7 @@ mod tests {
             (&[("HOOKLINE_INGEST__LIMITS__QUEUED_BYTES", "7")][..], "limits.queued_bytes"),
             (&[("HOOKLINE_INGEST__LIMITS__IN_FLIGHT", "0")], "limits.in_flight"),
             (&[("HOOKLINE_INGEST__SERVER__WORKERS", "0")], "server.workers"),
+            (&[("HOOKLINE_TOPIC_PREFIX", "a b")], "kafka.topic_prefix"),
             (&[("HOOKLINE_INGEST__SOURCES__A__KEYS__B__TEXT", "s")], "sources.a.keys.b"),
         ] {
             assert!(load(variables).unwrap_err().to_string().contains(part), "{part}");

@@ -31,10 +31,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         body: PathBuf,
         /// The header magic-hour-event-timestamp
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         timestamp: String,
         /// The header magic-hour-event-signature
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         signature: String,
         /// Only the keys of this source
         #[arg(long)]
@@ -57,6 +57,9 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     if let Some(Command::Verify { body, timestamp, signature, source }) = cli.command {
+        if let Some(name) = source.as_deref().filter(|name| sources.get(name).is_none()) {
+            anyhow::bail!("no source is called {name:?}");
+        }
         let bytes = std::fs::read(&body).with_context(|| body.display().to_string())?;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let captured = Captured { timestamp: &timestamp, signature: &signature, body: &bytes };
