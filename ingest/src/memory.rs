@@ -156,9 +156,9 @@ mod tests {
     fn a_stale_signature_is_stored_once() {
         let (window, signature) = (StaleWindow::new(10, metrics()), HexSignature::parse(&[b'a'; 64]).unwrap());
         let claim = window.claim(signature).unwrap();
-        assert_eq!(window.claim(signature).unwrap_err(), false, "somebody is about to");
+        assert!(!window.claim(signature).unwrap_err(), "somebody is about to");
         drop(claim);
         window.claim(signature).unwrap().keep();
-        assert_eq!(window.claim(signature).unwrap_err(), true, "somebody has");
+        assert!(window.claim(signature).unwrap_err(), "somebody has");
     }
 }

@@ -100,11 +100,7 @@ async fn look(
 
 /// The leaders of its partitions. They may be gone all the same: what one broker says of the others can be old, and is
 /// when the controllers have lost their majority.
-fn look_at_topic(
-    producer: &Producer,
-    topic: &str,
-    setting: Option<&Setting>,
-) -> Result<Vec<(i32, i32)>, String> {
+fn look_at_topic(producer: &Producer, topic: &str, setting: Option<&Setting>) -> Result<Vec<(i32, i32)>, String> {
     let metadata =
         producer.current().metadata(topic, TIMEOUT).map_err(|error| match producer.trouble(TROUBLE_WINDOW) {
             Some(trouble) => format!("no broker answers ({}): {trouble}", describe(&error)),

@@ -1,4 +1,28 @@
 //! Ingest as a process of its own, on a real Kafka.
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
+mod answers;
+mod connection;
+mod dead_letters;
+mod fatal;
+mod load;
 mod openapi;
+mod outage;
+mod overload;
+mod patience;
+mod records;
+mod reload;
+mod replicas;
+mod security;
+mod shutdown;
+mod sockets;
+mod stage;
+mod topics;
+mod verification;
+mod verify_command;
+mod webhook;

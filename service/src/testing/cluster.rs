@@ -134,6 +134,11 @@ impl KafkaCluster {
         eventually("the broker", DEADLINE, async || (self.node(node).pid != old).then_some(())).await;
     }
 
+    /// Where a broker keeps its partitions, for a test that spoils them while it is stopped.
+    pub fn data(&self, node: u32) -> PathBuf {
+        self.folder.path().join(format!("node-{node}")).join("data")
+    }
+
     fn node(&self, id: u32) -> Node {
         let nodes = self.layout().nodes;
         nodes.into_iter().find(|node| node.id == id).unwrap_or_else(|| panic!("the cluster has no node {id}"))

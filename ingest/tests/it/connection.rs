@@ -1,0 +1,115 @@
+//! HTTP/1.1 over a bare socket: tests say every byte, and see whether an answer came whole.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+/// Longer than anything that ingest grants.
+const DEADLINE: Duration = Duration::from_secs(60);
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// A connection to ingest.
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Self {
+        Self::try_open(address).await.expect("a connection")
+    }
+
+    /// None where nobody listens.
+    pub async fn try_open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { stream, received: Vec::new() })
+    }
+
+    /// Sends. An error says nothing: the other side may have answered and closed before it had read everything.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+    }
+
+    /// Sends no more, but goes on listening.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// The next answer; none where the connection ends before it is whole.
+    pub async fn answer(&mut self) -> Option<Answer> {
+        loop {
+            if let Some((answer, length)) = parse(&self.received) {
+                self.received.drain(..length);
+                return Some(answer);
+            }
+            if !self.receive().await {
+                return None;
+            }
+        }
+    }
+
+    pub async fn exchange(&mut self, request: impl AsRef<[u8]>) -> Option<Answer> {
+        self.send(request).await;
+        self.answer().await
+    }
+
+    /// Waits for its end; whatever comes before must have been looked at.
+    pub async fn ended(&mut self) -> Duration {
+        let began = Instant::now();
+        while self.receive().await {}
+        assert_eq!(String::from_utf8_lossy(&self.received), "", "something came before the end");
+        began.elapsed()
+    }
+
+    /// Nothing is there to be read, and the connection has not ended.
+    pub async fn is_silent(&mut self, time: Duration) -> bool {
+        self.received.is_empty() && timeout(time, self.stream.read_buf(&mut self.received)).await.is_err()
+    }
+
+    async fn receive(&mut self) -> bool {
+        let read = timeout(DEADLINE, self.stream.read_buf(&mut self.received)).await;
+        matches!(read.expect("something, or the end"), Ok(1..))
+    }
+}
+
+impl Answer {
+    /// The value of a header; its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// That it is a problem as RFC 9457 has them, of this status, and says when to come back if it should.
+    pub fn assert_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!((&problem["type"], &problem["status"]), (&"about:blank".into(), &status.into()));
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{self:?}");
+        assert_eq!(self.header("retry-after").is_some(), status == 503, "{self:?}");
+    }
+}
+
+fn parse(received: &[u8]) -> Option<(Answer, usize)> {
+    let end = received.windows(HEAD_END.len()).position(|window| window == HEAD_END)? + HEAD_END.len();
+    let head = String::from_utf8(received[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let mut answer = Answer { status, head, body: String::new() };
+    let length: usize = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let body = received.get(end..end + length)?;
+    answer.body = String::from_utf8(body.to_vec()).unwrap();
+    Some((answer, end + length))
+}

@@ -1,0 +1,58 @@
+//! Three brokers, three replicas, two of them in sync at least: what is acknowledged survives the loss of a broker, and
+//! with too few left nothing is acknowledged.
+
+use hookline_service::testing::{KafkaCluster, eventually};
+
+use crate::load::{Load, acknowledged, longest};
+use crate::records;
+use crate::stage::{BUDGET, DEADLINE, Stage};
+use crate::webhook::Webhook;
+
+/// So that a dead broker is noticed sooner.
+const SESSION: [&str; 4] = ["--set", "broker.session.timeout.ms=3000", "--set", "broker.heartbeat.interval.ms=500"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_webhook_survives_the_loss_of_a_broker() {
+    let options = [&["--nodes", "3"][..], &SESSION].concat();
+    let mut cluster = KafkaCluster::start(&options).await;
+    let kafka = cluster.config("hookline");
+    records::create(&kafka, records::topics(&kafka).all(), (6, 3), &[("min.insync.replicas", "2")]).await;
+    let mut stage = Stage::ready(kafka, &[]).await;
+    let load = Load::start(stage.address, 16);
+    load.acknowledges(500).await;
+
+    cluster.kill(1).await;
+    load.acknowledges(1000).await;
+    stage.ingest.wait_ready().await;
+
+    // Two of three are gone. What was under way may still be confirmed; nothing new is.
+    cluster.kill(2).await;
+    load.is_refused(32).await;
+    stage.is_not_ready_because("kafka").await;
+    eventually("nothing acknowledged any more", DEADLINE, async || {
+        let answers = futures(&stage).await;
+        answers.iter().all(|status| *status == 503).then_some(())
+    })
+    .await;
+
+    cluster.restart(2).await;
+    load.acknowledges(500).await;
+    stage.ingest.wait_ready().await;
+    let sent = load.stop().await;
+    assert!(sent.iter().all(|sent| matches!(sent.status, Some(200 | 503))), "every webhook has its answer");
+    assert!(longest(&sent) < BUDGET, "{:?}", longest(&sent));
+    records::assert_none_missing(&acknowledged(&sent), &records::read(&stage.kafka).await);
+    stage.ends_well().await;
+}
+
+/// Enough webhooks to reach every partition, most likely.
+async fn futures(stage: &Stage) -> Vec<u16> {
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..24 {
+        let (address, request) = (stage.address, Webhook::new().request());
+        senders.spawn(async move {
+            crate::connection::Connection::open(address).await.exchange(request).await.unwrap().status
+        });
+    }
+    senders.join_all().await
+}

@@ -1,0 +1,87 @@
+//! Webhooks as the provider signs and sends them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use hookline_schemas::sign::SigningKey;
+
+/// Where tests send to unless they say otherwise.
+pub const SOURCE: &str = "magichour";
+/// And what they sign with.
+pub const SECRET: &str = "mhw_test_0123456789abcdef";
+
+/// A signed body.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Webhook {
+    pub timestamp: String,
+    pub signature: String,
+    pub body: String,
+}
+
+impl Webhook {
+    /// Of a job that no other webhook speaks of, signed now.
+    pub fn new() -> Self {
+        Self::with_name("")
+    }
+
+    /// The same, with a job's name of any length.
+    pub fn with_name(name: &str) -> Self {
+        static JOBS: AtomicU64 = AtomicU64::new(0);
+        let job = JOBS.fetch_add(1, Ordering::Relaxed);
+        Self::signed(
+            now(),
+            format!(
+                r#"{{"type":"video.started","payload":{{"id":"job{job:08}","name":"{name}","created_at":"2024-10-19T05:10:19.027Z"}}}}"#
+            ),
+        )
+    }
+
+    pub fn signed(timestamp: u64, body: impl Into<String>) -> Self {
+        Self::signed_with(SECRET, timestamp, body)
+    }
+
+    pub fn signed_with(secret: &str, timestamp: u64, body: impl Into<String>) -> Self {
+        let (timestamp, body) = (timestamp.to_string(), body.into());
+        let signature = SigningKey::new(secret).sign(&timestamp, body.as_bytes()).to_hex().to_string();
+        Self { timestamp, signature, body }
+    }
+
+    /// Both headers, each with its line end.
+    pub fn headers(&self) -> String {
+        let Self { timestamp, signature, .. } = self;
+        format!("{TIMESTAMP_HEADER}: {timestamp}\r\n{SIGNATURE_HEADER}: {signature}\r\n")
+    }
+
+    /// The whole request.
+    pub fn request(&self) -> String {
+        self.request_to(SOURCE)
+    }
+
+    pub fn request_to(&self, source: &str) -> String {
+        post(source, &format!("{}content-length: {}\r\n", self.headers(), self.body.len()), &self.body)
+    }
+}
+
+/// A request with these headers, each with its line end.
+pub fn post(source: &str, headers: &str, body: &str) -> String {
+    format!("POST /webhooks/{source} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}")
+}
+
+/// Unix seconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Characters that do not compress to less than half of them, and are never the same.
+pub fn noise(characters: usize) -> String {
+    static BLOCKS: AtomicU64 = AtomicU64::new(0);
+    let key = SigningKey::new("noise");
+    let mut noise = String::new();
+    while noise.len() < characters {
+        let block = BLOCKS.fetch_add(1, Ordering::Relaxed).to_string();
+        noise.push_str(key.sign(&block, b"").to_hex().as_str());
+    }
+    noise.truncate(characters);
+    noise
+}
