@@ -7,7 +7,6 @@
 mod queue;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -72,7 +71,6 @@ impl std::fmt::Debug for Native {
 /// What librdkafka tells besides the outcome of records.
 #[derive(Debug, Default)]
 struct Context {
-    fatal: AtomicBool,
     trouble: Mutex<Option<(Instant, String)>>,
 }
 
@@ -89,9 +87,6 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.fatal.store(true, Ordering::Relaxed);
-        }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Comes after the error that says why.
             return;
@@ -163,8 +158,7 @@ impl Producer {
         loop {
             let began = tokio::time::Instant::now();
             let native = self.current();
-            native.serve_until_fatal().await?;
-            let reason = native.base.client().fatal_error().map(|(_, reason)| reason).unwrap_or_default();
+            let reason = native.serve_until_fatal().await?;
             tracing::error!(reason, "the producer failed for good and is made anew");
             tokio::time::sleep_until(began + SHORTEST_LIFE).await;
             match Native::new(&self.config) {
@@ -224,14 +218,18 @@ impl Native {
         self.base.client().fetch_watermarks(topic, partition, timeout).map(drop)
     }
 
-    async fn serve_until_fatal(&self) -> io::Result<()> {
-        while !self.base.context().fatal.load(Ordering::Relaxed) {
+    /// Returns why it failed for good.
+    async fn serve_until_fatal(&self) -> io::Result<String> {
+        loop {
             // The counter is never read: each write is an edge of its own, and the queue itself says when it is empty.
             self.wake.readable().await?.clear_ready();
             while !self.queue.is_empty() {
                 self.base.poll(Duration::ZERO);
             }
+            // Asked, since the error callback gets the broker's code for it and not that of a fatal error.
+            if let Some((_, reason)) = self.base.client().fatal_error() {
+                return Ok(reason);
+            }
         }
-        Ok(())
     }
 }
