@@ -24,7 +24,7 @@ async fn one_connection_too_many_is_turned_away() {
     answer.assert_problem(503);
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(began.elapsed() < AT_ONCE);
-    refused.ended().await;
+    assert!(refused.ended().await);
     assert_eq!(stage.metric("connections_refused_total", &[]).await, 1);
     assert_eq!(stage.metric("connections", &[]).await, 3);
     for connection in &mut held {

@@ -27,17 +27,21 @@ async fn an_acknowledged_webhook_survives_the_loss_of_a_broker() {
     // Two of three are gone. What was under way may still be confirmed; nothing new is.
     cluster.kill(2).await;
     load.is_refused(32).await;
-    stage.is_not_ready_because("kafka").await;
     eventually("nothing acknowledged any more", DEADLINE, async || {
         let answers = statuses(&stage).await;
         answers.iter().all(|status| *status == 503).then_some(())
     })
     .await;
 
+    let mut sent = load.stop().await;
+    // The controllers have no majority, so the last broker still names one that is gone as a leader in sync.
+    stage.is_not_ready_because("the leader of").await;
+
     cluster.restart(2).await;
-    load.acknowledges(500).await;
     stage.ingest.wait_ready().await;
-    let sent = load.stop().await;
+    let load = Load::start(stage.address, 16);
+    load.acknowledges(500).await;
+    sent.extend(load.stop().await);
     assert!(sent.iter().all(|sent| matches!(sent.status, Some(200 | 503))), "every webhook has its answer");
     assert!(longest(&sent) < BUDGET, "{:?}", longest(&sent));
     records::assert_none_missing(&acknowledged(&sent), &records::read(&stage.kafka).await);

@@ -36,7 +36,7 @@ async fn bodies_come_in_many_shapes() {
     ] {
         let mut connection = Connection::open(stage.address).await;
         assert_eq!(connection.exchange(&request).await.unwrap().status, 200, "{request}");
-        connection.ended().await;
+        assert!(connection.ended().await);
     }
     let twice = webhook();
     let same = with_length(&twice, twice.body.len())
@@ -66,12 +66,12 @@ async fn bodies_come_in_many_shapes() {
     connection.send(longer.request() + "surplus\r\n\r\n").await;
     assert_eq!(connection.answer().await.unwrap().status, 200, "what was announced is whole");
     assert_eq!(connection.answer().await.unwrap().status, 400, "the surplus is no request");
-    connection.ended().await;
+    assert!(connection.ended().await);
 
     let mut connection = Connection::open(stage.address).await;
     connection.send(webhook().request().replace("HTTP/1.1", "HTTP/1.0")).await;
     assert_eq!(connection.answer().await.unwrap().status, 200);
-    connection.ended().await;
+    assert!(connection.ended().await);
     let mut connection = Connection::open(stage.address).await;
     connection.send(webhook().request()).await;
     connection.finish().await;
@@ -114,7 +114,7 @@ async fn broken_http_is_answered_as_far_as_it_can_be_and_the_connection_ends() {
         let mut connection = Connection::open(stage.address).await;
         let answer = connection.exchange(request).await.unwrap_or_else(|| panic!("{what}: no answer"));
         assert_eq!(answer.status, status, "{what}: {answer:?}");
-        connection.ended().await;
+        assert!(connection.ended().await, "{what}: the answer could have been lost");
     }
 
     let mut connection = Connection::open(stage.address).await;
@@ -126,7 +126,7 @@ async fn broken_http_is_answered_as_far_as_it_can_be_and_the_connection_ends() {
         connection.send(request).await;
         connection.finish().await;
         connection.answer().await.expect("an answer").assert_problem(400);
-        connection.ended().await;
+        assert!(connection.ended().await);
     }
     // Larger than announced chunk by chunk; and expected, but too large: nobody asks for it.
     let endless = post(SOURCE, &format!("{}transfer-encoding: chunked\r\n", webhook.headers()), "");
@@ -134,7 +134,7 @@ async fn broken_http_is_answered_as_far_as_it_can_be_and_the_connection_ends() {
     connection.send(endless).await;
     connection.send(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).repeat(5)).await;
     connection.answer().await.expect("an answer").assert_problem(413);
-    connection.ended().await;
+    assert!(connection.ended().await);
     let expecting = post(SOURCE, "expect: 100-continue\r\ncontent-length: 1000000\r\n", "");
     Connection::open(stage.address).await.exchange(expecting).await.unwrap().assert_problem(413);
 
