@@ -298,6 +298,7 @@ mod tests {
     use hyper::body::Frame;
     use prometheus::Registry;
     use rdkafka::ClientConfig;
+    use rdkafka::message::OwnedHeaders;
 
     use super::*;
 
@@ -369,6 +370,20 @@ mod tests {
         assert_eq!(ask(&webhooks, announced).await, Answer::BodyTooLarge, "at once");
         assert_eq!(ask(&webhooks, request(Method::POST, "/webhooks/prod", Stuck)).await, Answer::BodyTooSlow);
         assert_eq!((webhooks.in_flight.taken(), webhooks.queued.taken()), (0, 0), "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_told_at_once() {
+        let webhooks = without_kafka(Limits { in_flight: 1, ..Limits::default() });
+        // As many as fit, of senders that did not wait.
+        let record = || Record { topic: "h.video", key: None, value: b"", headers: OwnedHeaders::new() };
+        while webhooks.producer.send(record()).is_ok() {}
+        let began = Instant::now();
+        let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
+        assert_eq!(asked, Answer::Unavailable(Unavailable::QueueFull));
+        assert!(began.elapsed() < BUDGET / 2);
+        let source = webhooks.source("prod").unwrap();
+        assert!(webhooks.first.get(&source.source, BODY.as_bytes()).is_some(), "its first time is remembered");
     }
 
     #[tokio::test]

@@ -27,10 +27,22 @@ async fn sigterm_under_load_loses_nothing_and_cuts_nobody() {
 
         let load = Load::start(stage.address, 32);
         load.acknowledges(1000).await;
+        // While it cannot look: what is sent now it finds all at once, together with the signal.
+        stage.ingest.signal(Signal::SIGSTOP);
+        let mut unseen = vec![idle];
+        for _ in 0..20 {
+            unseen.push(Connection::open(stage.address).await);
+        }
+        for connection in &mut unseen {
+            connection.send(Webhook::new().request()).await;
+        }
         stage.ingest.signal(Signal::SIGTERM);
-        let status = idle.exchange(Webhook::new().request()).await.expect("an answer").status;
-        assert!([200, 503].contains(&status), "{status}");
-        idle.ended().await;
+        stage.ingest.signal(Signal::SIGCONT);
+        for connection in &mut unseen {
+            let status = connection.answer().await.expect("an answer").status;
+            assert!([200, 503].contains(&status), "{status}");
+            connection.ended().await;
+        }
         under_way.exchange(back).await.expect("an answer").assert_problem(503);
         let status = stage.ingest.wait().await;
         assert!(status.success(), "{status}: {}", stage.ingest.log().join("\n"));
