@@ -22,7 +22,7 @@ async fn after_a_fatal_error_of_the_producer_ingest_goes_on_with_another() {
     let topics = records::topics(&kafka);
     records::create(&kafka, topics.all(), (1, 1), &[]).await;
     let mut stage = Stage::ready(kafka, &[]).await;
-    let partition = cluster.data(1).join(format!("{}-0", topics.all().next().unwrap()));
+    let partition = cluster.files(1).join("data").join(format!("{}-0", topics.all().next().unwrap()));
     let kept = tempfile::tempdir().unwrap();
     let copied = kept.path().join("partition");
 

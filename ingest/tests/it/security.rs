@@ -1,12 +1,13 @@
 //! TLS and passwords: they reach librdkafka, what is wrong with them shows in readiness, and no secret in the log.
 
 use std::path::Path;
+use std::time::Instant;
 
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::{KafkaCluster, Login, Sasl};
+use hookline_service::testing::{KafkaCluster, Login, Sasl, eventually};
 
 use crate::records;
-use crate::stage::Stage;
+use crate::stage::{BUDGET, DEADLINE, Stage};
 use crate::webhook::{SECRET, Webhook};
 
 const WRONG: &str = "a wrong password 4711";
@@ -64,18 +65,51 @@ async fn with_tls_and_a_password_it_produces_and_without_it_says_why_not() {
     }
 
     let wrong = Login { password: WRONG.into(), ..sasl.plain.clone() };
-    for (login, ca, why) in [
-        (("PLAIN", &wrong), Some(&*sasl.ca), "uthentication"),
-        (("SCRAM-SHA-512", &wrong), Some(&*sasl.ca), "uthentication"),
-        (plain, None, "certificate verify failed"),
-    ] {
+    let fails = async |login, ca, why| {
         let mut stage = secure(&kafka, &sasl, login, ca, None).await;
         let reason = stage.is_not_ready_because(why).await;
         stage.post(&Webhook::new()).await.assert_problem(503);
-        stage.is_not_ready_because(why).await;
         stage.ends_well().await;
         let log = stage.ingest.log();
         assert!(!tells(&log, &secrets) && !secrets.iter().any(|secret| reason.contains(secret)), "{log:?} {reason}");
-    }
+    };
+    tokio::join!(
+        fails(("PLAIN", &wrong), Some(&*sasl.ca), "uthentication"),
+        fails(("SCRAM-SHA-512", &wrong), Some(&*sasl.ca), "uthentication"),
+        fails(plain, None, "certificate verify failed"),
+    );
     records::assert_none_missing(&taken, &records::read(&kafka).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_permission_it_says_so_and_takes_up_its_work_once_it_has_it() {
+    let authorizer = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let everybody_else = "super.users=User:ANONYMOUS";
+    let mut cluster = KafkaCluster::start(&["--sasl-ssl", "--set", authorizer, "--set", everybody_else]).await;
+    let kafka = cluster.config("hookline");
+    let sasl = cluster.layout().sasl.expect("a secure listener");
+    records::create(&kafka, records::topics(&kafka).all(), (2, 1), &[]).await;
+    let mut stage = secure(&kafka, &sasl, ("PLAIN", &sasl.plain), Some(&sasl.ca), None).await;
+    let began = Instant::now();
+    stage.is_not_ready_because("uthorization").await;
+    let (answer, took) = stage.timed(&Webhook::new()).await;
+    answer.assert_problem(503);
+    assert!(took < BUDGET, "{took:?}");
+    // Its producer fails for good as soon as it is made.
+    let recreated = eventually("other producers", DEADLINE, async || {
+        Some(stage.metric("producers_recreated_total", &[]).await).filter(|count| *count > 1)
+    })
+    .await;
+    assert!(recreated <= began.elapsed().as_secs() + 1, "{recreated} within {:?}", began.elapsed());
+
+    cluster.terminate(1).await;
+    let properties = cluster.files(1).join("server.properties");
+    let text = std::fs::read_to_string(&properties).unwrap();
+    let permitted = format!("{everybody_else};User:{}", sasl.plain.user);
+    std::fs::write(&properties, text.replace(everybody_else, &permitted)).unwrap();
+    cluster.restart(1).await;
+    stage.ingest.wait_ready().await;
+    let taken = stage.accepts().await;
+    records::assert_none_missing(&[taken], &records::read(&kafka).await);
+    stage.ends_well().await;
 }

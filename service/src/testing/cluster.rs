@@ -134,9 +134,10 @@ impl KafkaCluster {
         eventually("the broker", DEADLINE, async || (self.node(node).pid != old).then_some(())).await;
     }
 
-    /// Where a broker keeps its partitions, for a test that spoils them while it is stopped.
-    pub fn data(&self, node: u32) -> PathBuf {
-        self.folder.path().join(format!("node-{node}")).join("data")
+    /// Where a broker has its `server.properties` and, in `data`, its partitions: for tests that change them while it is
+    /// stopped.
+    pub fn files(&self, node: u32) -> PathBuf {
+        self.folder.path().join(format!("node-{node}"))
     }
 
     fn node(&self, id: u32) -> Node {
