@@ -25,7 +25,7 @@ const TROUBLE_WINDOW: Duration = Duration::from_secs(60);
 /// How often the topics' settings are asked for.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the topics are set to.
+/// What a topic is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Setting {
     topic: String,
@@ -33,21 +33,20 @@ struct Setting {
     min_in_sync: usize,
 }
 
+/// What a broker says of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Partition {
+    topic: String,
+    id: i32,
+    leader: i32,
+    in_sync: usize,
+}
+
 /// Keeps `readiness` up to date, for ever.
 pub async fn watch(producer: Arc<Producer>, topics: Topics, body_bytes: usize, readiness: Readiness) {
-    let mut settings: Option<(Instant, Vec<Setting>)> = None;
+    let mut settings = None;
     loop {
-        if settings.as_ref().is_none_or(|(at, _)| at.elapsed() >= SETTINGS_INTERVAL) {
-            settings = match read_settings(&producer, &topics).await {
-                Ok(read) => Some((Instant::now(), read)),
-                Err(error) => {
-                    tracing::debug!("cannot read the settings of the topics: {error:#}");
-                    None
-                }
-            };
-        }
-        let known = settings.as_ref().map_or(&[][..], |(_, known)| known);
-        match look(&producer, &topics, known, body_bytes).await {
+        match look(&producer, &topics, &mut settings, body_bytes).await {
             Ok(()) => readiness.ready(PART),
             Err(why) => {
                 if readiness.missing().get(PART) != Some(&why) {
@@ -64,43 +63,41 @@ pub async fn watch(producer: Arc<Producer>, topics: Topics, body_bytes: usize, r
 async fn look(
     producer: &Arc<Producer>,
     topics: &Topics,
-    settings: &[Setting],
+    settings: &mut Option<(Instant, Vec<Setting>)>,
     body_bytes: usize,
 ) -> Result<(), String> {
     let names: Vec<String> = topics.all().map(str::to_owned).collect();
     let asking = Arc::clone(producer);
-    let known = settings.to_vec();
-    let looked = tokio::task::spawn_blocking(move || {
-        let mut leaders = BTreeMap::new();
-        for topic in &names {
-            let setting = known.iter().find(|setting| setting.topic == *topic);
-            let led = look_at_topic(&asking, topic, setting)?;
-            leaders.extend(led.into_iter().map(|(leader, partition)| (leader, (topic, partition))));
-        }
-        leaders.into_iter().try_for_each(|(leader, (topic, partition))| {
-            asking.current().ask_leader(topic, partition, TIMEOUT).map_err(|error| {
-                format!("broker {leader}, the leader of {topic}/{partition}, does not answer ({})", describe(&error))
-            })
-        })
-    });
-    looked.await.unwrap_or_else(|error| Err(error.to_string()))?;
-    for Setting { topic, max_message_bytes, .. } in settings {
-        let needed = body_bytes + RECORD_OVERHEAD_BYTES;
-        if *max_message_bytes < needed {
-            return Err(format!(
-                "{topic} takes records of at most {max_message_bytes} bytes (max.message.bytes), but limits.body_bytes = {body_bytes} needs {needed}"
-            ));
-        }
-    }
-    if settings.is_empty() {
-        return Err("the settings of the topics cannot be read".into());
-    }
-    Ok(())
+    let asked = tokio::task::spawn_blocking(move || ask_brokers(&asking, &names));
+    let partitions = asked.await.unwrap_or_else(|error| Err(error.to_string()))?;
+    let known = match settings.take() {
+        Some((at, known)) if at.elapsed() < SETTINGS_INTERVAL => (at, known),
+        Some(_) | None => match read_settings(producer, topics).await {
+            Ok(read) => (Instant::now(), read),
+            Err(error) => return Err(format!("the settings of the topics cannot be read: {error:#}")),
+        },
+    };
+    let (_, known) = settings.insert(known);
+    judge(&partitions, known, body_bytes)
 }
 
-/// The leaders of its partitions. They may be gone all the same: what one broker says of the others can be old, and is
-/// when the controllers have lost their majority.
-fn look_at_topic(producer: &Producer, topic: &str, setting: Option<&Setting>) -> Result<Vec<(i32, i32)>, String> {
+/// Every partition, each with a leader that answers; blocks.
+fn ask_brokers(producer: &Producer, topics: &[String]) -> Result<Vec<Partition>, String> {
+    let mut partitions = Vec::new();
+    for topic in topics {
+        partitions.extend(partitions_of(producer, topic)?);
+    }
+    // What one broker says of the others can be old, and is when the controllers have lost their majority.
+    let leaders: BTreeMap<i32, &Partition> = partitions.iter().map(|partition| (partition.leader, partition)).collect();
+    for (leader, Partition { topic, id, .. }) in leaders {
+        producer.current().ask_leader(topic, *id, TIMEOUT).map_err(|error| {
+            format!("broker {leader}, the leader of {topic}/{id}, does not answer ({})", describe(&error))
+        })?;
+    }
+    Ok(partitions)
+}
+
+fn partitions_of(producer: &Producer, topic: &str) -> Result<Vec<Partition>, String> {
     let metadata =
         producer.current().metadata(topic, TIMEOUT).map_err(|error| match producer.trouble(TROUBLE_WINDOW) {
             Some(trouble) => format!("no broker answers ({}): {trouble}", describe(&error)),
@@ -114,19 +111,30 @@ fn look_at_topic(producer: &Producer, topic: &str, setting: Option<&Setting>) ->
     if described.partitions().is_empty() {
         return Err(format!("{topic} is missing"));
     }
-    let mut leaders = Vec::new();
-    for partition in described.partitions() {
-        let id = partition.id();
-        if partition.leader() < 0 {
-            return Err(format!("{topic}/{id} has no leader"));
+    described
+        .partitions()
+        .iter()
+        .map(|partition| match (partition.id(), partition.leader()) {
+            (id, ..0) => Err(format!("{topic}/{id} has no leader")),
+            (id, leader) => Ok(Partition { topic: topic.to_owned(), id, leader, in_sync: partition.isr().len() }),
+        })
+        .collect()
+}
+
+fn judge(partitions: &[Partition], settings: &[Setting], body_bytes: usize) -> Result<(), String> {
+    for Setting { topic, max_message_bytes, min_in_sync } in settings {
+        let needed = body_bytes + RECORD_OVERHEAD_BYTES;
+        if *max_message_bytes < needed {
+            return Err(format!(
+                "{topic} takes records of at most {max_message_bytes} bytes (max.message.bytes), but limits.body_bytes = {body_bytes} needs {needed}"
+            ));
         }
-        let (in_sync, needed) = (partition.isr().len(), setting.map_or(1, |setting| setting.min_in_sync));
-        if in_sync < needed {
-            return Err(format!("{topic}/{id} has {in_sync} in-sync replicas, min.insync.replicas is {needed}"));
+        let few = partitions.iter().find(|partition| partition.topic == *topic && partition.in_sync < *min_in_sync);
+        if let Some(Partition { id, in_sync, .. }) = few {
+            return Err(format!("{topic}/{id} has {in_sync} in-sync replicas, min.insync.replicas is {min_in_sync}"));
         }
-        leaders.push((partition.leader(), id));
     }
-    Ok(leaders)
+    Ok(())
 }
 
 fn describe(error: &KafkaError) -> String {
@@ -153,4 +161,22 @@ async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<V
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_the_topic_and_what_is_too_little() {
+        let setting = |max_message_bytes, min_in_sync| Setting { topic: "t".into(), max_message_bytes, min_in_sync };
+        let partition = |id, in_sync| Partition { topic: "t".into(), id, leader: 1, in_sync };
+        let (enough, body_bytes) = (1000 + RECORD_OVERHEAD_BYTES, 1000);
+        let judge = |in_sync, setting| judge(&[partition(0, 3), partition(1, in_sync)], &[setting], body_bytes);
+        assert_eq!(judge(2, setting(enough, 2)), Ok(()));
+        let reason = judge(1, setting(enough, 2)).unwrap_err();
+        assert!(reason.contains("t/1 has 1 in-sync replicas") && reason.ends_with("is 2"), "{reason}");
+        let reason = judge(3, setting(enough - 1, 2)).unwrap_err();
+        assert!(reason.contains("limits.body_bytes = 1000") && reason.contains(&enough.to_string()), "{reason}");
+    }
 }
