@@ -221,8 +221,8 @@ impl Native {
     /// Returns why it failed for good.
     async fn serve_until_fatal(&self) -> io::Result<String> {
         loop {
-            // The counter is never read: each write is an edge of its own, and the queue itself says when it is empty.
-            self.wake.readable().await?.clear_ready();
+            // Emptied before the first wait: only an event that arrives in an empty queue wakes, and one that came before the
+            // queue knew the eventfd, such as a refused connection, would keep all others from waking for ever.
             while !self.queue.is_empty() {
                 self.base.poll(Duration::ZERO);
             }
@@ -230,6 +230,42 @@ impl Native {
             if let Some((_, reason)) = self.base.client().fatal_error() {
                 return Ok(reason);
             }
+            // The counter is never read: each write is an edge of its own, and the queue itself says when it is empty.
+            self.wake.readable().await?.clear_ready();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn events_that_came_before_the_queue_could_wake_silence_none_that_come_after() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let recreated = IntCounter::new("r", "r").unwrap();
+        let producer = Producer::new(config, &Limits::default(), recreated).unwrap();
+        let base: BaseProducer<Context> = producer.config.create_with_context(Context::default()).unwrap();
+        let (other, wake) = (queue::eventfd().unwrap(), queue::eventfd().unwrap());
+        let early = EventQueue::waking(base.client(), other.get_ref());
+        while early.is_empty() {
+            // The refused connection is on its way.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(early);
+        let queue = EventQueue::waking(base.client(), wake.get_ref());
+        *producer.current.write().unwrap() = Arc::new(Native { queue, base, wake });
+
+        let headers = OwnedHeaders::new();
+        let told = producer.send(Record { topic: "t", key: None, value: b"", headers }).unwrap();
+        tokio::select! {
+            outcome = timeout(4 * DELIVERY_TIMEOUT, told) => {
+                assert_eq!(outcome.expect("to be told"), Ok(Err(RDKafkaErrorCode::MessageTimedOut)));
+            }
+            ended = producer.run() => panic!("it ended: {ended:?}"),
         }
     }
 }
