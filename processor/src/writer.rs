@@ -13,9 +13,10 @@ use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
 use crate::batch::{Batch, Positions, Row};
+use crate::business::Business;
 use crate::failure::Remedy;
 use crate::fault::{Fault, pass};
-use crate::fold::{Delivery, Folded, JobRow, fold};
+use crate::fold::{Delivery, Folded, JobRow};
 use crate::letter::Letter;
 use crate::metrics::Metrics;
 use crate::months;
@@ -39,8 +40,10 @@ pub struct Writer {
     pub topics: Topics,
     /// The Kafka cluster's id.
     pub log_id: Arc<str>,
-    /// What is counted.
+    /// What the machinery did.
     pub metrics: Metrics,
+    /// What became of jobs; a replay counts none.
+    pub business: Option<Business>,
     /// Where a long wait shows.
     pub readiness: Readiness,
     /// Partitions that cannot go on, and the record that stopped them.
@@ -56,14 +59,17 @@ pub struct Written {
     pub dirty: BTreeSet<CreatedHour>,
 }
 
+impl Written {
+    /// And what the next batch leaves.
+    pub fn append(&mut self, mut next: Self) {
+        self.positions.append(&mut next.positions);
+        self.dirty.append(&mut next.dirty);
+    }
+}
+
 impl Writer {
     /// Writes all of a batch. Nothing of it may be committed unless this succeeds.
-    pub async fn write(&mut self, batch: &Batch, give_up: &CancellationToken) -> Result<Written, CalledOff> {
-        self.write_folded(batch, &fold(batch), give_up).await
-    }
-
-    /// The same for a batch that is folded already.
-    pub async fn write_folded(
+    pub async fn write(
         &mut self,
         batch: &Batch,
         folded: &Folded<'_>,
@@ -81,7 +87,7 @@ impl Writer {
             self.insert(Table::Jobs, months::blocks(jobs, |job| job.key.created_hour.0), encode, give_up).await?;
         pass(Fault::AfterJobs);
 
-        let guilty = self.reject_jobs(batch, folded, guilty_jobs, give_up).await?;
+        let guilty = self.reject_jobs(batch, folded, &guilty_jobs, give_up).await?;
         let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.place.key_order()));
         let encode = |rows: &[&Delivery<'_>]| tables::deliveries(rows, batch, &self.topics, &self.log_id);
         let blocks = months::blocks(innocent, |delivery| i64::from(batch.stamps(delivery.row).signed_at.0));
@@ -93,6 +99,10 @@ impl Writer {
 
         self.readiness.ready(CLICKHOUSE);
         self.observe(batch, began);
+        if let Some(business) = &mut self.business {
+            let is_in = |job: &&JobRow<'_>| !guilty_jobs.iter().any(|(refused, _)| refused.key == job.key);
+            business.count(folded.jobs.iter().filter(is_in));
+        }
         Ok(Written { positions: self.committable(batch), dirty })
     }
 
@@ -167,13 +177,13 @@ impl Writer {
         &self,
         batch: &Batch,
         folded: &Folded<'_>,
-        guilty: Vec<(&JobRow<'_>, Refusal)>,
+        guilty: &[(&JobRow<'_>, Refusal)],
         give_up: &CancellationToken,
     ) -> Result<HashSet<(&'static str, Partition, Offset)>, CalledOff> {
         let mut places = HashSet::new();
         for (job, refusal) in guilty {
             for delivery in folded.deliveries.iter().filter(|delivery| delivery.is_about(&job.key, batch)) {
-                self.reject(batch, delivery, Table::Jobs, &refusal, give_up).await?;
+                self.reject(batch, delivery, Table::Jobs, refusal, give_up).await?;
                 places.insert(delivery.row.place.key_order());
             }
         }
