@@ -86,10 +86,21 @@ impl Daemon {
         .await;
     }
 
+    /// The labels of each series of a metric, as its page writes them.
+    pub async fn metric_labels(&mut self, name: &str) -> Vec<String> {
+        let page = self.metrics_page().await;
+        let series = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once('}'));
+        series.map(|(labels, _)| labels.to_owned()).collect()
+    }
+
+    async fn metrics_page(&mut self) -> String {
+        let url = format!("http://{}/metrics", self.address("admin").await);
+        reqwest::get(&url).await.expect("an answer").text().await.expect("a page")
+    }
+
     /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`.
     pub async fn metric(&mut self, name: &str, labels: &[&str]) -> f64 {
-        let url = format!("http://{}/metrics", self.address("admin").await);
-        let page = reqwest::get(&url).await.expect("an answer").text().await.expect("a page");
+        let page = self.metrics_page().await;
         page.lines()
             .filter_map(|line| line.rsplit_once(' '))
             .filter(|(series, _)| {
