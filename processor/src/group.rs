@@ -109,13 +109,7 @@ pub struct Group(Mutex<Pump>);
 
 impl Group {
     /// Between a consumer yet to be made and a writer that works already.
-    pub fn new(
-        topics: Topics,
-        batch: &BatchConfig,
-        group: &GroupConfig,
-        metrics: Metrics,
-        to: Writing,
-    ) -> Self {
+    pub fn new(topics: Topics, batch: &BatchConfig, group: &GroupConfig, metrics: Metrics, to: Writing) -> Self {
         Self(Mutex::new(Pump {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
@@ -219,7 +213,8 @@ impl Pump {
 
     /// Does what the writer's reports ask for; waits at most so long for the first. False = nothing was reported.
     pub fn attend(&mut self, consumer: &BaseConsumer<Group>, wait: Duration) -> bool {
-        let mut report = if wait.is_zero() { self.to.done.try_recv().ok() } else { self.to.done.recv_timeout(wait).ok() };
+        let mut report =
+            if wait.is_zero() { self.to.done.try_recv().ok() } else { self.to.done.recv_timeout(wait).ok() };
         let any = report.is_some();
         while let Some(done) = report {
             self.on_done(consumer, done, CommitMode::Async);

@@ -52,7 +52,8 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let serving = CancellationToken::new();
     let admin_server = tokio::spawn(serve(listener, admin.router(), serving.clone()));
 
-    let daemon = Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, business, readiness, shutdown };
+    let daemon =
+        Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, business, readiness, shutdown };
     let runtime = Handle::current();
     let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await?;
     serving.cancel();

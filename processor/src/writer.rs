@@ -12,7 +12,7 @@ use hookline_schemas::topics::{Offset, Partition, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
-use crate::batch::{Batch, Positions, Row};
+use crate::batch::{Batch, Positions};
 use crate::business::Business;
 use crate::failure::Remedy;
 use crate::fault::{Fault, pass};
@@ -90,7 +90,7 @@ impl Writer {
         let guilty = self.reject_jobs(batch, folded, &guilty_jobs, give_up).await?;
         let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.place.key_order()));
         let encode = |rows: &[&Delivery<'_>]| tables::deliveries(rows, batch, &self.topics, &self.log_id);
-        let blocks = months::blocks(innocent, |delivery| i64::from(batch.stamps(delivery.row).signed_at.0));
+        let blocks = months::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
         for (delivery, refusal) in self.insert(Table::Deliveries, blocks, encode, give_up).await? {
             self.reject(batch, delivery, Table::Deliveries, &refusal, give_up).await?;
         }
@@ -179,7 +179,7 @@ impl Writer {
         folded: &Folded<'_>,
         guilty: &[(&JobRow<'_>, Refusal)],
         give_up: &CancellationToken,
-    ) -> Result<HashSet<(&'static str, Partition, Offset)>, CalledOff> {
+    ) -> Result<HashSet<(u8, Partition, Offset)>, CalledOff> {
         let mut places = HashSet::new();
         for (job, refusal) in guilty {
             for delivery in folded.deliveries.iter().filter(|delivery| delivery.is_about(&job.key, batch)) {
@@ -262,8 +262,7 @@ impl Writer {
         self.metrics.batch_records.observe(batch.len() as f64);
         self.metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let signed = |row: &Row| batch.stamps(row).signed_at;
-        if let Some(oldest) = batch.rows.iter().map(signed).min() {
+        if let Some(oldest) = batch.rows.iter().map(|row| row.signed_at).min() {
             self.metrics.visible_seconds.observe((now - f64::from(oldest.0)).max(0.0));
         }
     }

@@ -1,21 +1,21 @@
 //! A map that remembers the latest keys and forgets older ones, so that its memory is bounded.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 
 /// Remembers at least the last half of `capacity` keys and never more than `capacity`: two generations, of which the
 /// older is dropped whole.
 #[derive(Clone, Debug)]
-pub struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+pub struct Recent<K, V, S = RandomState> {
+    young: HashMap<K, V, S>,
+    old: HashMap<K, V, S>,
     generation: usize,
 }
 
-impl<K: Eq + Hash, V> Recent<K, V> {
+impl<K: Eq + Hash, V, S: BuildHasher + Default> Recent<K, V, S> {
     /// Remembers nothing yet.
     pub fn new(capacity: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation: (capacity / 2).max(1) }
+        Self { young: HashMap::default(), old: HashMap::default(), generation: (capacity / 2).max(1) }
     }
 
     /// What is known of `key`.
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_latest_stay_and_memory_is_bounded() {
-        let mut recent = Recent::new(10);
+        let mut recent: Recent<i32, i32> = Recent::new(10);
         for key in 0..1000 {
             recent.insert(key, key);
             assert!(recent.len() <= 10);
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_key_is_there_once() {
-        let mut recent = Recent::new(2);
+        let mut recent: Recent<char, i32> = Recent::new(2);
         assert_eq!(recent.insert('a', 1), 0);
         assert_eq!(recent.insert('b', 2), 0);
         assert_eq!(recent.insert('a', 3), 0, "b grows old, a is young again");

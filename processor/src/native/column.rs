@@ -93,9 +93,9 @@ pub struct Dictionary<'t> {
 impl<'t> Dictionary<'t> {
     /// The key of a value.
     pub fn key(&mut self, value: &'t str) -> u32 {
-        // Rows in the order of a table's key repeat themselves.
+        // Rows in the order of a table's key repeat themselves, and mostly it is the very same text.
         if let Some((last, key)) = self.last
-            && last == value
+            && (std::ptr::eq(last, value) || last == value)
         {
             return key;
         }

@@ -132,9 +132,8 @@ impl Replay {
         self.read(&shared, &sink, &cluster, runtime)?;
         shared.bar.finish_and_clear();
         let progress = shared.progress().clone();
-        let stopped = || {
-            anyhow::anyhow!("stopped after {} records; the same command goes on from there", progress.done())
-        };
+        let stopped =
+            || anyhow::anyhow!("stopped after {} records; the same command goes on from there", progress.done());
         if shutdown.is_cancelled() {
             return Err(stopped());
         }

@@ -1,8 +1,8 @@
 //! A finished job is counted once.
 
-use hookline_service::testing::Daemon;
+use hookline_service::testing::{Daemon, eventually};
 
-use crate::stand::{Stand, now};
+use crate::stand::{DEADLINE, Stand, now};
 
 const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
 
@@ -71,7 +71,12 @@ async fn two_members_count_each_job_once_across_a_rebalance() {
     stand.send_jobs(0..90, created);
     stand.until(DELIVERIES, 180).await;
     let mut two = member("two");
-    two.wait_ready().await;
+    for daemon in [&mut one, &mut two] {
+        eventually("half of the partitions", DEADLINE, async || {
+            (daemon.metric_labels("hookline_processor_lag_records").await.len() == 8).then_some(())
+        })
+        .await;
+    }
     stand.send_jobs(0..150, created);
     stand.until(DELIVERIES, 480).await;
     for daemon in [&mut one, &mut two] {

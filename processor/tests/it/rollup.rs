@@ -5,7 +5,7 @@ use hookline_schemas::ids::Resource;
 use crate::stand::{Stand, job, now};
 
 /// Rows of either side that the other does not have.
-const DIFFERENCES: &str = "SELECT count() FROM (
+const DIFFERENCES: &str = "SELECT count() FROM (SELECT 1 FROM (
     SELECT created_hour, toStartOfMinute(assumeNotNull(finished_at)) AS minute, source, resource, job_type,
         if(outcome = 'errored', error_code, '') AS code, countIf(outcome = 'completed') AS completed,
         countIf(outcome = 'errored') AS errored, max(total_seconds) AS longest
@@ -13,7 +13,7 @@ const DIFFERENCES: &str = "SELECT count() FROM (
     UNION ALL
     SELECT created_hour, minute, source, resource, job_type, error_code, completed, errored, total_max
     FROM job_stats_by_minute
-) GROUP BY created_hour, minute, source, resource, job_type, code, completed, errored, longest HAVING count() != 2";
+) GROUP BY created_hour, minute, source, resource, job_type, code, completed, errored, longest HAVING count() != 2)";
 
 #[tokio::test]
 async fn a_committed_offset_implies_a_fresh_roll_up() {
@@ -41,7 +41,7 @@ async fn a_committed_offset_implies_a_fresh_roll_up() {
 
     // The comparison can fail: a fact that nobody refreshed for.
     stand
-        .execute("INSERT INTO jobs SELECT * REPLACE (errored_at - 1 AS errored_at) FROM jobs WHERE errored_at IS NOT NULL LIMIT 1")
+        .execute("INSERT INTO jobs SELECT * REPLACE (errored_at - toIntervalMinute(2) AS errored_at) FROM jobs WHERE errored_at IS NOT NULL LIMIT 1")
         .await;
     assert!(stand.number(DIFFERENCES).await > 0);
     assert!(daemon.terminate().await.success());
