@@ -111,7 +111,7 @@ fn join(said: Vec<JobRow<'_>>) -> Vec<JobRow<'_>> {
     let mut said: Vec<Option<JobRow<'_>>> = said.into_iter().map(Some).collect();
     let job_id = |index: usize| said.get(index).and_then(|row| Some(&row.as_ref()?.key.job_id));
     order.sort_unstable_by(|(a, a_index), (b, b_index)| a.cmp(b).then_with(|| job_id(*a_index).cmp(&job_id(*b_index))));
-    let mut jobs: Vec<JobRow<'_>> = Vec::with_capacity(said.len());
+    let mut jobs: Vec<JobRow<'_>> = Vec::with_capacity(said.len() / 2);
     for row in order.into_iter().filter_map(|(_, index)| said.get_mut(index)?.take()) {
         match jobs.last_mut() {
             Some(last) if last.key == row.key => last.facts.join(row.facts),

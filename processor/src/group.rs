@@ -305,6 +305,11 @@ impl Pump {
         }
     }
 
+    /// Lets the writer go; nothing is committed any more.
+    pub fn abandon(&self) {
+        self.to.call_off.call_off();
+    }
+
     /// Drops what belongs to partitions that go.
     fn forget(&mut self) {
         self.filling.clear();

@@ -173,7 +173,11 @@ impl Daemon {
         let topics: Vec<_> = self.topics.all().collect();
         consumer.subscribe(&topics)?;
         let ended = self.consume(&consumer);
-        consumer.context().pump().finish(&consumer);
+        match ended {
+            Ended::Stopped => consumer.context().pump().finish(&consumer),
+            // It would wait for the very brokers that do not answer it; what was written and not committed is read again.
+            Ended::Broken(..) => consumer.context().pump().abandon(),
+        }
         // Closing leaves the group, or keeps the place in it where membership is static, and lets the writer's queue go.
         drop(consumer);
         if thread.join().is_err() {
@@ -193,10 +197,13 @@ impl Daemon {
             .set("auto.offset.reset", "earliest")
             .set("partition.assignment.strategy", "roundrobin")
             .set("session.timeout.ms", config.group.session_timeout_ms.to_string())
+            // A commit waits so long for a broker that is there and does not answer.
+            .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "1000")
-            .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.message.max.bytes", "1048576")
+            // Read ahead by a quarter of a batch; records in librdkafka's hands take more than their bytes.
+            .set("queued.max.messages.kbytes", (config.batch.max_bytes / 4 / 1024).to_string())
+            .set("fetch.max.bytes", "4194304")
+            .set("fetch.message.max.bytes", "524288")
             .set("topic.metadata.refresh.interval.ms", "30000");
         if let Some(instance_id) = config.instance_id() {
             client.set("group.instance.id", instance_id);

@@ -17,6 +17,9 @@ use super::eventually;
 /// A generous deadline: the machine may be compiling beside the tests.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Of its log, where a test fails.
+const LAST_LINES: usize = 30;
+
 /// A process that is killed when dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -154,5 +157,10 @@ impl Drop for Daemon {
         // Both fail only where the process is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("the end of the log of process {}:", self.child.id());
+            log.iter().skip(log.len().saturating_sub(LAST_LINES)).for_each(|line| eprintln!("  {line}"));
+        }
     }
 }
