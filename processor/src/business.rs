@@ -4,17 +4,18 @@
 //! They are for alerting within minutes. A SIGKILL loses the counts of the batch under way, and a job whose `started` comes
 //! after its end has no run and queue duration here; the tables are exact.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 
 use clickhouse::{Client, Row};
+use foldhash::quality::RandomState;
 use hookline_schemas::derived::{Derived, Outcome};
 use hookline_schemas::facts::Facts;
 use hookline_schemas::ids::Resource;
 use hookline_schemas::time::OccurredAt;
 use hookline_service::recent::Recent;
 use hookline_service::shutdown::CancellationToken;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde::Deserialize;
 
 use crate::failure::{Cause, Remedy};
@@ -45,6 +46,18 @@ pub struct Business {
     sources: Capped,
     job_types: Capped,
     error_codes: Capped,
+    hashes: RandomState,
+    /// By the hash of what an event says, so that labels are looked up once.
+    series: HashMap<u64, Series, BuildHasherDefault<AsIs>>,
+}
+
+/// Where a finished job is counted.
+#[derive(Clone, Debug)]
+struct Series {
+    finished: IntCounter,
+    total: Histogram,
+    run: Histogram,
+    queue: Histogram,
 }
 
 /// Which ends of a job were seen.
@@ -54,7 +67,7 @@ struct Ends {
     errored: bool,
 }
 
-/// A job, by 64 bits of its name: among two million jobs the chance of two alike is one in ten million.
+/// A job, by 64 bits of its name: among two million jobs the chance that two are alike is one in ten million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct JobHash(u64);
 
@@ -75,14 +88,6 @@ impl Hasher for AsIs {
 
     fn finish(&self) -> u64 {
         self.0
-    }
-}
-
-impl JobHash {
-    fn of(source: &str, resource: &str, job_id: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (source, resource, job_id).hash(&mut hasher);
-        Self(hasher.finish())
     }
 }
 
@@ -137,6 +142,8 @@ impl Business {
             sources: Capped::new(100),
             job_types: Capped::new(200),
             error_codes: Capped::new(200),
+            hashes: RandomState::default(),
+            series: HashMap::default(),
         })
     }
 
@@ -169,7 +176,7 @@ impl Business {
     async fn learn(&mut self, client: &Client, query: &str) -> clickhouse::error::Result<()> {
         let mut rows = client.query(query).fetch::<Known>()?;
         while let Some(row) = rows.next().await? {
-            let job = JobHash::of(&row.source, &row.resource, &row.job_id);
+            let job = self.job(&row.source, &row.resource, &row.job_id);
             let ends = Ends { completed: row.completed != 0, errored: row.errored != 0 };
             if ends.completed || ends.errored {
                 self.remember(job, ends);
@@ -184,7 +191,7 @@ impl Business {
     /// Counts what a batch finished; its rows are in the tables.
     pub fn count<'r, 'b: 'r>(&mut self, jobs: impl Iterator<Item = &'r JobRow<'b>>) {
         for job in jobs {
-            let id = JobHash::of(job.key.source, job.key.resource.as_str(), job.key.job_id.as_str());
+            let id = self.job(job.key.source, job.key.resource.as_str(), job.key.job_id.as_str());
             let facts = &job.facts;
             let ends = Ends { completed: facts.completed_at.is_some(), errored: facts.errored_at.is_some() };
             if ends.completed || ends.errored {
@@ -230,17 +237,21 @@ impl Business {
             Outcome::Errored => facts.error.split('\0').next().unwrap_or_default(),
             Outcome::Completed | Outcome::Open => "",
         };
-        let (source, resource, outcome) = (self.sources.label(source), resource.as_str(), derived.outcome.as_str());
-        let (job_type, error_code) = (self.job_types.label(&facts.job_type), self.error_codes.label(error_code));
-        self.finished_total.with_label_values(&[source, resource, job_type, outcome, error_code]).inc();
-        for (histogram, milliseconds) in [
-            (&self.total_seconds, derived.total_ms),
-            (&self.run_seconds, derived.run_ms),
-            (&self.queue_seconds, derived.queue_ms),
-        ] {
-            if let Some(milliseconds) = milliseconds {
-                let seconds = milliseconds as f64 / 1000.0;
-                histogram.with_label_values(&[source, resource, outcome]).observe(seconds);
+        let key = self.hashes.hash_one((source, resource, &*facts.job_type, derived.outcome, error_code));
+        match self.series.get(&key) {
+            Some(series) => series.count(&derived),
+            None => {
+                let labels = [
+                    self.sources.label(source),
+                    self.job_types.label(&facts.job_type),
+                    self.error_codes.label(error_code),
+                ];
+                let series = self.series_of(labels, resource, derived.outcome);
+                series.count(&derived);
+                // What is beyond a cap has no end, so it is not kept.
+                if labels == [source, &*facts.job_type, error_code] {
+                    self.series.insert(key, series);
+                }
             }
         }
         for (kind, contradicts) in [
@@ -254,8 +265,36 @@ impl Business {
         }
     }
 
+    fn series_of(&self, [source, job_type, error_code]: [&str; 3], resource: Resource, outcome: Outcome) -> Series {
+        let (resource, outcome) = (resource.as_str(), outcome.as_str());
+        let durations = |histogram: &HistogramVec| histogram.with_label_values(&[source, resource, outcome]);
+        Series {
+            finished: self.finished_total.with_label_values(&[source, resource, job_type, outcome, error_code]),
+            total: durations(&self.total_seconds),
+            run: durations(&self.run_seconds),
+            queue: durations(&self.queue_seconds),
+        }
+    }
+
+    fn job(&self, source: &str, resource: &str, job_id: &str) -> JobHash {
+        JobHash(self.hashes.hash_one((source, resource, job_id)))
+    }
+
     fn contradicts(&self, kind: &str) {
         self.contradictions.with_label_values(&[kind]).inc();
+    }
+}
+
+impl Series {
+    fn count(&self, job: &Derived) {
+        self.finished.inc();
+        for (histogram, milliseconds) in
+            [(&self.total, job.total_ms), (&self.run, job.run_ms), (&self.queue, job.queue_ms)]
+        {
+            if let Some(milliseconds) = milliseconds {
+                histogram.observe(milliseconds as f64 / 1000.0);
+            }
+        }
     }
 }
 

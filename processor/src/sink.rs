@@ -65,12 +65,12 @@ impl Sink {
     }
 
     /// Sends a block; all of it is in when this returns.
-    pub async fn insert(&self, table: Table, block: &Encoded) -> Result<(), Refusal> {
+    pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), Refusal> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
         let mut insert =
             self.client.insert_formatted_with(statement).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-        for chunk in &block.chunks {
-            insert.send(chunk.clone()).await?;
+        for chunk in block {
+            insert.send(chunk).await?;
         }
         Ok(insert.end().await?)
     }

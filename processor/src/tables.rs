@@ -34,17 +34,17 @@ impl Table {
     /// Name and type of each column that is written.
     pub fn columns(self) -> Vec<(String, String)> {
         let topics = || Topics::new(Topics::DEFAULT_PREFIX);
-        let empty = match self {
-            Self::Jobs => Ok(jobs(&[])),
-            Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, "")),
-            Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, "")),
+        let columns = match self {
+            Self::Jobs => Ok(jobs(&[]).columns),
+            Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, "").columns),
+            Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, "").columns),
         };
-        empty.map(|block| block.columns).unwrap_or_default()
+        columns.unwrap_or_default()
     }
 }
 
 /// Rows of `jobs`.
-pub fn jobs(rows: &[&JobRow<'_>]) -> Encoded {
+pub fn jobs<'t>(rows: &[&JobRow<'_>]) -> Encoded<'t> {
     let mut block = Block::new(21, rows.len());
     let facts = || rows.iter().map(|row| &row.facts);
     block.low_cardinality("source", rows.iter().map(|row| row.key.source));
@@ -72,7 +72,7 @@ pub fn jobs(rows: &[&JobRow<'_>]) -> Encoded {
 }
 
 /// Rows of `deliveries`.
-pub fn deliveries(rows: &[&Delivery<'_>], batch: &Batch, topics: &Topics, log_id: &str) -> Encoded {
+pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topics, log_id: &str) -> Encoded<'b> {
     let mut block = Block::new(17, rows.len());
     let records = || rows.iter().map(|row| row.row);
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));
@@ -91,12 +91,11 @@ pub fn deliveries(rows: &[&Delivery<'_>], batch: &Batch, topics: &Topics, log_id
     block.numbers("occurred_at", rows.iter().map(|row| Millis::from(row.occurred_at)));
     block.low_cardinality("key_name", records().map(|row| batch.key_name(row)));
     block.texts("signature", records().map(|row| row.signature.as_str().as_bytes()));
-    block.texts("body", records().map(|row| batch.body(row)));
-    block.finish()
+    block.finish_with_texts("body", rows.iter().map(|row| batch.body(row.row)))
 }
 
 /// Rows of `dead_letters`.
-pub fn dead_letters(rows: &[&Letter], topics: &Topics, log_id: &str) -> Encoded {
+pub fn dead_letters<'t>(rows: &[&Letter], topics: &Topics, log_id: &str) -> Encoded<'t> {
     let mut block = Block::new(16, rows.len());
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));
     block.low_cardinality("topic", rows.iter().map(|row| row.place.topic.name(topics)));

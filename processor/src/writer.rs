@@ -81,17 +81,22 @@ impl Writer {
         self.reject_unreadable(batch, folded, give_up).await?;
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
 
-        let jobs = folded.jobs.iter();
-        let encode = |rows: &[&JobRow<'_>]| tables::jobs(rows);
-        let guilty_jobs =
-            self.insert(Table::Jobs, months::blocks(jobs, |job| job.key.created_hour.0), encode, give_up).await?;
+        let blocks = months::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
+        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| tables::jobs(rows), give_up).await?;
         pass(Fault::AfterJobs);
 
         let guilty = self.reject_jobs(batch, folded, &guilty_jobs, give_up).await?;
         let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.place.key_order()));
-        let encode = |rows: &[&Delivery<'_>]| tables::deliveries(rows, batch, &self.topics, &self.log_id);
         let blocks = months::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
-        for (delivery, refusal) in self.insert(Table::Deliveries, blocks, encode, give_up).await? {
+        let refused = self
+            .insert(
+                Table::Deliveries,
+                blocks,
+                |rows| tables::deliveries(rows, batch, &self.topics, &self.log_id),
+                give_up,
+            )
+            .await?;
+        for (delivery, refusal) in refused {
             self.reject(batch, delivery, Table::Deliveries, &refusal, give_up).await?;
         }
         self.write_letters(&batch.letters, give_up).await?;
@@ -111,18 +116,17 @@ impl Writer {
         &self,
         table: Table,
         blocks: Vec<Vec<&'r T>>,
-        encode: impl Fn(&[&'r T]) -> Encoded,
+        encode: impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
         give_up: &CancellationToken,
     ) -> Result<Vec<(&'r T, Refusal)>, CalledOff> {
         let mut guilty = Vec::new();
         let mut todo = blocks;
         while let Some(mut rows) = todo.pop() {
             let Some(first) = rows.first().copied() else { continue };
-            let block = encode(&rows);
             let mut patience = Patience::until(give_up);
             loop {
-                let Err(refusal) = patience.or_give_up(self.sink.insert(table, &block)).await? else {
-                    self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(block.rows as u64);
+                let Err(refusal) = patience.or_give_up(self.sink.insert(table, encode(&rows))).await? else {
+                    self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64);
                     break;
                 };
                 let cause = refusal.cause;
@@ -230,11 +234,9 @@ impl Writer {
 
     /// A dead letter that is refused goes in without body and detail; if even that fails, its partition stops.
     async fn write_letters(&mut self, letters: &[Letter], give_up: &CancellationToken) -> Result<(), CalledOff> {
-        let encode = |rows: &[&Letter]| tables::dead_letters(rows, &self.topics, &self.log_id);
-        let month = |letter: &Letter| letter.received_at.0.div_euclid(1000);
-        let guilty = self.insert(Table::DeadLetters, months::blocks(letters.iter(), month), encode, give_up).await?;
+        let guilty = self.insert_letters(letters, give_up).await?;
         let bare: Vec<Letter> = guilty.iter().map(|(letter, _)| letter.bare()).collect();
-        let refused = self.insert(Table::DeadLetters, months::blocks(bare.iter(), month), encode, give_up).await?;
+        let refused = self.insert_letters(&bare, give_up).await?;
         let stops: Vec<_> = refused.into_iter().map(|(letter, refusal)| (letter.place, refusal)).collect();
         for (place, refusal) in stops {
             let position = place.position(&self.topics);
@@ -245,6 +247,16 @@ impl Writer {
             *at = (*at).min(place.offset);
         }
         Ok(())
+    }
+
+    async fn insert_letters<'r>(
+        &self,
+        letters: &'r [Letter],
+        give_up: &CancellationToken,
+    ) -> Result<Vec<(&'r Letter, Refusal)>, CalledOff> {
+        let blocks = months::blocks(letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
+        self.insert(Table::DeadLetters, blocks, |rows| tables::dead_letters(rows, &self.topics, &self.log_id), give_up)
+            .await
     }
 
     /// A stopped partition is not committed beyond the record that stopped it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use hookline_schemas::time::{CreatedAt, CreatedHour, OccurredAt, ReceivedAt, SignedAt};
 
 /// A value of fixed width.
@@ -85,7 +86,7 @@ impl From<CreatedHour> for Seconds {
 /// The dictionary of a `LowCardinality(String)` column, each value once, in the order of their first use.
 #[derive(Debug, Default)]
 pub struct Dictionary<'t> {
-    keys: HashMap<&'t str, u32>,
+    keys: HashMap<&'t str, u32, RandomState>,
     values: Vec<&'t str>,
     last: Option<(&'t str, u32)>,
 }
