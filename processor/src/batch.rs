@@ -23,10 +23,14 @@ pub struct Row {
     pub place: Place,
     source: Symbol,
     key_name: Symbol,
-    received_at: ReceivedAt,
-    signed_at: SignedAt,
-    first_signed_at: Option<SignedAt>,
-    signature: HexSignature,
+    /// When it reached ingest.
+    pub received_at: ReceivedAt,
+    /// When it was signed.
+    pub signed_at: SignedAt,
+    /// When its first attempt was signed, if another than this one.
+    pub first_signed_at: Option<SignedAt>,
+    /// The signature.
+    pub signature: HexSignature,
     /// In the arena: the signed time as text, then the body.
     start: usize,
     text_length: usize,
@@ -130,29 +134,38 @@ impl Batch {
         self.names.get(symbol.0).map_or("", |name| name)
     }
 
-    /// What the headers of a row of this batch say.
-    pub fn stamps(&self, row: &Row) -> Stamps<'_> {
-        let text = self.arena.get(row.start..row.start + row.text_length);
-        Stamps {
-            source: self.name(row.source),
-            received_at: row.received_at,
-            signed_at: row.signed_at,
-            signed_at_text: text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default(),
-            signature: row.signature,
-            key_name: self.name(row.key_name),
-            first_signed_at: row.first_signed_at,
-        }
+    /// Who sent a row of this batch.
+    pub fn source(&self, row: &Row) -> &str {
+        self.name(row.source)
     }
 
-    /// The signature of a row of this batch.
-    pub fn signature<'r>(&self, row: &'r Row) -> &'r str {
-        row.signature.as_str()
+    /// The name of the secret that verified a row of this batch.
+    pub fn key_name(&self, row: &Row) -> &str {
+        self.name(row.key_name)
+    }
+
+    /// The signed time of a row of this batch, as it came.
+    pub fn signed_at_text(&self, row: &Row) -> &[u8] {
+        self.arena.get(row.start..row.start + row.text_length).unwrap_or_default()
     }
 
     /// The signed bytes of a row of this batch.
     pub fn body(&self, row: &Row) -> &[u8] {
         let start = row.start + row.text_length;
         self.arena.get(start..start + row.body_length).unwrap_or_default()
+    }
+
+    /// What the headers of a row of this batch say.
+    pub fn stamps<'b>(&'b self, row: &'b Row) -> Stamps<'b> {
+        Stamps {
+            source: self.source(row),
+            received_at: row.received_at,
+            signed_at: row.signed_at,
+            signed_at_text: std::str::from_utf8(self.signed_at_text(row)).unwrap_or_default(),
+            signature: row.signature,
+            key_name: self.key_name(row),
+            first_signed_at: row.first_signed_at,
+        }
     }
 
     /// How many records.

@@ -23,6 +23,8 @@ pub struct ProcessorConfig {
     pub group: GroupConfig,
     /// When a batch is full.
     pub batch: BatchConfig,
+    /// What is remembered of jobs.
+    pub counting: CountingConfig,
 }
 
 /// The section `[admin]`, with this daemon's default.
@@ -71,19 +73,25 @@ pub struct BatchConfig {
     pub max_age_ms: u64,
     /// How often the roll-up follows, and offsets are committed.
     pub refresh_ms: u64,
-    /// How many finished jobs are remembered, so that none is counted twice.
-    pub max_finished_jobs: usize,
 }
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self {
-            max_rows: 65_536,
-            max_bytes: 48 << 20,
-            max_age_ms: 1_000,
-            refresh_ms: 5_000,
-            max_finished_jobs: 2_000_000,
-        }
+        Self { max_rows: 65_536, max_bytes: 48 << 20, max_age_ms: 1_000, refresh_ms: 5_000 }
+    }
+}
+
+/// The section `[counting]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CountingConfig {
+    /// How many finished jobs are remembered, so that none is counted twice; about 35 bytes each.
+    pub remembered_jobs: usize,
+}
+
+impl Default for CountingConfig {
+    fn default() -> Self {
+        Self { remembered_jobs: 2_000_000 }
     }
 }
 
@@ -93,7 +101,7 @@ impl ProcessorConfig {
         for (key, value, range) in [
             ("batch.max_rows", self.batch.max_rows, 1..=1_000_000),
             ("batch.max_bytes", self.batch.max_bytes, 1 << 20..=1 << 32),
-            ("batch.max_finished_jobs", self.batch.max_finished_jobs, 0..=100_000_000),
+            ("counting.remembered_jobs", self.counting.remembered_jobs, 1..=100_000_000),
         ] {
             if !range.contains(&value) {
                 let reason = format_args!("{value} is not in {} to {}", range.start(), range.end());

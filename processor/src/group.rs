@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hookline_schemas::topics::{Offset, Partition, Topics};
@@ -28,10 +28,37 @@ const CALL_OFF_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Work {
     /// Partitions were assigned: what others counted is to be known.
     Assigned,
-    /// Write a batch, or let it be when called off.
-    Write(Batch, CancellationToken),
+    /// Write a batch.
+    Write(Batch),
     /// Refresh what is dirty now, so that everything written can be committed; the answer carries the number.
-    Settle(u64, CancellationToken),
+    Settle(u64),
+}
+
+/// The word to let go of whatever work is under way, for when partitions have to be given back.
+#[derive(Clone, Debug, Default)]
+pub struct CallOff(Arc<Mutex<CancellationToken>>);
+
+impl CallOff {
+    /// What calls off the work that begins now.
+    pub fn current(&self) -> CancellationToken {
+        self.lock().clone()
+    }
+
+    fn call_off(&self) {
+        self.lock().cancel();
+    }
+
+    /// What begins from now on is wanted again.
+    fn renew(&self) {
+        let mut token = self.lock();
+        if token.is_cancelled() {
+            *token = CancellationToken::new();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CancellationToken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the writer has done.
@@ -47,17 +74,27 @@ pub enum Done {
     Stopped(Topic, Partition),
 }
 
+/// The way to the writer and back.
+#[derive(Debug)]
+pub struct Writing {
+    /// What it is to do.
+    pub work: SyncSender<Work>,
+    /// What it has done.
+    pub done: Receiver<Done>,
+    /// How to make it let go.
+    pub call_off: CallOff,
+}
+
 /// What stands between polling and writing.
 pub struct Pump {
     topics: Topics,
     limits: BatchConfig,
     settle_timeout: Duration,
-    work: SyncSender<Work>,
-    done: Receiver<Done>,
+    to: Writing,
     filling: Batch,
     spare: Batch,
     began: Option<Instant>,
-    under_way: Option<CancellationToken>,
+    writing: bool,
     settles: u64,
     assigned: BTreeSet<(Topic, Partition)>,
     stopped: BTreeSet<(Topic, Partition)>,
@@ -72,26 +109,18 @@ pub struct Group(Mutex<Pump>);
 
 impl Group {
     /// Between a consumer yet to be made and a writer that works already.
-    pub fn new(
-        topics: Topics,
-        batch: &BatchConfig,
-        group: &GroupConfig,
-        metrics: Metrics,
-        work: SyncSender<Work>,
-        done: Receiver<Done>,
-    ) -> Self {
+    pub fn new(topics: Topics, batch: &BatchConfig, group: &GroupConfig, metrics: Metrics, to: Writing) -> Self {
         Self(Mutex::new(Pump {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
             topics,
             limits: batch.clone(),
             settle_timeout: Duration::from_millis(group.settle_timeout_ms),
-            work,
-            done,
+            to,
             filling: Batch::default(),
             spare: Batch::default(),
             began: None,
-            under_way: None,
+            writing: false,
             settles: 0,
             assigned: BTreeSet::new(),
             stopped: BTreeSet::new(),
@@ -109,8 +138,8 @@ impl Group {
 impl ClientContext for Group {
     fn stats(&self, statistics: Statistics) {
         let mut pump = self.pump();
-        let Pump { lag, assigned, written, under_way, .. } = &mut *pump;
-        lag.observe(&statistics, assigned, written, under_way.is_some());
+        let Pump { lag, assigned, written, writing, .. } = &mut *pump;
+        lag.observe(&statistics, assigned, written, *writing);
     }
 }
 
@@ -166,7 +195,7 @@ impl Pump {
 
     /// Hands the batch over if it is due and the writer is free.
     pub fn hand_over_if_due(&mut self) {
-        if self.is_due() && self.under_way.is_none() {
+        if self.is_due() && !self.writing {
             self.hand_over();
         }
     }
@@ -177,26 +206,26 @@ impl Pump {
             return;
         }
         let batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare));
-        let give_up = CancellationToken::new();
-        self.under_way = Some(give_up.clone());
-        self.send(Work::Write(batch, give_up));
+        self.writing = true;
+        self.send(Work::Write(batch));
         pass(Fault::AfterConsume);
     }
 
     /// Does what the writer's reports ask for; waits at most so long for the first. False = nothing was reported.
     pub fn attend(&mut self, consumer: &BaseConsumer<Group>, wait: Duration) -> bool {
-        let mut report = if wait.is_zero() { self.done.try_recv().ok() } else { self.done.recv_timeout(wait).ok() };
+        let mut report =
+            if wait.is_zero() { self.to.done.try_recv().ok() } else { self.to.done.recv_timeout(wait).ok() };
         let any = report.is_some();
         while let Some(done) = report {
             self.on_done(consumer, done, CommitMode::Async);
-            report = self.done.try_recv().ok();
+            report = self.to.done.try_recv().ok();
         }
         any
     }
 
     /// Whether a batch is being written.
     pub fn is_writing(&self) -> bool {
-        self.under_way.is_some()
+        self.writing
     }
 
     /// Whether a partition has lag and makes no progress though nothing holds it up.
@@ -210,7 +239,7 @@ impl Pump {
                 self.written.append(&mut batch.positions);
                 batch.clear();
                 self.spare = batch;
-                self.under_way = None;
+                self.writing = false;
             }
             Done::Commit(positions) => self.commit(consumer, &positions, mode),
             Done::Stopped(topic, partition) => {
@@ -242,19 +271,17 @@ impl Pump {
     /// Finishes what is under way within the deadline, and commits it.
     pub fn settle(&mut self, consumer: &BaseConsumer<Group>) {
         let mut deadline = Instant::now() + self.settle_timeout;
-        let give_up = CancellationToken::new();
+        let mut called_off = false;
         self.settles += 1;
-        self.send(Work::Settle(self.settles, give_up.clone()));
+        self.send(Work::Settle(self.settles));
         loop {
-            match self.done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.to.done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Done::Settled(number)) if number == self.settles => break,
                 Ok(done) => self.on_done(consumer, done, CommitMode::Sync),
-                Err(RecvTimeoutError::Timeout) if !give_up.is_cancelled() => {
+                Err(RecvTimeoutError::Timeout) if !called_off => {
                     tracing::warn!("not settled in time: the rest will be read again");
-                    give_up.cancel();
-                    if let Some(under_way) = &self.under_way {
-                        under_way.cancel();
-                    }
+                    called_off = true;
+                    self.to.call_off.call_off();
                     deadline = Instant::now() + CALL_OFF_TIMEOUT;
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -263,11 +290,12 @@ impl Pump {
                 }
             }
         }
+        self.to.call_off.renew();
     }
 
     /// Writes what was consumed, too, and settles: the end.
     pub fn finish(&mut self, consumer: &BaseConsumer<Group>) {
-        if self.under_way.is_none() {
+        if !self.writing {
             self.hand_over();
         }
         self.settle(consumer);
@@ -277,11 +305,16 @@ impl Pump {
         }
     }
 
+    /// Lets the writer go; nothing is committed any more.
+    pub fn abandon(&self) {
+        self.to.call_off.call_off();
+    }
+
     /// Drops what belongs to partitions that go.
     fn forget(&mut self) {
         self.filling.clear();
         self.began = None;
-        self.under_way = None;
+        self.writing = false;
         self.lag.remove(&self.assigned);
         self.assigned.clear();
         self.stopped.clear();
@@ -314,7 +347,7 @@ impl Pump {
     }
 
     fn send(&self, work: Work) {
-        if self.work.send(work).is_err() {
+        if self.to.work.send(work).is_err() {
             tracing::error!("the writer has ended");
         }
     }

@@ -1,5 +1,6 @@
 //! Sends records to the dead-letter topic.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,9 @@ use hookline_schemas::dead::Reason;
 use hookline_schemas::ids::EventType;
 use hookline_schemas::record::{DeadLetter, Stamps, encode_headers, header};
 use hookline_schemas::topics::Topics;
+use hookline_service::config::ConfigError;
 use hookline_service::kafka::KafkaConfig;
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -18,9 +21,10 @@ use crate::letter::Foreign;
 /// Longer than any hiccup of a broker; the writer tries again after that.
 const DELIVERY_TIMEOUT_MS: &str = "30000";
 
-/// A producer for the dead-letter topic alone.
+/// A producer for the dead-letter topic alone; it connects when there is something to send.
 pub struct Post {
-    producer: FutureProducer,
+    config: ClientConfig,
+    producer: OnceCell<FutureProducer>,
     topic: String,
     spared: HashSet<String>,
     sent: AtomicU64,
@@ -42,17 +46,17 @@ pub struct Rejected<'r> {
 }
 
 impl Post {
-    /// Connects to the brokers in the background.
-    pub fn new(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Self> {
-        let producer = kafka
-            .client()?
+    /// To these brokers.
+    pub fn new(kafka: &KafkaConfig, topics: &Topics) -> Result<Self, ConfigError> {
+        let mut config = kafka.client()?;
+        config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "lz4")
             .set("partitioner", "murmur2_random")
-            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
-            .create()?;
-        Ok(Self { producer, topic: topics.dead_letter().to_owned(), spared: HashSet::new(), sent: AtomicU64::new(0) })
+            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS);
+        let (topic, spared, sent) = (topics.dead_letter().to_owned(), HashSet::new(), AtomicU64::new(0));
+        Ok(Self { config, producer: OnceCell::new(), topic, spared, sent })
     }
 
     /// From now on, sends nothing for these origins: a replay comes by records that have their dead letter.
@@ -98,7 +102,14 @@ impl Post {
             return Ok(());
         }
         let record = FutureRecord::to(&self.topic).key(key).payload(body).headers(headers);
-        self.producer.send(record, Duration::from_secs(30)).await.map_err(|(error, _)| error)?;
+        let producer = match self.producer.get() {
+            Some(producer) => producer,
+            None => {
+                let producer = self.config.create()?;
+                self.producer.get_or_init(|| producer)
+            }
+        };
+        producer.send(record, Duration::from_secs(30)).await.map_err(|(error, _)| error)?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use hookline_schemas::facts::FOLD_VERSION;
 use hookline_schemas::topics::Topics;
-use hookline_service::admin::{Admin, Readiness, serve};
+use hookline_service::admin::{Admin, Readiness, bind, serve};
 use hookline_service::shutdown::{CancellationToken, on_signal};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
+use crate::business::Business;
 use crate::config::ProcessorConfig;
-use crate::group::Group;
+use crate::group::{CallOff, Group, Writing};
 use crate::metrics::{Metrics, Mode};
 use crate::post::Post;
+use crate::rollup::Refresher;
 use crate::sink::Sink;
 use crate::tables::Table;
 use crate::worker::Worker;
@@ -46,13 +46,14 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;
+    let business = Business::new(&admin.registry, config.counting.remembered_jobs)?;
     let address = config.admin.0.listen;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("admin.listen: {address}"))?;
-    tracing::info!(listener = "admin", address = %listener.local_addr()?, "listening");
+    let listener = bind("admin", address).await?;
     let serving = CancellationToken::new();
     let admin_server = tokio::spawn(serve(listener, admin.router(), serving.clone()));
 
-    let daemon = Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, readiness, shutdown };
+    let daemon =
+        Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, business, readiness, shutdown };
     let runtime = Handle::current();
     let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await?;
     serving.cancel();
@@ -64,6 +65,7 @@ struct Daemon {
     config: ProcessorConfig,
     topics: Topics,
     metrics: Metrics,
+    business: Business,
     readiness: Readiness,
     shutdown: CancellationToken,
 }
@@ -138,25 +140,44 @@ impl Daemon {
     fn session(&self, sink: Sink, log_id: Arc<str>, runtime: &Handle) -> anyhow::Result<Ended> {
         let (work, work_queue) = mpsc::sync_channel(8);
         let (done_queue, done) = mpsc::channel();
+        let call_off = CallOff::default();
+        let refresher =
+            Refresher { sink: sink.clone(), metrics: self.metrics.clone(), readiness: self.readiness.clone() };
         let writer = Writer {
             sink,
             post: Post::new(&self.config.kafka, &self.topics)?,
             topics: self.topics.clone(),
             log_id,
             metrics: self.metrics.clone(),
+            business: Some(self.business.clone()),
             readiness: self.readiness.clone(),
             stopped: Default::default(),
         };
-        let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
-        let worker = Worker::new(writer, refresh_every, done_queue, runtime.clone());
-        let group =
-            Group::new(self.topics.clone(), &self.config.batch, &self.config.group, self.metrics.clone(), work, done);
+        let worker = Worker {
+            writer,
+            refresher,
+            refresh_every: Duration::from_millis(self.config.batch.refresh_ms),
+            call_off: call_off.clone(),
+            done: done_queue,
+            runtime: runtime.clone(),
+        };
+        let group = Group::new(
+            self.topics.clone(),
+            &self.config.batch,
+            &self.config.group,
+            self.metrics.clone(),
+            Writing { work, done, call_off },
+        );
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || worker.run(&work_queue))?;
         let consumer: BaseConsumer<Group> = self.consumer_config()?.create_with_context(group)?;
         let topics: Vec<_> = self.topics.all().collect();
         consumer.subscribe(&topics)?;
         let ended = self.consume(&consumer);
-        consumer.context().pump().finish(&consumer);
+        match ended {
+            Ended::Stopped => consumer.context().pump().finish(&consumer),
+            // It would wait for the very brokers that do not answer it; what was written and not committed is read again.
+            Ended::Broken(..) => consumer.context().pump().abandon(),
+        }
         // Closing leaves the group, or keeps the place in it where membership is static, and lets the writer's queue go.
         drop(consumer);
         if thread.join().is_err() {
@@ -176,10 +197,13 @@ impl Daemon {
             .set("auto.offset.reset", "earliest")
             .set("partition.assignment.strategy", "roundrobin")
             .set("session.timeout.ms", config.group.session_timeout_ms.to_string())
+            // A commit waits so long for a broker that is there and does not answer.
+            .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "1000")
-            .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.message.max.bytes", "1048576")
+            // Read ahead by a quarter of a batch; records in librdkafka's hands take more than their bytes.
+            .set("queued.max.messages.kbytes", (config.batch.max_bytes / 4 / 1024).to_string())
+            .set("fetch.max.bytes", "4194304")
+            .set("fetch.message.max.bytes", "524288")
             .set("topic.metadata.refresh.interval.ms", "30000");
         if let Some(instance_id) = config.instance_id() {
             client.set("group.instance.id", instance_id);

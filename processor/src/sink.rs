@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use clickhouse::error::Error;
 use clickhouse::{Client, Row};
+use hookline_schemas::rollup::refresh_statement;
+use hookline_schemas::time::CreatedHour;
 use serde::Deserialize;
 
 use crate::failure::Cause;
@@ -12,6 +15,7 @@ use crate::tables::Table;
 /// A block may take long where the server is busy; a cut connection shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(180);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A refusal.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,8 +27,8 @@ pub struct Refusal {
     pub text: String,
 }
 
-impl From<clickhouse::error::Error> for Refusal {
-    fn from(error: clickhouse::error::Error) -> Self {
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
         let mut text = error.to_string();
         if let Some((end, _)) = text.char_indices().nth(500) {
             text.truncate(end);
@@ -61,14 +65,21 @@ impl Sink {
     }
 
     /// Sends a block; all of it is in when this returns.
-    pub async fn insert(&self, table: Table, block: &Encoded) -> Result<(), Refusal> {
+    pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), Refusal> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
         let mut insert =
             self.client.insert_formatted_with(statement).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-        for chunk in &block.chunks {
-            insert.send(chunk.clone()).await?;
+        for chunk in block {
+            insert.send(chunk).await?;
         }
         Ok(insert.end().await?)
+    }
+
+    /// Refreshes the roll-up of these hours in one statement.
+    pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), Refusal> {
+        let statement = refresh_statement(hours);
+        let refreshed = self.client.query_raw(&statement).execute();
+        Ok(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.unwrap_or(Err(Error::TimedOut))?)
     }
 
     /// Compares a table with the columns that are written: Native matches them by name, in silence.

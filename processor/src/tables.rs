@@ -34,17 +34,17 @@ impl Table {
     /// Name and type of each column that is written.
     pub fn columns(self) -> Vec<(String, String)> {
         let topics = || Topics::new(Topics::DEFAULT_PREFIX);
-        let empty = match self {
-            Self::Jobs => Ok(jobs(&[])),
-            Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, "")),
-            Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, "")),
+        let columns = match self {
+            Self::Jobs => Ok(jobs(&[]).columns),
+            Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, "").columns),
+            Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, "").columns),
         };
-        empty.map(|block| block.columns).unwrap_or_default()
+        columns.unwrap_or_default()
     }
 }
 
 /// Rows of `jobs`.
-pub fn jobs(rows: &[&JobRow<'_>]) -> Encoded {
+pub fn jobs<'t>(rows: &[&JobRow<'_>]) -> Encoded<'t> {
     let mut block = Block::new(21, rows.len());
     let facts = || rows.iter().map(|row| &row.facts);
     block.low_cardinality("source", rows.iter().map(|row| row.key.source));
@@ -72,31 +72,30 @@ pub fn jobs(rows: &[&JobRow<'_>]) -> Encoded {
 }
 
 /// Rows of `deliveries`.
-pub fn deliveries(rows: &[&Delivery<'_>], batch: &Batch, topics: &Topics, log_id: &str) -> Encoded {
+pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topics, log_id: &str) -> Encoded<'b> {
     let mut block = Block::new(17, rows.len());
-    let stamps = || rows.iter().map(|row| batch.stamps(row.row));
+    let records = || rows.iter().map(|row| row.row);
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));
-    block.low_cardinality("topic", rows.iter().map(|row| row.row.place.topic.name(topics)));
-    block.numbers("partition", rows.iter().map(|row| row.row.place.partition.0));
-    block.numbers("offset", rows.iter().map(|row| row.row.place.offset.0));
-    block.low_cardinality("source", stamps().map(|stamps| stamps.source));
+    block.low_cardinality("topic", records().map(|row| row.place.topic.name(topics)));
+    block.numbers("partition", records().map(|row| row.place.partition.0));
+    block.numbers("offset", records().map(|row| row.place.offset.0));
+    block.low_cardinality("source", records().map(|row| batch.source(row)));
     block.low_cardinality("resource", rows.iter().map(|row| row.event_type.resource.as_str()));
     block.low_cardinality("action", rows.iter().map(|row| row.event_type.action.as_str()));
     block.texts("job_id", rows.iter().map(|row| row.job_id.as_str().as_bytes()));
     block.numbers("created_at", rows.iter().map(|row| Millis::from(row.created_at)));
-    block.numbers("signed_at", stamps().map(|stamps| Seconds::from(stamps.signed_at)));
-    block.texts("signed_at_text", stamps().map(|stamps| stamps.signed_at_text.as_bytes()));
-    block.nullable("first_signed_at", stamps().map(|stamps| stamps.first_signed_at.map(Seconds::from)));
-    block.numbers("received_at", stamps().map(|stamps| Millis::from(stamps.received_at)));
+    block.numbers("signed_at", records().map(|row| Seconds::from(row.signed_at)));
+    block.texts("signed_at_text", records().map(|row| batch.signed_at_text(row)));
+    block.nullable("first_signed_at", records().map(|row| row.first_signed_at.map(Seconds::from)));
+    block.numbers("received_at", records().map(|row| Millis::from(row.received_at)));
     block.numbers("occurred_at", rows.iter().map(|row| Millis::from(row.occurred_at)));
-    block.low_cardinality("key_name", stamps().map(|stamps| stamps.key_name));
-    block.texts("signature", rows.iter().map(|row| batch.signature(row.row).as_bytes()));
-    block.texts("body", rows.iter().map(|row| batch.body(row.row)));
-    block.finish()
+    block.low_cardinality("key_name", records().map(|row| batch.key_name(row)));
+    block.texts("signature", records().map(|row| row.signature.as_str().as_bytes()));
+    block.finish_with_texts("body", rows.iter().map(|row| batch.body(row.row)))
 }
 
 /// Rows of `dead_letters`.
-pub fn dead_letters(rows: &[&Letter], topics: &Topics, log_id: &str) -> Encoded {
+pub fn dead_letters<'t>(rows: &[&Letter], topics: &Topics, log_id: &str) -> Encoded<'t> {
     let mut block = Block::new(16, rows.len());
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));
     block.low_cardinality("topic", rows.iter().map(|row| row.place.topic.name(topics)));

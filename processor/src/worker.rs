@@ -3,60 +3,81 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use hookline_service::shutdown::CancellationToken;
 use tokio::runtime::Handle;
 
-use crate::group::{Done, Work};
+use crate::batch::Batch;
+use crate::fault::{Fault, pass};
+use crate::fold::fold;
+use crate::group::{CallOff, Done, Work};
+use crate::patience::CalledOff;
+use crate::rollup::Refresher;
 use crate::writer::{Writer, Written};
 
 /// What works.
 pub struct Worker {
-    writer: Writer,
-    refresh_every: Duration,
-    /// Written, but the roll-up does not know it yet.
-    pending: Written,
-    pending_since: Option<Instant>,
-    done: Sender<Done>,
-    runtime: Handle,
+    /// Fills the tables.
+    pub writer: Writer,
+    /// Follows with the roll-up.
+    pub refresher: Refresher,
+    /// How often.
+    pub refresh_every: Duration,
+    /// The word to let go.
+    pub call_off: CallOff,
+    /// Where it reports.
+    pub done: Sender<Done>,
+    /// For what waits.
+    pub runtime: Handle,
+}
+
+/// Written, but the roll-up does not know it yet.
+struct Pending {
+    written: Written,
+    since: Instant,
 }
 
 impl Worker {
-    /// Reports to `done`.
-    pub fn new(writer: Writer, refresh_every: Duration, done: Sender<Done>, runtime: Handle) -> Self {
-        Self { writer, refresh_every, pending: Written::default(), pending_since: None, done, runtime }
-    }
-
     /// Works until nobody is left to ask for it.
     pub fn run(mut self, work: &Receiver<Work>) {
+        let mut pending: Option<Pending> = None;
         loop {
-            let idle = self
-                .pending_since
-                .map_or(self.refresh_every, |since| self.refresh_every.saturating_sub(since.elapsed()));
+            let idle = pending.as_ref().map_or(self.refresh_every, |pending| self.left(pending));
             match work.recv_timeout(idle) {
-                Ok(Work::Write(batch, give_up)) => self.write(batch, &give_up),
-                Ok(Work::Settle(number, give_up)) => {
-                    self.conclude(&give_up);
+                Ok(Work::Write(batch)) => self.write(batch, &mut pending),
+                Ok(Work::Settle(number)) => {
+                    self.conclude(pending.take());
                     self.report(Done::Settled(number));
                 }
-                Ok(Work::Assigned) => {}
+                Ok(Work::Assigned) => self.learn_what_others_counted(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.pending_since.is_some_and(|since| since.elapsed() >= self.refresh_every) {
-                self.conclude(&CancellationToken::new());
+            if pending.as_ref().is_some_and(|pending| self.left(pending).is_zero()) {
+                self.conclude(pending.take());
             }
         }
     }
 
-    fn write(&mut self, mut batch: crate::batch::Batch, give_up: &CancellationToken) {
+    fn left(&self, pending: &Pending) -> Duration {
+        self.refresh_every.saturating_sub(pending.since.elapsed())
+    }
+
+    fn learn_what_others_counted(&mut self) {
+        let call_off = self.call_off.current();
+        if let Some(business) = &mut self.writer.business {
+            // Called off = the partitions go again before anything of them was written.
+            let _ = self.runtime.block_on(business.reload(self.writer.sink.client(), &call_off));
+        }
+    }
+
+    fn write(&mut self, mut batch: Batch, pending: &mut Option<Pending>) {
         let stopped = self.writer.stopped.len();
-        match self.runtime.block_on(self.writer.write(&batch, give_up)) {
-            Ok(mut written) => {
-                self.pending.positions.append(&mut written.positions);
-                self.pending.dirty.append(&mut written.dirty);
-                self.pending_since.get_or_insert_with(Instant::now);
+        let call_off = self.call_off.current();
+        match self.runtime.block_on(self.writer.write(&batch, &fold(&batch), &call_off)) {
+            Ok(written) => {
+                let nothing = || Pending { written: Written::default(), since: Instant::now() };
+                pending.get_or_insert_with(nothing).written.append(written);
             }
-            Err(crate::patience::CalledOff) => batch.positions.clear(),
+            Err(CalledOff) => batch.positions.clear(),
         }
         if self.writer.stopped.len() > stopped {
             for (topic, partition) in self.writer.stopped.keys() {
@@ -66,11 +87,13 @@ impl Worker {
         self.report(Done::Written(batch));
     }
 
-    /// Lets what was written be committed.
-    fn conclude(&mut self, _give_up: &CancellationToken) {
-        self.pending_since = None;
-        let Written { positions, .. } = std::mem::take(&mut self.pending);
-        if !positions.is_empty() {
+    /// Refreshes what became dirty, and lets what was written be committed. Called off, it is read again by whoever has its
+    /// partitions then, and the roll-up with it.
+    fn conclude(&self, pending: Option<Pending>) {
+        let Some(Pending { written: Written { positions, dirty }, .. }) = pending else { return };
+        let call_off = self.call_off.current();
+        if self.runtime.block_on(self.refresher.refresh(&dirty, &call_off, |_| {})).is_ok() {
+            pass(Fault::AfterRefresh);
             self.report(Done::Commit(positions));
         }
     }

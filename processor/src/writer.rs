@@ -12,10 +12,11 @@ use hookline_schemas::topics::{Offset, Partition, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
-use crate::batch::{Batch, Positions, Row};
+use crate::batch::{Batch, Positions};
+use crate::business::Business;
 use crate::failure::Remedy;
 use crate::fault::{Fault, pass};
-use crate::fold::{Delivery, Folded, JobRow, fold};
+use crate::fold::{Delivery, Folded, JobRow};
 use crate::letter::Letter;
 use crate::metrics::Metrics;
 use crate::months;
@@ -39,8 +40,10 @@ pub struct Writer {
     pub topics: Topics,
     /// The Kafka cluster's id.
     pub log_id: Arc<str>,
-    /// What is counted.
+    /// What the machinery did.
     pub metrics: Metrics,
+    /// What became of jobs; a replay counts none.
+    pub business: Option<Business>,
     /// Where a long wait shows.
     pub readiness: Readiness,
     /// Partitions that cannot go on, and the record that stopped them.
@@ -56,14 +59,17 @@ pub struct Written {
     pub dirty: BTreeSet<CreatedHour>,
 }
 
+impl Written {
+    /// And what the next batch leaves.
+    pub fn append(&mut self, mut next: Self) {
+        self.positions.append(&mut next.positions);
+        self.dirty.append(&mut next.dirty);
+    }
+}
+
 impl Writer {
     /// Writes all of a batch. Nothing of it may be committed unless this succeeds.
-    pub async fn write(&mut self, batch: &Batch, give_up: &CancellationToken) -> Result<Written, CalledOff> {
-        self.write_folded(batch, &fold(batch), give_up).await
-    }
-
-    /// The same for a batch that is folded already.
-    pub async fn write_folded(
+    pub async fn write(
         &mut self,
         batch: &Batch,
         folded: &Folded<'_>,
@@ -75,17 +81,22 @@ impl Writer {
         self.reject_unreadable(batch, folded, give_up).await?;
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
 
-        let jobs = folded.jobs.iter();
-        let encode = |rows: &[&JobRow<'_>]| tables::jobs(rows);
-        let guilty_jobs =
-            self.insert(Table::Jobs, months::blocks(jobs, |job| job.key.created_hour.0), encode, give_up).await?;
+        let blocks = months::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
+        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| tables::jobs(rows), give_up).await?;
         pass(Fault::AfterJobs);
 
-        let guilty = self.reject_jobs(batch, folded, guilty_jobs, give_up).await?;
+        let guilty = self.reject_jobs(batch, folded, &guilty_jobs, give_up).await?;
         let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.place.key_order()));
-        let encode = |rows: &[&Delivery<'_>]| tables::deliveries(rows, batch, &self.topics, &self.log_id);
-        let blocks = months::blocks(innocent, |delivery| i64::from(batch.stamps(delivery.row).signed_at.0));
-        for (delivery, refusal) in self.insert(Table::Deliveries, blocks, encode, give_up).await? {
+        let blocks = months::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
+        let refused = self
+            .insert(
+                Table::Deliveries,
+                blocks,
+                |rows| tables::deliveries(rows, batch, &self.topics, &self.log_id),
+                give_up,
+            )
+            .await?;
+        for (delivery, refusal) in refused {
             self.reject(batch, delivery, Table::Deliveries, &refusal, give_up).await?;
         }
         self.write_letters(&batch.letters, give_up).await?;
@@ -93,6 +104,10 @@ impl Writer {
 
         self.readiness.ready(CLICKHOUSE);
         self.observe(batch, began);
+        if let Some(business) = &mut self.business {
+            let is_in = |job: &&JobRow<'_>| !guilty_jobs.iter().any(|(refused, _)| refused.key == job.key);
+            business.count(folded.jobs.iter().filter(is_in));
+        }
         Ok(Written { positions: self.committable(batch), dirty })
     }
 
@@ -101,18 +116,17 @@ impl Writer {
         &self,
         table: Table,
         blocks: Vec<Vec<&'r T>>,
-        encode: impl Fn(&[&'r T]) -> Encoded,
+        encode: impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
         give_up: &CancellationToken,
     ) -> Result<Vec<(&'r T, Refusal)>, CalledOff> {
         let mut guilty = Vec::new();
         let mut todo = blocks;
         while let Some(mut rows) = todo.pop() {
             let Some(first) = rows.first().copied() else { continue };
-            let block = encode(&rows);
             let mut patience = Patience::until(give_up);
             loop {
-                let Err(refusal) = patience.or_give_up(self.sink.insert(table, &block)).await? else {
-                    self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(block.rows as u64);
+                let Err(refusal) = patience.or_give_up(self.sink.insert(table, encode(&rows))).await? else {
+                    self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64);
                     break;
                 };
                 let cause = refusal.cause;
@@ -167,13 +181,13 @@ impl Writer {
         &self,
         batch: &Batch,
         folded: &Folded<'_>,
-        guilty: Vec<(&JobRow<'_>, Refusal)>,
+        guilty: &[(&JobRow<'_>, Refusal)],
         give_up: &CancellationToken,
-    ) -> Result<HashSet<(&'static str, Partition, Offset)>, CalledOff> {
+    ) -> Result<HashSet<(u8, Partition, Offset)>, CalledOff> {
         let mut places = HashSet::new();
         for (job, refusal) in guilty {
             for delivery in folded.deliveries.iter().filter(|delivery| delivery.is_about(&job.key, batch)) {
-                self.reject(batch, delivery, Table::Jobs, &refusal, give_up).await?;
+                self.reject(batch, delivery, Table::Jobs, refusal, give_up).await?;
                 places.insert(delivery.row.place.key_order());
             }
         }
@@ -220,11 +234,9 @@ impl Writer {
 
     /// A dead letter that is refused goes in without body and detail; if even that fails, its partition stops.
     async fn write_letters(&mut self, letters: &[Letter], give_up: &CancellationToken) -> Result<(), CalledOff> {
-        let encode = |rows: &[&Letter]| tables::dead_letters(rows, &self.topics, &self.log_id);
-        let month = |letter: &Letter| letter.received_at.0.div_euclid(1000);
-        let guilty = self.insert(Table::DeadLetters, months::blocks(letters.iter(), month), encode, give_up).await?;
+        let guilty = self.insert_letters(letters, give_up).await?;
         let bare: Vec<Letter> = guilty.iter().map(|(letter, _)| letter.bare()).collect();
-        let refused = self.insert(Table::DeadLetters, months::blocks(bare.iter(), month), encode, give_up).await?;
+        let refused = self.insert_letters(&bare, give_up).await?;
         let stops: Vec<_> = refused.into_iter().map(|(letter, refusal)| (letter.place, refusal)).collect();
         for (place, refusal) in stops {
             let position = place.position(&self.topics);
@@ -235,6 +247,16 @@ impl Writer {
             *at = (*at).min(place.offset);
         }
         Ok(())
+    }
+
+    async fn insert_letters<'r>(
+        &self,
+        letters: &'r [Letter],
+        give_up: &CancellationToken,
+    ) -> Result<Vec<(&'r Letter, Refusal)>, CalledOff> {
+        let blocks = months::blocks(letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
+        self.insert(Table::DeadLetters, blocks, |rows| tables::dead_letters(rows, &self.topics, &self.log_id), give_up)
+            .await
     }
 
     /// A stopped partition is not committed beyond the record that stopped it.
@@ -252,8 +274,7 @@ impl Writer {
         self.metrics.batch_records.observe(batch.len() as f64);
         self.metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let signed = |row: &Row| batch.stamps(row).signed_at;
-        if let Some(oldest) = batch.rows.iter().map(signed).min() {
+        if let Some(oldest) = batch.rows.iter().map(|row| row.signed_at).min() {
             self.metrics.visible_seconds.observe((now - f64::from(oldest.0)).max(0.0));
         }
     }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::dead::Reason;
 use crate::ids::{EventType, JobId};
-use crate::json::{Fields, IfObject, KeyOf, ReadObject, integer, number, string};
+use crate::json::{Fields, IfObject, KeyOf, Keys, ReadObject, integer, keys, number, string};
 use crate::time::CreatedAt;
 
 /// What a processable body says.
@@ -77,19 +77,21 @@ pub fn decode(body: &[u8]) -> Result<Event<'_>, Unprocessable> {
 }
 
 /// The payload's known keys, in the order in which [`details`] takes them apart.
-const PAYLOAD_KEYS: [&str; 11] = [
-    "id",
-    "created_at",
-    "type",
-    "width",
-    "height",
-    "fps",
-    "start_seconds",
-    "end_seconds",
-    "image_count",
-    "credits_charged",
-    "error",
-];
+const PAYLOAD_KEYS: Keys<11> = keys!(
+    0 "id",
+    1 "created_at",
+    2 "type",
+    3 "width",
+    4 "height",
+    5 "fps",
+    6 "start_seconds",
+    7 "end_seconds",
+    8 "image_count",
+    9 "credits_charged",
+    10 "error",
+);
+
+const ENVELOPE_KEYS: Keys<3> = keys!(0 "type", 1 "payload", 2 "object");
 
 struct Envelope<'a> {
     event_type: Option<&'a RawValue>,
@@ -193,7 +195,7 @@ fn job_error(raw: &RawValue) -> Option<JobError<'_>> {
     if !raw.get().starts_with('{') {
         return None;
     }
-    let mut fields = Fields::new(["code", "message"]);
+    let mut fields = Fields::new(keys!(0 "code", 1 "message"));
     serde_json::Deserializer::from_str(raw.get()).deserialize_any(IfObject(&mut fields)).ok()?;
     let [code, message] = fields.values.map(|value| value.and_then(string).unwrap_or_default());
     Some(JobError { code, message })
@@ -206,7 +208,7 @@ fn excerpt(text: &str) -> String {
 
 impl<'a> ReadObject<'a> for &mut Envelope<'a> {
     fn read_object<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some(key) = map.next_key_seed(KeyOf(&["type", "payload", "object"]))? {
+        while let Some(key) = map.next_key_seed(KeyOf(ENVELOPE_KEYS.position))? {
             match key {
                 Some(0) => {
                     if self.event_type.replace(map.next_value()?).is_some() {

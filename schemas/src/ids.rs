@@ -155,13 +155,18 @@ macro_rules! label {
 
         impl $type {
             /// Checks length and characters: 1–64 of `a-z`, `0-9`, `-`, `_`, the first not a sign.
-            pub fn new(text: &str) -> Result<Self, InvalidName> {
+            pub fn check(text: &str) -> Result<&str, InvalidName> {
                 let sign = |byte| matches!(byte, b'-' | b'_');
                 let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || sign(byte);
                 if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) || text.bytes().next().is_some_and(sign) {
                     return Err(InvalidName($what));
                 }
-                Ok(Self(text.into()))
+                Ok(text)
+            }
+
+            /// The checked name.
+            pub fn new(text: &str) -> Result<Self, InvalidName> {
+                Self::check(text).map(|text| Self(text.into()))
             }
 
             /// The name as text.

@@ -8,24 +8,46 @@ use serde_json::value::RawValue;
 
 /// The known keys of an object, each at most once, as raw JSON.
 pub(crate) struct Fields<'a, const N: usize> {
-    names: [&'static str; N],
-    /// In the order of the names.
+    keys: Keys<N>,
+    /// In the order of the keys.
     pub(crate) values: [Option<&'a RawValue>; N],
     /// A key that came twice, if any did.
     pub(crate) repeated: Option<&'static str>,
 }
 
+/// Keys by their order, and the way back; made by [`keys`].
+#[derive(Clone, Copy)]
+pub(crate) struct Keys<const N: usize> {
+    pub(crate) names: [&'static str; N],
+    pub(crate) position: fn(&str) -> Option<usize>,
+}
+
+/// Makes [`Keys`] that are found by a `match`: the compiler turns that into comparisons of numbers.
+macro_rules! keys {
+    ($($index:literal $name:literal),* $(,)?) => {
+        $crate::json::Keys {
+            names: [$($name),*],
+            position: |key| match key {
+                $($name => Some($index),)*
+                _ => None,
+            },
+        }
+    };
+}
+pub(crate) use keys;
+
 impl<'a, const N: usize> Fields<'a, N> {
     /// Nothing read yet.
-    pub(crate) const fn new(names: [&'static str; N]) -> Self {
-        Self { names, values: [None; N], repeated: None }
+    pub(crate) const fn new(keys: Keys<N>) -> Self {
+        Self { keys, values: [None; N], repeated: None }
     }
 }
 
 impl<'a, const N: usize> ReadObject<'a> for &mut Fields<'a, N> {
     fn read_object<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some(key) = map.next_key_seed(KeyOf(&self.names))? {
-            match key.and_then(|key| Some((self.values.get_mut(key)?, self.names.get(key)?))) {
+        let Keys { names, position } = self.keys;
+        while let Some(key) = map.next_key_seed(KeyOf(position))? {
+            match key.and_then(|key| Some((self.values.get_mut(key)?, names.get(key)?))) {
                 Some((value, name)) => {
                     if value.replace(map.next_value()?).is_some() {
                         self.repeated = Some(*name);
@@ -41,9 +63,9 @@ impl<'a, const N: usize> ReadObject<'a> for &mut Fields<'a, N> {
 }
 
 /// Finds a key among the known ones without allocating.
-pub(crate) struct KeyOf<'n>(pub(crate) &'n [&'static str]);
+pub(crate) struct KeyOf(pub(crate) fn(&str) -> Option<usize>);
 
-impl<'de> DeserializeSeed<'de> for KeyOf<'_> {
+impl<'de> DeserializeSeed<'de> for KeyOf {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -51,7 +73,7 @@ impl<'de> DeserializeSeed<'de> for KeyOf<'_> {
     }
 }
 
-impl Visitor<'_> for KeyOf<'_> {
+impl Visitor<'_> for KeyOf {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +81,7 @@ impl Visitor<'_> for KeyOf<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|name| *name == key))
+        Ok((self.0)(key))
     }
 }
 
@@ -144,6 +166,15 @@ pub(crate) fn integer(raw: &RawValue) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_found_where_they_stand() {
+        let keys = keys!(0 "id", 1 "error");
+        for (index, name) in keys.names.iter().enumerate() {
+            assert_eq!((keys.position)(name), Some(index));
+        }
+        assert_eq!((keys.position)("ide"), None);
+    }
 
     #[test]
     fn integers_may_be_written_as_floats() {

@@ -142,11 +142,10 @@ pub fn decode_headers<'a>(
     }
     let source = text(header::CE_SOURCE, raw.source)?
         .strip_prefix(WEBHOOK_PATH)
-        .filter(|name| Source::new(name).is_ok())
+        .and_then(|name| Source::check(name).ok())
         .ok_or(BadHeader(header::CE_SOURCE))?;
     let signed_at_text = text(header::SIGNED_AT, raw.signed_at)?;
-    let key_name = text(header::KEY, raw.key)?;
-    KeyName::new(key_name).map_err(|_| BadHeader(header::KEY))?;
+    let key_name = KeyName::check(text(header::KEY, raw.key)?).map_err(|_| BadHeader(header::KEY))?;
     let stamps = Stamps {
         source,
         received_at: number(header::RECEIVED_AT, raw.received_at).map(ReceivedAt)?,

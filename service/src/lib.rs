@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clickhouse;
 pub mod config;
 pub mod kafka;
+pub mod recent;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(feature = "testing")]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use hookline_schemas::time::{CreatedAt, CreatedHour, OccurredAt, ReceivedAt, SignedAt};
 
 /// A value of fixed width.
@@ -85,7 +86,7 @@ impl From<CreatedHour> for Seconds {
 /// The dictionary of a `LowCardinality(String)` column, each value once, in the order of their first use.
 #[derive(Debug, Default)]
 pub struct Dictionary<'t> {
-    keys: HashMap<&'t str, u32>,
+    keys: HashMap<&'t str, u32, RandomState>,
     values: Vec<&'t str>,
     last: Option<(&'t str, u32)>,
 }
@@ -93,9 +94,9 @@ pub struct Dictionary<'t> {
 impl<'t> Dictionary<'t> {
     /// The key of a value.
     pub fn key(&mut self, value: &'t str) -> u32 {
-        // Rows in the order of a table's key repeat themselves.
+        // Rows in the order of a table's key repeat themselves, and mostly it is the very same text.
         if let Some((last, key)) = self.last
-            && last == value
+            && (std::ptr::eq(last, value) || last == value)
         {
             return key;
         }

@@ -17,37 +17,60 @@ const CHUNK: usize = 1 << 20;
 pub struct Block {
     chunks: Vec<Bytes>,
     chunk: Vec<u8>,
-    rows: usize,
     columns_left: usize,
     columns: Vec<(String, String)>,
 }
 
-/// A whole block, ready to be sent, as often as it takes.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// The bytes, in pieces of about a megabyte.
-    pub chunks: Vec<Bytes>,
-    /// How many rows.
-    pub rows: usize,
+/// A whole block, ready to be sent. The last column may be encoded only then: bodies are most of the bytes, and so they are
+/// not in memory twice.
+pub struct Encoded<'t> {
     /// Name and type of each column.
     pub columns: Vec<(String, String)>,
+    chunks: std::vec::IntoIter<Bytes>,
+    texts: Box<dyn Iterator<Item = &'t [u8]> + 't>,
+}
+
+impl Iterator for Encoded<'_> {
+    type Item = Bytes;
+
+    /// The bytes, in pieces of about a megabyte.
+    fn next(&mut self) -> Option<Bytes> {
+        self.chunks.next().or_else(|| {
+            let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 4);
+            while chunk.len() < CHUNK
+                && let Some(text) = self.texts.next()
+            {
+                put_text(&mut chunk, text);
+            }
+            (!chunk.is_empty()).then(|| chunk.into())
+        })
+    }
 }
 
 impl Block {
     /// A block of exactly so many columns and rows.
     pub fn new(columns: usize, rows: usize) -> Self {
-        let mut block =
-            Self { chunks: Vec::new(), chunk: Vec::new(), rows, columns_left: columns, columns: Vec::new() };
-        block.varint(columns as u64);
-        block.varint(rows as u64);
+        let mut block = Self { chunks: Vec::new(), chunk: Vec::new(), columns_left: columns, columns: Vec::new() };
+        put_varint(&mut block.chunk, columns as u64);
+        put_varint(&mut block.chunk, rows as u64);
         block
     }
 
     /// The whole block.
-    pub fn finish(mut self) -> Encoded {
+    pub fn finish<'t>(self) -> Encoded<'t> {
+        self.finish_after(std::iter::empty())
+    }
+
+    /// The whole block, with one more column of text.
+    pub fn finish_with_texts<'t>(mut self, name: &str, values: impl Iterator<Item = &'t [u8]> + 't) -> Encoded<'t> {
+        self.header(name, "String");
+        self.finish_after(values)
+    }
+
+    fn finish_after<'t>(mut self, texts: impl Iterator<Item = &'t [u8]> + 't) -> Encoded<'t> {
         debug_assert_eq!(self.columns_left, 0, "a block has the columns that it announced");
         self.chunks.push(self.chunk.into());
-        Encoded { chunks: self.chunks, rows: self.rows, columns: self.columns }
+        Encoded { columns: self.columns, chunks: self.chunks.into_iter(), texts: Box::new(texts) }
     }
 
     /// A column of numbers.
@@ -73,8 +96,7 @@ impl Block {
     pub fn texts<'t>(&mut self, name: &str, values: impl Iterator<Item = &'t [u8]>) {
         self.header(name, "String");
         for value in values {
-            self.varint(value.len() as u64);
-            self.chunk.extend_from_slice(value);
+            put_text(&mut self.chunk, value);
             if self.chunk.len() >= CHUNK {
                 self.cut();
             }
@@ -94,8 +116,7 @@ impl Block {
         (OWN_DICTIONARY | if wide { 2 } else { 1 }).put(&mut self.chunk);
         (dictionary.values().len() as u64).put(&mut self.chunk);
         for value in dictionary.values() {
-            self.varint(value.len() as u64);
-            self.chunk.extend_from_slice(value.as_bytes());
+            put_text(&mut self.chunk, value.as_bytes());
         }
         (keys.len() as u64).put(&mut self.chunk);
         for key in keys {
@@ -111,18 +132,8 @@ impl Block {
         self.columns_left = self.columns_left.saturating_sub(1);
         self.columns.push((name.to_owned(), type_name.to_owned()));
         for text in [name, type_name] {
-            self.varint(text.len() as u64);
-            self.chunk.extend_from_slice(text.as_bytes());
+            put_text(&mut self.chunk, text.as_bytes());
         }
-    }
-
-    /// LEB128.
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.chunk.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.chunk.push(value as u8);
     }
 
     fn cut(&mut self) {
@@ -130,4 +141,18 @@ impl Block {
             self.chunks.push(std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK + CHUNK / 4)).into());
         }
     }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text);
+}
+
+/// LEB128.
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }

@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hookline_schemas::facts::FOLD_VERSION;
-use hookline_schemas::time::CreatedHour;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
-use hookline_service::shutdown::on_signal;
+use hookline_service::shutdown::{CancellationToken, on_signal};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use prometheus::Registry;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -34,7 +33,9 @@ use self::repair::Inspector;
 use self::select::Selection;
 use crate::config::ProcessorConfig;
 use crate::metrics::{Metrics, Mode};
+use crate::patience::CalledOff;
 use crate::post::Post;
+use crate::rollup::Refresher;
 use crate::sink::Sink;
 use crate::tables::Table;
 use crate::writer::Writer;
@@ -72,18 +73,20 @@ pub struct ReplayArgs {
 pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result<()> {
     let runtime = Handle::current();
     let shutdown = on_signal()?;
-    let job = Replay { topics: Topics::new(&config.kafka.topic_prefix)?, config, args };
+    let metrics = Metrics::new(&Registry::new(), Mode::Replay)?;
+    let job = Replay { topics: Topics::new(&config.kafka.topic_prefix)?, metrics, config, args };
     tokio::task::spawn_blocking(move || job.run(&runtime, &shutdown)).await?
 }
 
 struct Replay {
     config: ProcessorConfig,
     topics: Topics,
+    metrics: Metrics,
     args: ReplayArgs,
 }
 
 impl Replay {
-    fn run(&self, runtime: &Handle, shutdown: &hookline_service::shutdown::CancellationToken) -> anyhow::Result<()> {
+    fn run(&self, runtime: &Handle, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let consumer = self.consumer()?;
         let cluster = consumer.client().fetch_cluster_id(TIMEOUT).context("Kafka does not answer")?;
         let file = File::at(&self.args.state);
@@ -116,7 +119,11 @@ impl Replay {
             queue: Mutex::new(queue),
             file: file.clone(),
             pace: Pace::new(self.args.rate),
-            bar: self.bar(progress.records(), progress.done()),
+            bar: self.bar(
+                progress.records(),
+                progress.done(),
+                "{bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left",
+            ),
             progress: Mutex::new(progress),
             limits: self.config.batch.clone(),
             topics: self.topics.clone(),
@@ -124,13 +131,27 @@ impl Replay {
         };
         self.read(&shared, &sink, &cluster, runtime)?;
         shared.bar.finish_and_clear();
-        if shutdown.is_cancelled() {
-            let done = shared.progress().done();
-            anyhow::bail!("stopped after {done} records; the same command goes on from there");
-        }
         let progress = shared.progress().clone();
-        self.tell_result(&progress, left, began.elapsed());
+        let stopped =
+            || anyhow::anyhow!("stopped after {} records; the same command goes on from there", progress.done());
+        if shutdown.is_cancelled() {
+            return Err(stopped());
+        }
+        let took = began.elapsed();
+        runtime.block_on(self.refresh(sink, &progress, shutdown)).map_err(|CalledOff| stopped())?;
+        self.tell_result(&progress, left, took);
         file.remove()
+    }
+
+    /// The hours that were touched, whatever was found there: an earlier run of this replay may have repaired them.
+    async fn refresh(&self, sink: Sink, progress: &Progress, shutdown: &CancellationToken) -> Result<(), CalledOff> {
+        let metrics = self.metrics.clone();
+        let refresher = Refresher { sink, metrics, readiness: Readiness::waiting_for(&[]) };
+        let hours = progress.hours();
+        let bar = self.bar(hours.len() as u64, 0, "{bar:30} {pos} of {len} hours of the roll-up");
+        refresher.refresh(&hours, shutdown, |hours| bar.inc(hours as u64)).await?;
+        bar.finish_and_clear();
+        Ok(())
     }
 
     fn consumer(&self) -> anyhow::Result<BaseConsumer> {
@@ -155,7 +176,8 @@ impl Replay {
                     post: Post::new(&self.config.kafka, &self.topics)?,
                     topics: self.topics.clone(),
                     log_id: cluster.into(),
-                    metrics: Metrics::new(&Registry::new(), Mode::Replay)?,
+                    metrics: self.metrics.clone(),
+                    business: None,
                     readiness: Readiness::waiting_for(&[]),
                     stopped: Default::default(),
                 };
@@ -173,12 +195,11 @@ impl Replay {
         })
     }
 
-    fn bar(&self, records: u64, done: u64) -> ProgressBar {
+    fn bar(&self, length: u64, done: u64, template: &str) -> ProgressBar {
         if self.args.json {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::new(records).with_position(done);
-        let template = "{bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left";
+        let bar = ProgressBar::new(length).with_position(done);
         bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
@@ -268,9 +289,4 @@ fn mean_size(consumer: &BaseConsumer, part: &Part) -> anyhow::Result<u64> {
         }
     }
     Ok(sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1))
-}
-
-/// The hours whose roll-up a replay has to bring up to date.
-fn hours(progress: &Progress) -> Vec<CreatedHour> {
-    progress.dirty_hours.iter().copied().map(CreatedHour).collect()
 }

@@ -54,6 +54,11 @@ impl Repaired {
 }
 
 impl Progress {
+    /// The hours whose roll-up is to be refreshed.
+    pub fn hours(&self) -> BTreeSet<CreatedHour> {
+        self.dirty_hours.iter().copied().map(CreatedHour).collect()
+    }
+
     /// Records of the plan.
     pub fn records(&self) -> u64 {
         self.parts.iter().map(Part::records).sum()

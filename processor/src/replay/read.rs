@@ -130,7 +130,7 @@ impl Reader<'_> {
         let (jobs, absent) = runtime.block_on(async {
             let present = self.inspector.present(table, part, first, end).await?;
             let before = self.inspector.fingerprints(&folded).await?;
-            let written = self.writer.write_folded(batch, &folded, &self.shared.shutdown).await;
+            let written = self.writer.write(batch, &folded, &self.shared.shutdown).await;
             written.map_err(|_| anyhow::anyhow!("stopped; the same command goes on from here"))?;
             let after = self.inspector.fingerprints(&folded).await?;
             anyhow::Ok((changed(&before, &after), self.inspector.present(table, part, first, end).await? - present))

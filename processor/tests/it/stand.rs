@@ -1,5 +1,6 @@
 //! A fresh database with tables, fresh topics, and deliveries to put into them.
 
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use clickhouse::Client;
@@ -10,8 +11,11 @@ use hookline_schemas::tables::MIGRATIONS;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
 use hookline_service::testing::{Daemon, Servers, eventually};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -19,6 +23,7 @@ pub struct Stand {
     pub servers: Servers,
     pub topics: Topics,
     pub client: Client,
+    partitions: i32,
     producer: ThreadedProducer<DefaultProducerContext>,
 }
 
@@ -34,7 +39,11 @@ pub struct Sent {
 
 impl Stand {
     pub async fn new(name: &str, partitions: i32) -> Self {
-        let servers = Servers::fresh(name).await;
+        Self::on(Servers::fresh(name).await, partitions).await
+    }
+
+    /// On brokers that the test may break.
+    pub async fn on(servers: Servers, partitions: i32) -> Self {
         let topics = Topics::new(&servers.kafka.topic_prefix).unwrap();
         servers.create_topics(topics.all(), partitions).await;
         let client = servers.clickhouse.client().unwrap();
@@ -49,7 +58,7 @@ impl Stand {
             .set("partitioner", "murmur2_random")
             .create()
             .unwrap();
-        Self { servers, topics, client, producer }
+        Self { servers, topics, client, partitions, producer }
     }
 
     pub fn daemon(&self, extra: &[(&str, &str)]) -> Daemon {
@@ -87,6 +96,55 @@ impl Stand {
 
     pub fn flush(&self) {
         self.producer.flush(DEADLINE).unwrap();
+    }
+
+    /// Sends all events of so many jobs.
+    pub fn send_jobs(&self, numbers: std::ops::Range<usize>, created: u32) {
+        for number in numbers {
+            for sent in job(Resource::ALL[number % 3], number, created) {
+                self.send(&sent);
+            }
+        }
+        self.flush();
+    }
+
+    /// Runs a command of the processor to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(Daemon::binary("hookline-processor"))
+            .args(arguments)
+            .envs(self.servers.environment())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// The committed offset of each partition of the live group, in order.
+    pub fn committed(&self) -> Vec<Offset> {
+        let kafka = &self.servers.kafka;
+        let group = format!("{}.processor", kafka.topic_prefix);
+        let consumer: BaseConsumer = kafka.client().unwrap().set("group.id", group).create().unwrap();
+        let mut positions = TopicPartitionList::new();
+        for topic in self.topics.all() {
+            for partition in 0..self.partitions {
+                positions.add_partition(topic, partition);
+            }
+        }
+        let committed = consumer.committed_offsets(positions, DEADLINE).unwrap();
+        committed.elements().iter().map(TopicPartitionListElem::offset).collect()
+    }
+
+    /// Waits until a processor has committed everything.
+    pub async fn until_no_lag(&self, daemon: &mut Daemon) {
+        const LAG: &str = "hookline_processor_lag_records";
+        eventually("no lag", DEADLINE, async || {
+            let is_assigned = !daemon.metric_labels(LAG).await.is_empty();
+            (is_assigned && daemon.metric(LAG, &[]).await == 0.0).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn execute(&self, statement: &str) {
+        self.client.query(statement).execute().await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
     pub async fn number(&self, query: &str) -> u64 {

@@ -1,11 +1,10 @@
 //! What is in the topics is in the tables.
 
 use hookline_schemas::ids::Resource;
-use hookline_service::testing::eventually;
 use nix::sys::signal::Signal;
 use rdkafka::message::OwnedHeaders;
 
-use crate::stand::{DEADLINE, Stand, job, now};
+use crate::stand::{Stand, job, now};
 
 const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
 
@@ -15,12 +14,7 @@ async fn records_become_facts_and_receipts() {
     let mut daemon = stand.daemon(&[]);
     daemon.wait_ready().await;
     let created = now() - 600;
-    for number in 0..300 {
-        for sent in job(Resource::ALL[number % 3], number, created) {
-            stand.send(&sent);
-        }
-    }
-    stand.flush();
+    stand.send_jobs(0..300, created);
     stand.until(DELIVERIES, 600).await;
     assert_eq!(stand.number("SELECT count() FROM job_facts WHERE outcome = 'completed'").await, 200);
     assert_eq!(
@@ -36,10 +30,7 @@ async fn records_become_facts_and_receipts() {
             .await,
         0
     );
-    eventually("no lag", DEADLINE, async || {
-        (daemon.metric("hookline_processor_lag_records", &[]).await == 0.0).then_some(())
-    })
-    .await;
+    stand.until_no_lag(&mut daemon).await;
     assert!(daemon.terminate().await.success());
 }
 

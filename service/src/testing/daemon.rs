@@ -17,6 +17,9 @@ use super::eventually;
 /// A generous deadline: the machine may be compiling beside the tests.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Of its log, where a test fails.
+const LAST_LINES: usize = 30;
+
 /// A process that is killed when dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -86,10 +89,21 @@ impl Daemon {
         .await;
     }
 
+    /// The labels of each series of a metric, as its page writes them.
+    pub async fn metric_labels(&mut self, name: &str) -> Vec<String> {
+        let page = self.metrics_page().await;
+        let series = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once('}'));
+        series.map(|(labels, _)| labels.to_owned()).collect()
+    }
+
+    async fn metrics_page(&mut self) -> String {
+        let url = format!("http://{}/metrics", self.address("admin").await);
+        reqwest::get(&url).await.expect("an answer").text().await.expect("a page")
+    }
+
     /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`.
     pub async fn metric(&mut self, name: &str, labels: &[&str]) -> f64 {
-        let url = format!("http://{}/metrics", self.address("admin").await);
-        let page = reqwest::get(&url).await.expect("an answer").text().await.expect("a page");
+        let page = self.metrics_page().await;
         page.lines()
             .filter_map(|line| line.rsplit_once(' '))
             .filter(|(series, _)| {
@@ -143,5 +157,10 @@ impl Drop for Daemon {
         // Both fail only where the process is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("the end of the log of process {}:", self.child.id());
+            log.iter().skip(log.len().saturating_sub(LAST_LINES)).for_each(|line| eprintln!("  {line}"));
+        }
     }
 }

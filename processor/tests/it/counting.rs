@@ -1,0 +1,87 @@
+//! A finished job is counted once.
+
+use hookline_service::testing::{Daemon, eventually};
+
+use crate::stand::{DEADLINE, Stand, now};
+
+const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
+
+async fn finished(daemon: &mut Daemon) -> f64 {
+    daemon.metric("hookline_jobs_finished_total", &[]).await
+}
+
+#[tokio::test]
+async fn duplicates_and_a_restart_count_nothing_again() {
+    let stand = Stand::new("counting", 2).await;
+    let mut daemon = stand.daemon(&[]);
+    daemon.wait_ready().await;
+    let created = now() - 600;
+    stand.send_jobs(0..90, created);
+    stand.send_jobs(0..90, created);
+    stand.until(DELIVERIES, 360).await;
+    stand.until_no_lag(&mut daemon).await;
+    assert_eq!(finished(&mut daemon).await, 90.0);
+    assert_eq!(
+        daemon.metric("hookline_jobs_finished_total", &["outcome=\"errored\"", "error_code=\"no_source_face\""]).await,
+        30.0
+    );
+    assert_eq!(daemon.metric("hookline_job_run_seconds_count", &["outcome=\"completed\""]).await, 60.0);
+    assert!(daemon.terminate().await.success());
+
+    let mut daemon = stand.daemon(&[]);
+    stand.send_jobs(0..100, created);
+    stand.until(DELIVERIES, 560).await;
+    stand.until_no_lag(&mut daemon).await;
+    assert_eq!(finished(&mut daemon).await, 10.0, "only what the first one had not counted");
+    assert!(daemon.terminate().await.success());
+}
+
+#[tokio::test]
+async fn what_a_killed_process_inserted_is_not_counted_by_the_next() {
+    let stand = Stand::new("counting_killed", 2).await;
+    stand.send_jobs(0..60, now() - 600);
+    let mut daemon = stand.daemon(&[("HOOKLINE_FAULT", "before_commit")]);
+    assert!(!daemon.wait().await.success(), "it was to be killed");
+    assert_eq!(stand.number(DELIVERIES).await, 120);
+    assert!(stand.committed().iter().all(|offset| *offset == rdkafka::Offset::Invalid), "nothing was committed");
+
+    let mut daemon = stand.daemon(&[]);
+    daemon.wait_ready().await;
+    stand.until_no_lag(&mut daemon).await;
+    assert_eq!(daemon.metric("hookline_processor_records_consumed_total", &[]).await, 120.0, "all of it came again");
+    assert_eq!(finished(&mut daemon).await, 0.0);
+    stand.send_jobs(60..61, now() - 600);
+    stand.until(DELIVERIES, 122).await;
+    stand.until_no_lag(&mut daemon).await;
+    assert_eq!(finished(&mut daemon).await, 1.0, "it does count");
+}
+
+#[tokio::test]
+async fn two_members_count_each_job_once_across_a_rebalance() {
+    let stand = Stand::new("counting_group", 4).await;
+    let member = |name: &'static str| {
+        stand.daemon(&[
+            ("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", name),
+            ("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300"),
+        ])
+    };
+    let created = now() - 600;
+    let mut one = member("one");
+    one.wait_ready().await;
+    stand.send_jobs(0..90, created);
+    stand.until(DELIVERIES, 180).await;
+    let mut two = member("two");
+    for daemon in [&mut one, &mut two] {
+        eventually("half of the partitions", DEADLINE, async || {
+            (daemon.metric_labels("hookline_processor_lag_records").await.len() == 8).then_some(())
+        })
+        .await;
+    }
+    stand.send_jobs(0..150, created);
+    stand.until(DELIVERIES, 480).await;
+    for daemon in [&mut one, &mut two] {
+        stand.until_no_lag(daemon).await;
+    }
+    assert_eq!(finished(&mut one).await + finished(&mut two).await, 150.0);
+    assert!(two.metric("hookline_processor_records_consumed_total", &[]).await > 0.0, "both had something to do");
+}
