@@ -3,7 +3,7 @@
 //! ```text
 //! server ─► webhooks ─► sources (verify) ─► delivery (where it goes) ─► producer ─► answer
 //! ```
-//! What decides is pure and takes the time as an argument: [`sources`], [`delivery`], [`answer`], [`recent`], [`patience`].
+//! What decides is pure and takes the time as an argument: [`sources`], [`delivery`], [`answer`], [`patience`].
 
 pub mod answer;
 pub mod config;
@@ -15,7 +15,6 @@ pub mod openapi;
 pub mod patience;
 pub mod probe;
 pub mod producer;
-pub mod recent;
 pub mod run;
 pub mod server;
 pub mod sources;

@@ -10,7 +10,7 @@ use hookline_schemas::time::SignedAt;
 use sha2::{Digest as _, Sha256};
 
 use crate::metrics::MapMetrics;
-use crate::recent::Recent;
+use hookline_service::recent::Recent;
 use crate::sources::SourceKeys;
 
 /// The first signed times of authentic events that were refused with 503, by source and body.
