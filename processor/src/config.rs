@@ -77,7 +77,7 @@ pub struct BatchConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { max_rows: 65_536, max_bytes: 48 << 20, max_age_ms: 1_000, refresh_ms: 5_000 }
+        Self { max_rows: 50_000, max_bytes: 32 << 20, max_age_ms: 1_000, refresh_ms: 5_000 }
     }
 }
 

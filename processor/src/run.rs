@@ -202,6 +202,8 @@ impl Daemon {
             .set("statistics.interval.ms", "1000")
             // Read ahead by a quarter of a batch; records in librdkafka's hands take more than their bytes.
             .set("queued.max.messages.kbytes", (config.batch.max_bytes / 4 / 1024).to_string())
+            // How soon it reads on once there is room again: a whole second by default, in which the writer would starve.
+            .set("fetch.queue.backoff.ms", "20")
             .set("fetch.max.bytes", "4194304")
             .set("fetch.message.max.bytes", "524288")
             .set("topic.metadata.refresh.interval.ms", "30000");

@@ -164,7 +164,8 @@ impl Replay {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.queue.backoff.ms", "20");
         Ok(client.create()?)
     }
 

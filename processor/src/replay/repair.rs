@@ -17,6 +17,9 @@ const FACTS: &str = "toString((created_at, job_type, width, height, media_second
      errored_at, error, credits_estimated, credits_completed, credits_errored, fps, first_received_at, last_received_at, \
      fold_version))";
 
+/// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
+const MAX_QUERY_BYTES: &str = "1073741824";
+
 /// A hash of each job's key, and one of its facts.
 pub type Fingerprints = HashMap<u64, u64>;
 
@@ -90,7 +93,7 @@ impl Inspector {
         let (sources, resources) =
             (distinct(|job| job.key.source.to_owned()), distinct(|job| job.key.resource.to_string()));
         let ask = || {
-            let query = self.client.query(&query).with_setting("max_query_size", "0");
+            let query = self.client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
             query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<Fingerprint>()
         };
         Ok(self.ask(ask).await?.into_iter().map(|row| (row.job, row.facts)).collect())
