@@ -8,6 +8,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+const DEADLINE: Duration = Duration::from_secs(60);
+
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -54,7 +56,9 @@ impl Proxy {
     /// Waits until so many more bytes have come from clients.
     pub async fn sees(&self, more: usize) {
         let wanted = *self.seen.borrow() + more;
-        self.seen.clone().wait_for(|seen| *seen >= wanted).await.unwrap();
+        let mut seen = self.seen.clone();
+        let seen = tokio::time::timeout(DEADLINE, seen.wait_for(|seen| *seen >= wanted)).await;
+        assert!(seen.is_ok_and(|seen| seen.is_ok()), "{more} bytes: not within {DEADLINE:?}");
     }
 }
 
