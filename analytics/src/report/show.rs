@@ -1,6 +1,6 @@
 //! The answer as tables for people and as JSON for programs.
 
-use comfy_table::Table;
+use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
 use super::{Dimension, Group, Range, Report};
@@ -90,6 +90,7 @@ impl Report {
             }
             table.add_row(row);
         }
+        style(&mut table, keys.len());
         let mut out = format!("Jobs that finished from {from} to {to}, by {basis}; times in seconds\n{table}\n");
 
         if errors.iter().any(|group| group.errored > 0) {
@@ -105,9 +106,18 @@ impl Report {
                 row.extend([group.error_code.clone(), group.errored.to_string(), percent(rate)]);
                 table.add_row(row);
             }
+            style(&mut table, keys.count() + 1);
             out.push_str(&format!("Errors by code; rates of all jobs that finished\n{table}\n"));
         }
         out
+    }
+}
+
+/// Names to the left, numbers to the right.
+fn style(table: &mut Table, names: usize) {
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+    for column in table.column_iter_mut().skip(names) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
 }
 
