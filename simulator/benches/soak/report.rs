@@ -56,7 +56,8 @@ impl fmt::Display for Report {
         for (fault, lags) in &self.lags {
             let mut sorted = lags.clone();
             sorted.sort_unstable();
-            let (median, max) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+            let (median, max) =
+                ((sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2, sorted[sorted.len() - 1]);
             table.add_row([fault.to_string(), lags.len().to_string(), seconds(median), seconds(max)]);
         }
         align(&mut table);
