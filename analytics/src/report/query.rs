@@ -6,6 +6,7 @@ use clickhouse::{Client, Row};
 use serde::Deserialize;
 
 use super::Range;
+use super::range::Moment;
 
 /// Where the numbers are read. They are the same in both, to the last digit; the roll-up is up to 10 s behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -128,6 +129,10 @@ pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource:
             format!("{value} AS by_{name}", name = dimension.name())
         })
         .collect();
+    let moment = |Moment(seconds)| format!("toDateTime({seconds}, 'UTC')");
+    let (from, to) = (moment(range.from), moment(range.to));
+    // No job ends later than 8 days after its creation.
+    let earliest = format!("({from} - INTERVAL 8 DAY)");
     let (measures, finished) = match basis {
         Basis::Facts => (
             "outcome = 'completed' AS completed, outcome = 'errored' AS errored, total_seconds AS total_max, \
@@ -138,6 +143,14 @@ pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource:
             "completed, errored, total_max, run_max, queue_max, total_state, run_state, queue_state \
              FROM job_stats_by_minute",
             "minute",
+        ),
+    };
+    // Most hours that may hold such jobs hold none, and their states are far larger than their minutes.
+    let hours = match basis {
+        Basis::Facts => String::new(),
+        Basis::Rollup => format!(
+            " AND created_hour IN (SELECT created_hour FROM job_stats WHERE created_hour >= {earliest} \
+             AND arrayExists(minute -> minute >= {from} AND minute < {to}, cells.minute))"
         ),
     };
     let quantiles = |kind: &str| match basis {
@@ -152,13 +165,10 @@ pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource:
          max(part.total_max) AS total_max, max(part.run_max) AS run_max, max(part.queue_max) AS queue_max, \
          {total}, {run}, {queue} \
          FROM (SELECT {keys}, {measures} \
-         WHERE {finished} >= toDateTime({from}, 'UTC') AND {finished} < toDateTime({to}, 'UTC') \
-         AND created_hour >= toDateTime({from}, 'UTC') - INTERVAL 8 DAY{source}{resource}) AS part \
+         WHERE {finished} >= {from} AND {finished} < {to} AND created_hour >= {earliest}{hours}{source}{resource}) AS part \
          GROUP BY by_source, by_resource, by_job_type, by_error_code \
          ORDER BY by_source, by_resource, by_job_type, by_error_code",
         keys = keys.join(", "),
-        from = range.from.0,
-        to = range.to.0,
         total = quantiles("total"),
         run = quantiles("run"),
         queue = quantiles("queue"),
