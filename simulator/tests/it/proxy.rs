@@ -80,7 +80,7 @@ async fn pump(
     mut state: watch::Receiver<Network>,
     count: Option<watch::Sender<usize>>,
 ) {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 512];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if let Some(count) = &count {
             count.send_modify(|seen| *seen += length);
