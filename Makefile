@@ -16,7 +16,7 @@ FUZZ := 0.13.2
 BENCHES ?= ingest processor
 SECONDS_EACH ?= 20
 
-.PHONY: help up down status logs simulate test bench fuzz lint lints $(LINTS:%=lint-%) advisories clean tools
+.PHONY: help up down status logs simulate test bench soak fuzz lint lints $(LINTS:%=lint-%) advisories clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ lint-ruff: tools
 bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest' for some, ARGS are theirs
 	cargo build --locked --release --workspace --bins
 	for bench in $(BENCHES); do $(STACK) run --state .local/bench-servers -- cargo bench --locked --bench $$bench -- $(ARGS); done
+
+soak: ## The crash matrix with 5,000 jobs for each fault, then 30 minutes of random faults; ARGS='--minutes 10 --rate 200 --seed 7'
+	cargo build --locked --workspace --bins
+	$(STACK) run --state .local/soak -- cargo bench --locked --profile dev --package hookline-simulator --bench soak -- $(or $(ARGS),--matrix)
 
 fuzz: ## Search for bytes that break what reads them; SECONDS_EACH=60 for longer; needs a nightly toolchain
 	@if ! rustup toolchain list 2>/dev/null | grep -q ^nightly; then \

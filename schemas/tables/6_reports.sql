@@ -26,7 +26,7 @@ FROM
     WHERE outcome != 'open'
         AND finished_at >= toStartOfMinute({from:DateTime('UTC')})
         AND finished_at < toStartOfMinute({to:DateTime('UTC')} + 59)
-        AND created_hour >= {from:DateTime('UTC')} - INTERVAL 8 DAY
+        AND created_hour >= toStartOfMinute({from:DateTime('UTC')}) - INTERVAL 8 DAY
     GROUP BY at, source, resource, job_type, error_code
 )
 WINDOW job_types AS (PARTITION BY at, source, resource, job_type);
@@ -73,7 +73,7 @@ FROM
     WHERE outcome != 'open'
         AND finished_at >= toStartOfMinute({from:DateTime('UTC')})
         AND finished_at < toStartOfMinute({to:DateTime('UTC')} + 59)
-        AND created_hour >= {from:DateTime('UTC')} - INTERVAL 8 DAY
+        AND created_hour >= toStartOfMinute({from:DateTime('UTC')}) - INTERVAL 8 DAY
     GROUP BY at, source, resource, job_type
 );
 

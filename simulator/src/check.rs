@@ -32,6 +32,7 @@ struct Verdict<'a> {
     deliveries: usize,
     dead_letters: usize,
     jobs: usize,
+    roll_up_rows: usize,
     differences: &'a [Difference],
 }
 
@@ -49,16 +50,18 @@ pub async fn check(options: &Check) -> anyhow::Result<bool> {
         deliveries: evidence.deliveries.len(),
         dead_letters: evidence.dead_letters.len(),
         jobs: evidence.job_facts.len(),
+        roll_up_rows: evidence.job_stats.len(),
         differences: &differences,
     };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&verdict)?);
     } else {
-        let Verdict { attempts, deliveries, dead_letters, jobs, differences } = &verdict;
+        let Verdict { attempts, deliveries, dead_letters, jobs, roll_up_rows, differences } = &verdict;
         for difference in *differences {
             println!("{difference}");
         }
-        println!("{attempts} attempts, {deliveries} deliveries, {dead_letters} dead letters, {jobs} jobs:");
+        println!("{attempts} attempts, {deliveries} deliveries, {dead_letters} dead letters, {jobs} jobs,");
+        println!("{roll_up_rows} rows of the roll-up:");
         println!("{} differences", differences.len());
     }
     Ok(differences.is_empty())

@@ -1,12 +1,12 @@
 //! The topics: made where missing, compared where present, never altered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Outcome, Progress, Step};
@@ -81,8 +81,12 @@ pub(super) async fn migrate(config: &Config, progress: &mut Progress) -> anyhow:
             Some(found) => compared(&found, &config.topics),
             None if progress.dry_run => (Outcome::Pending, described(&wanted)),
             None => {
-                create(&admin, topic, &wanted).await?;
-                (Outcome::Done, described(&wanted))
+                let made = create(&admin, topic, &wanted).await?;
+                let metadata = appeared(&admin, topic).await?;
+                match describe(&admin, &metadata, topic).await? {
+                    Some(found) if !made => compared(&found, &config.topics),
+                    Some(_) | None => (Outcome::Done, described(&wanted)),
+                }
             }
         };
         progress.step(Step { kind: "topic", name: topic.to_owned(), outcome, detail });
@@ -137,21 +141,38 @@ fn value(resource: &ConfigResource, name: &str) -> String {
     resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
 }
 
-async fn create(admin: &AdminClient<DefaultClientContext>, topic: &str, wanted: &Wanted) -> anyhow::Result<()> {
+/// False = it was there after all: another migration was quicker, or the broker had not heard of it yet.
+async fn create(admin: &AdminClient<DefaultClientContext>, topic: &str, wanted: &Wanted) -> anyhow::Result<bool> {
     let in_sync = wanted.min_insync_replicas.to_string();
     let replication = TopicReplication::Fixed(wanted.replication.into());
     let new = NewTopic::new(topic, wanted.partitions.into(), replication)
         .set("message.timestamp.type", TIMESTAMP_TYPE)
         .set("min.insync.replicas", &in_sync);
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let mut made = true;
     for result in admin.create_topics([&new], &options).await? {
         match result {
-            // Another migration may have been quicker.
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(_) => {}
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => made = false,
             Err((topic, code)) => anyhow::bail!("cannot create {topic}: {code}"),
         }
     }
-    Ok(())
+    Ok(made)
+}
+
+/// The controller makes a topic, and the brokers hear of it a little later: only then it can be used.
+async fn appeared(admin: &AdminClient<DefaultClientContext>, topic: &str) -> anyhow::Result<Metadata> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;
+        let known = metadata.topics().iter().find(|known| known.name() == topic);
+        let partitions = known.map(MetadataTopic::partitions).unwrap_or_default();
+        if !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0) {
+            return Ok(metadata);
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{topic} was created and has no leaders after {TIMEOUT:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
-pub use self::query::{Dimension, Group, sql};
+pub use self::query::{Basis, Dimension, Group, sql};
 use self::range::{Moment, moment, span};
 pub use self::range::{Range, RangeError};
 use crate::config::Config;
@@ -34,13 +34,43 @@ pub struct ReportArgs {
     /// What a row stands for, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "resource,job-type")]
     pub by: Vec<Dimension>,
+    /// Where to read, the numbers being the same [default: rollup for more than 2 hours, facts for less]
+    #[arg(long, value_enum)]
+    pub basis: Option<Basis>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Where it was read.
+    pub basis: Basis,
+    /// When the jobs finished.
+    pub range: Range,
+    /// What a group stands for.
+    pub by: Vec<Dimension>,
+    /// The groups.
+    pub durations: Vec<Group>,
+    /// The groups, each by error code, too.
+    pub errors: Vec<Group>,
+}
+
 /// Asks ClickHouse and prints the answer.
 pub async fn run(config: &Config, arguments: ReportArgs) -> anyhow::Result<()> {
+    let json = arguments.json;
+    let report = ask(config, arguments).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report.json())?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(())
+}
+
+/// Asks ClickHouse.
+pub async fn ask(config: &Config, arguments: ReportArgs) -> anyhow::Result<Report> {
     let range = match (arguments.from, arguments.to) {
         (Some(from), Some(to)) => Range::new(from.0, to.0)?,
         (Some(_), None) | (None, Some(_)) | (None, None) => {
@@ -49,19 +79,15 @@ pub async fn run(config: &Config, arguments: ReportArgs) -> anyhow::Result<()> {
             Range::new(seconds(now)?.saturating_sub(seconds(arguments.last)?), seconds(now)?)?
         }
     };
+    let basis = arguments.basis.unwrap_or(Basis::of(range));
     let client = config.clickhouse.client()?;
-    let by_code: Vec<_> = arguments.by.iter().copied().chain([Dimension::ErrorCode]).collect();
-    let ask = async |by: &[Dimension]| {
+    let groups = async |by: &[Dimension]| {
         let filter = (arguments.source.as_deref(), arguments.resource.as_deref());
-        query::groups(&client, by, range, filter)
+        query::groups(&client, basis, by, range, filter)
             .await
             .with_context(|| format!("{} at {}", config.clickhouse.database, config.clickhouse.url))
     };
-    let (durations, errors) = (ask(&arguments.by).await?, ask(&by_code).await?);
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&show::json(range, &arguments.by, &durations, &errors))?);
-    } else {
-        print!("{}", show::text(range, &arguments.by, &durations, &errors));
-    }
-    Ok(())
+    let by_code: Vec<_> = arguments.by.iter().copied().chain([Dimension::ErrorCode]).collect();
+    let (durations, errors) = (groups(&arguments.by).await?, groups(&by_code).await?);
+    Ok(Report { basis, range, by: arguments.by, durations, errors })
 }

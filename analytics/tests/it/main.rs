@@ -1,7 +1,12 @@
 //! Against the real Kafka and the real ClickHouse; `make test` starts both.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod migrate;
+mod report;
 mod rollup;
+mod views;
+
+use clickhouse::Client;
 
 use hookline_analytics::config::{Config, TopicsConfig};
 use hookline_analytics::migrate::MigrateArgs;
@@ -16,4 +21,8 @@ async fn migrated(name: &str) -> Servers {
     let servers = Servers::fresh(name).await;
     hookline_analytics::migrate::run(config(&servers), MigrateArgs::default()).await.unwrap();
     servers
+}
+
+async fn execute(client: &Client, statement: &str) {
+    client.query_raw(statement).execute().await.unwrap_or_else(|error| panic!("{error}\n{statement}"));
 }

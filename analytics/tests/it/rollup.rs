@@ -2,14 +2,14 @@ use clickhouse::Client;
 use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
 
-use crate::migrated;
+use crate::{execute, migrated};
 
 /// 2026-11-01T00:00:00Z and the hour after it.
-const HOURS: [CreatedHour; 2] = [CreatedHour(1_793_491_200), CreatedHour(1_793_494_800)];
+pub const HOURS: [CreatedHour; 2] = [CreatedHour(1_793_491_200), CreatedHour(1_793_494_800)];
 
 /// Twenty thousand jobs in two hours: a third of them without `started`, one in nine errored, one in seventeen open, and
 /// one in a hundred started after its end.
-const JOBS: &str = "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, job_type, started_at, completed_at,
+pub const JOBS: &str = "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, job_type, started_at, completed_at,
         errored_at, error, first_received_at, last_received_at, fold_version)
     SELECT 's', ['video', 'image', 'audio'][number % 3 + 1], toStartOfHour(created), concat('j', toString(number)), created,
         concat('TYPE_', toString(number % 5)),
@@ -21,7 +21,7 @@ const JOBS: &str = "INSERT INTO jobs (source, resource, created_hour, job_id, cr
 
 /// Rows of either side that the other does not have.
 const DIFFERENCES: &str = "SELECT count() FROM (
-    SELECT count() AS sides FROM (
+    SELECT *, count() AS sides FROM (
         SELECT created_hour, toStartOfMinute(assumeNotNull(finished_at)) AS minute, source, resource, job_type,
             if(outcome = 'errored', error_code, '') AS code, countIf(outcome = 'completed') AS completed,
             countIf(outcome = 'errored') AS errored, max(total_seconds) AS t, max(run_seconds) AS r, max(queue_seconds) AS q,
@@ -37,16 +37,12 @@ const DIFFERENCES: &str = "SELECT count() FROM (
     ) GROUP BY ALL HAVING sides != 2
 )";
 
-async fn execute(client: &Client, statement: &str) {
-    client.query_raw(statement).execute().await.unwrap_or_else(|error| panic!("{error}\n{statement}"));
-}
-
 async fn number(client: &Client, question: &str) -> u64 {
     client.query_raw(question).fetch_one().await.unwrap_or_else(|error| panic!("{error}\n{question}"))
 }
 
 /// One more partial row of a job that exists.
-async fn tell(client: &Client, job: &str, columns: &str, values: &str) {
+pub async fn tell(client: &Client, job: &str, columns: &str, values: &str) {
     let statement = format!(
         "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, first_received_at, last_received_at, \
          fold_version, {columns}) SELECT source, resource, created_hour, job_id, created_at, created_at, created_at, 1, {values} \

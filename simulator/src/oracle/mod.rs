@@ -6,12 +6,13 @@
 pub mod difference;
 mod fold;
 mod receipts;
+mod rollup;
 pub mod rows;
 pub mod tables;
 mod times;
 
 pub use self::difference::Difference;
-use self::rows::{DeadLetter, Delivery, JobFacts};
+use self::rows::{DeadLetter, Delivery, FactQuantiles, JobFacts, JobStats};
 use crate::ledger::Attempt;
 
 /// What is held against each other.
@@ -25,6 +26,10 @@ pub struct Evidence {
     pub dead_letters: Vec<DeadLetter>,
     /// The view `job_facts`.
     pub job_facts: Vec<JobFacts>,
+    /// Quantiles of its groups.
+    pub quantiles: Vec<FactQuantiles>,
+    /// The view `job_stats_by_minute`.
+    pub job_stats: Vec<JobStats>,
 }
 
 impl Evidence {
@@ -33,6 +38,7 @@ impl Evidence {
         let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters);
         found.extend(fold::differences(&self.deliveries, &self.job_facts));
         found.extend(times::differences(&self.attempts, &self.dead_letters, &self.job_facts));
+        found.extend(rollup::differences(&self.job_facts, &self.quantiles, &self.job_stats));
         found
     }
 }

@@ -117,3 +117,57 @@ impl JobFacts {
         (self.source.clone(), self.resource.clone(), self.job_id.clone())
     }
 }
+
+/// A row of the view `job_stats_by_minute`, its states made quantiles: p50, p90, p95 and p99, each NaN where nothing was
+/// measured.
+#[derive(Clone, Debug, Default, PartialEq, Row, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the columns of the view")]
+pub struct JobStats {
+    pub created_hour: u32,
+    pub minute: u32,
+    pub source: String,
+    pub resource: String,
+    pub job_type: String,
+    pub error_code: String,
+    pub completed: u64,
+    pub errored: u64,
+    pub total_max: Option<f64>,
+    pub run_max: Option<f64>,
+    pub queue_max: Option<f64>,
+    pub total: Vec<f64>,
+    pub run: Vec<f64>,
+    pub queue: Vec<f64>,
+}
+
+/// The quantiles of the same, straight from `job_facts`.
+#[derive(Clone, Debug, PartialEq, Row, Deserialize)]
+#[expect(missing_docs, reason = "as above")]
+pub struct FactQuantiles {
+    pub created_hour: u32,
+    pub minute: u32,
+    pub source: String,
+    pub resource: String,
+    pub job_type: String,
+    pub error_code: String,
+    pub total: Vec<f64>,
+    pub run: Vec<f64>,
+    pub queue: Vec<f64>,
+}
+
+/// What makes a row of the roll-up: created hour, minute, source, resource, job type and error code.
+pub type StatsKey = (u32, u32, String, String, String, String);
+
+macro_rules! stats_key {
+    ($($row:ident)*) => {$(
+        impl $row {
+            /// What makes the row.
+            pub fn key(&self) -> StatsKey {
+                let text = [&self.source, &self.resource, &self.job_type, &self.error_code];
+                let [source, resource, job_type, error_code] = text.map(String::clone);
+                (self.created_hour, self.minute, source, resource, job_type, error_code)
+            }
+        }
+    )*};
+}
+
+stats_key! { JobStats FactQuantiles }

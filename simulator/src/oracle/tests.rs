@@ -9,6 +9,7 @@ use hookline_schemas::facts::Facts;
 use hookline_schemas::record::Stamps;
 use hookline_schemas::sign::SigningKey;
 use hookline_schemas::time::{ReceivedAt, SignedAt, occurred_at};
+use serde_json::Value;
 
 use super::rows::JobKey;
 use super::*;
@@ -109,7 +110,54 @@ fn right() -> Evidence {
         });
     }
     evidence.job_facts = facts.into_iter().map(|(job, facts)| row(job, &facts)).collect();
+    roll_up(&mut evidence);
     evidence
+}
+
+/// Brings the roll-up up to date with the facts, one job after the other.
+fn roll_up(evidence: &mut Evidence) {
+    let mut stats: Vec<JobStats> = Vec::new();
+    for row in &evidence.job_facts {
+        let Some(finished_at) = row.finished_at else { continue };
+        let completed = row.outcome == "completed";
+        let one = JobStats {
+            created_hour: row.created_hour,
+            minute: u32::try_from(finished_at.second() - finished_at.second() % 60).unwrap(),
+            source: row.source.clone(),
+            resource: row.resource.clone(),
+            job_type: row.job_type.clone(),
+            error_code: if completed { String::new() } else { row.error_code.clone() },
+            completed: u64::from(completed),
+            errored: u64::from(!completed),
+            total_max: row.total_seconds,
+            run_max: row.run_seconds,
+            queue_max: row.queue_seconds,
+            total: vec![1.0, 2.0, 3.0, 4.0],
+            run: vec![f64::NAN; 4],
+            queue: vec![0.5; 4],
+        };
+        let Some(known) = stats.iter_mut().find(|known| known.key() == one.key()) else {
+            stats.push(one);
+            continue;
+        };
+        known.completed += one.completed;
+        known.errored += one.errored;
+        // Nothing is less than any number.
+        for (known, one) in [
+            (&mut known.total_max, one.total_max),
+            (&mut known.run_max, one.run_max),
+            (&mut known.queue_max, one.queue_max),
+        ] {
+            *known = if one > *known { one } else { *known };
+        }
+    }
+    evidence.quantiles = stats.iter().map(quantiles).collect();
+    evidence.job_stats = stats;
+}
+
+fn quantiles(row: &JobStats) -> FactQuantiles {
+    let JobStats { created_hour, minute, source, resource, job_type, error_code, total, run, queue, .. } = row.clone();
+    FactQuantiles { created_hour, minute, source, resource, job_type, error_code, total, run, queue }
 }
 
 fn row((source, resource, job_id): JobKey, facts: &Facts<'_>) -> JobFacts {
@@ -171,6 +219,8 @@ fn right_tables_show_no_difference() {
     let evidence = right();
     assert!(evidence.deliveries.len() > 900 && evidence.dead_letters.len() > 20);
     assert!(evidence.job_facts.iter().any(|row| row.outcome == "errored"));
+    assert!(evidence.job_stats.iter().any(|row| row.errored > 0));
+    assert!(evidence.job_stats.iter().any(|row| row.completed > 1 && row.run_max.is_some()));
     assert_eq!(evidence.differences(), []);
 }
 
@@ -187,21 +237,99 @@ fn every_column_counts() {
             .unwrap();
         let mut changed = serde_json::to_value(&evidence.job_facts[index]).unwrap();
         let old = &changed[column];
-        changed[column] = if let Some(text) = old.as_str() {
-            format!("{text}x").into()
-        } else if let Some(integer) = old.as_i64() {
-            (integer + 1).into()
-        } else if let Some(float) = old.as_f64() {
-            (float + 0.5).into()
-        } else {
-            7.into()
-        };
+        changed[column] = other_than(old);
         evidence.job_facts[index] = serde_json::from_value(changed).unwrap();
         let found = evidence.differences();
         let named =
             |difference: &&Difference| matches!(difference, Difference::Column { column: of, .. } if of == column);
         assert_eq!(found.iter().filter(named).count(), 1, "{column}: {found:#?}");
     }
+}
+
+/// Another value of the same type.
+fn other_than(value: &Value) -> Value {
+    if let Some(text) = value.as_str() {
+        format!("{text}x").into()
+    } else if let Some(integer) = value.as_i64() {
+        (integer + 1).into()
+    } else if let Some(float) = value.as_f64() {
+        (float + 0.5).into()
+    } else if let Some([first, rest @ ..]) = value.as_array().map(Vec::as_slice) {
+        let changed = [&[other_than(first)], rest].concat();
+        changed.into()
+    } else {
+        7.into()
+    }
+}
+
+#[test]
+fn every_column_of_the_roll_up_counts() {
+    let right = right();
+    let index = right.job_stats.iter().position(|row| row.run_max.is_some()).unwrap();
+    let mut row = right.job_stats[index].clone();
+    // NaN is not JSON.
+    row.run.clone_from(&row.total);
+    let row = serde_json::to_value(row).unwrap();
+    let key = ["created_hour", "minute", "source", "resource", "job_type", "error_code"];
+    for (column, value) in row.as_object().unwrap().iter().filter(|(column, _)| !key.contains(&&***column)) {
+        let mut changed = row.clone();
+        changed[column] = other_than(value);
+        let mut job_stats = right.job_stats.clone();
+        job_stats[index] = serde_json::from_value(changed).unwrap();
+        let mut quantiles = right.quantiles.clone();
+        quantiles[index].run = quantiles[index].total.clone();
+        let found = rollup::differences(&right.job_facts, &quantiles, &job_stats);
+        let named =
+            matches!(&*found, [Difference::Column { table: "job_stats_by_minute", column: of, .. }] if of == column);
+        assert!(named, "{column}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_stale_roll_up_is_noticed() {
+    let right = right();
+    let found = |facts: &[JobFacts], stats: &[JobStats]| rollup::differences(facts, &right.quantiles, stats);
+    let one = right.job_stats.iter().find(|row| row.completed == 1 && row.errored == 0).unwrap();
+    let several = right.job_stats.iter().find(|row| row.completed > 1).unwrap();
+
+    // Jobs ended since, one more of its kind in the minute, and the only one of its kind.
+    for (group, lonely) in [(several, false), (one, true)] {
+        let mut stale = right.clone();
+        stale.job_facts.retain(|row| row.job_id != job_of(&right, group).job_id);
+        roll_up(&mut stale);
+        let found = found(&right.job_facts, &stale.job_stats);
+        assert!(
+            match &*found {
+                [Difference::MissingRow { table: "job_stats_by_minute", row }] =>
+                    lonely && row.contains(&group.job_type),
+                [Difference::Column { column, .. }, ..] => !lonely && column == "completed",
+                _ => false,
+            },
+            "{found:#?}"
+        );
+    }
+
+    // An errored job turned out completed: it is gone from one row and there in another.
+    let mut late = right.clone();
+    let errored = late.job_facts.iter_mut().find(|row| row.outcome == "errored").unwrap();
+    (errored.outcome, errored.completed_at) = ("completed".into(), errored.errored_at);
+    assert!(!found(&late.job_facts, &right.job_stats).is_empty());
+
+    // A row twice.
+    let twice = [&right.job_stats[..], &right.job_stats[..1]].concat();
+    assert!(matches!(&*found(&right.job_facts, &twice), [Difference::ExtraRow { table: "job_stats_by_minute", .. }]));
+}
+
+/// A job that is counted in the group.
+fn job_of<'a>(evidence: &'a Evidence, group: &JobStats) -> &'a JobFacts {
+    let counted = |row: &&JobFacts| {
+        let minute = row.finished_at.map(|at| at.second() - at.second() % 60);
+        minute == Some(i64::from(group.minute))
+            && (&row.resource, &row.job_type, row.created_hour)
+                == (&group.resource, &group.job_type, group.created_hour)
+            && (row.outcome == "completed") == group.error_code.is_empty()
+    };
+    evidence.job_facts.iter().find(counted).unwrap()
 }
 
 #[test]
@@ -245,6 +373,7 @@ fn a_changed_body_is_noticed() {
 fn a_missing_and_an_extra_job_are_noticed() {
     let missing = difference_after(|evidence| {
         evidence.job_facts.remove(0);
+        roll_up(evidence);
     });
     assert!(matches!(missing, Difference::MissingRow { table: "job_facts", .. }), "{missing}");
     let mut evidence = right();
@@ -280,6 +409,7 @@ fn a_record_that_the_processor_dead_lettered_counts_once() {
     evidence.deliveries.retain(|other| other.job_id != row.job_id);
     let dead: Vec<_> = right().deliveries.into_iter().filter(|other| other.job_id == row.job_id).collect();
     evidence.job_facts.retain(|row| row.key() != job);
+    roll_up(&mut evidence);
     for row in dead.iter().chain([&dead[0]]) {
         evidence.dead_letters.push(DeadLetter {
             source: row.source.clone(),

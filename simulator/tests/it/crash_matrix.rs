@@ -11,7 +11,7 @@ macro_rules! matrix {
             let fault: Fault = $fault;
             assert!(Fault::ALL.contains(&fault), "the soak must know it, too");
             let outcome = fault.strike(Traffic { jobs: 500, rate: 150.0, seed: 6 }).await;
-            println!("{fault:?}: {outcome}");
+            println!("{fault}: {outcome}");
         }
     )*};
 }
@@ -29,6 +29,7 @@ matrix! {
     kafka_killed: Fault::KafkaKilled;
     network_cut: Fault::NetworkCut;
     network_slow: Fault::NetworkSlow;
+    replay_killed: Fault::ReplayKilled;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,4 +58,17 @@ async fn the_oracle_finds_what_is_wrong_and_nothing_else() {
     for difference in &found[1..] {
         assert!(difference.to_string().contains(&lost.job_id), "{difference}");
     }
+
+    // A job that ended after the last refresh of the roll-up.
+    let job = right.job_facts.iter().find(|row| row.outcome == "completed").unwrap();
+    let statement = format!(
+        "INSERT INTO jobs SELECT * REPLACE ('late' AS job_id) FROM (SELECT * FROM jobs FINAL WHERE job_id = '{}')",
+        job.job_id
+    );
+    change(&stage, &statement).await;
+    let found = evidence(&stage, &attempts).await.differences();
+    let stale =
+        |difference: &&Difference| matches!(difference, Difference::Column { table: "job_stats_by_minute", .. });
+    let stale: Vec<_> = found.iter().filter(stale).collect();
+    assert!(matches!(&*stale, [Difference::Column { column, .. }, ..] if column == "completed"), "{found:#?}");
 }

@@ -1,29 +1,27 @@
 //! What befalls a running pipeline, one thing at a time; afterwards every number must be right.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
-use hookline_service::testing::{Daemon, KafkaCluster, Servers, eventually};
+use hookline_service::testing::{Daemon, eventually};
 use nix::sys::signal::Signal;
-use reqwest::Url;
+use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::clickhouse_server::ClickHouseServer;
-use crate::proxy::{Network, Proxy};
-use crate::stage::Stage;
+use crate::proxy::Network;
+use crate::scene::{DEADLINE, Scene};
+use crate::topics::{caught_up, census};
 use crate::traffic::Traffic;
-use crate::verdict::{assert_right, settled};
+use crate::verdict::{assert_nothing_to_repair, assert_right, change, settled};
 
-/// A generous deadline: the machine may be compiling beside the tests.
-const DEADLINE: Duration = Duration::from_secs(90);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// SIGKILL in a window that the processor names.
     ProcessorKilled(&'static str),
     /// SIGSTOP until its partitions belong to another, then SIGCONT.
     ProcessorFrozen,
-    /// SIGKILL while an insert is being written.
+    /// SIGKILL while an insert is being written, three times.
     ClickHouseKilled,
     /// SIGTERM and a new start.
     KafkaRestarted,
@@ -33,26 +31,42 @@ pub enum Fault {
     NetworkCut,
     /// The network to ClickHouse, some of the time.
     NetworkSlow,
+    /// SIGKILL in the middle of a replay that repairs rows somebody deleted, which then goes on.
+    ReplayKilled,
 }
 
 /// How it went.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    pub webhooks: u64,
-    pub attempts: u64,
+    pub attempts: usize,
     /// From the last webhook until everything was in its table.
     pub settled: Duration,
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProcessorKilled(place) => write!(f, "processor killed {}", place.replace('_', " ")),
+            Self::ProcessorFrozen => f.write_str("processor frozen"),
+            Self::ClickHouseKilled => f.write_str("ClickHouse killed"),
+            Self::KafkaRestarted => f.write_str("Kafka restarted"),
+            Self::KafkaKilled => f.write_str("Kafka killed"),
+            Self::NetworkCut => f.write_str("network cut"),
+            Self::NetworkSlow => f.write_str("network slow"),
+            Self::ReplayKilled => f.write_str("replay killed"),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { webhooks, attempts, settled } = self;
-        write!(f, "{webhooks} webhooks, {attempts} attempts, 0 differences, settled in {:.1} s", settled.as_secs_f64())
+        let Self { attempts, settled } = self;
+        write!(f, "{attempts} attempts, 0 differences, settled in {:.1} s", settled.as_secs_f64())
     }
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ProcessorKilled("after_consume"),
         Self::ProcessorKilled("after_jobs"),
         Self::ProcessorKilled("after_deliveries"),
@@ -65,135 +79,151 @@ impl Fault {
         Self::KafkaKilled,
         Self::NetworkCut,
         Self::NetworkSlow,
+        Self::ReplayKilled,
     ];
 
-    /// Lets it happen under `traffic`; fails where a difference remains, or where the oracle misses one that is made.
+    /// Lets it happen under `traffic`, which goes on until it is over; fails where a difference remains, or where the
+    /// oracle misses one that is made.
     pub async fn strike(self, traffic: Traffic) -> Outcome {
+        let mut scene = match self {
+            Self::ClickHouseKilled | Self::KafkaRestarted | Self::KafkaKilled => Scene::own().await,
+            Self::ProcessorKilled(_)
+            | Self::ProcessorFrozen
+            | Self::NetworkCut
+            | Self::NetworkSlow
+            | Self::ReplayKilled => Scene::shared("matrix").await,
+        };
+        let stream = traffic.stream(scene.stage.url.clone());
+        scene.rows(traffic.jobs as u64 / 4).await;
+        self.befall(&mut scene).await;
+        let attempts = stream.end().await;
+        let settled = settled(&scene.stage, &mut scene.processor).await;
+        if self == Self::ReplayKilled {
+            assert_nothing_to_repair(&scene.stage).await;
+        }
+        assert_right(&scene.stage, &attempts).await;
+        Outcome { attempts: attempts.len(), settled }
+    }
+
+    /// Lets it happen under whatever traffic there is, until it is over: everything runs again, though it may lag.
+    pub async fn befall(self, scene: &mut Scene) {
         match self {
-            Self::ProcessorKilled(place) => processor_killed(place, traffic).await,
-            Self::ProcessorFrozen => processor_frozen(traffic).await,
-            Self::ClickHouseKilled => clickhouse_killed(traffic).await,
-            Self::KafkaRestarted => kafka_restarted(traffic, Signal::SIGTERM).await,
-            Self::KafkaKilled => kafka_restarted(traffic, Signal::SIGKILL).await,
-            Self::NetworkCut => network_cut(traffic).await,
-            Self::NetworkSlow => network_slow(traffic).await,
+            Self::ProcessorKilled(place) => processor_killed(scene, place).await,
+            Self::ProcessorFrozen => processor_frozen(scene).await,
+            Self::ClickHouseKilled => clickhouse_killed(scene).await,
+            Self::KafkaRestarted => {
+                scene.kafka().terminate(1).await;
+                scene.kafka().restart(1).await;
+            }
+            Self::KafkaKilled => {
+                scene.kafka().kill(1).await;
+                scene.kafka().restart(1).await;
+            }
+            Self::NetworkCut => network_cut(scene).await,
+            Self::NetworkSlow => network_slow(scene).await,
+            Self::ReplayKilled => replay_killed(scene).await,
         }
     }
 }
 
-async fn processor_killed(place: &str, traffic: Traffic) -> Outcome {
-    let stage = Stage::shared("killed").await;
-    let mut processor = stage.processor("one", &[("HOOKLINE_FAULT", &format!("{place}:3"))]);
-    let sending = traffic.send(stage.url.clone());
-    let status = processor.wait().await;
+async fn processor_killed(scene: &mut Scene, place: &str) {
+    assert!(scene.processor.terminate().await.success(), "the processor did not end in good order");
+    scene.start_processor(&[("HOOKLINE_FAULT", &format!("{place}:3"))]);
+    let status = scene.processor.wait().await;
     assert!(!status.success(), "it was to be killed {place}, but ended by itself");
-    processor = stage.processor("one", &[]);
-    end(&stage, sending, &mut processor).await
+    scene.start_processor(&[]);
 }
 
-async fn processor_frozen(traffic: Traffic) -> Outcome {
-    let stage = Stage::shared("frozen").await;
-    let mut one = stage.processor("one", &[]);
-    let mut two = stage.processor("two", &[]);
-    one.wait_ready().await;
-    two.wait_ready().await;
-    let sending = traffic.send(stage.url.clone());
-    rows(&stage, traffic.jobs as u64 / 4).await;
-    one.signal(Signal::SIGSTOP);
-    let (tally, mut attempts) = sending.await.unwrap();
-    // All that was sent is in: so the other one has every partition.
-    settled(&stage, &mut two).await;
-    let more = Traffic { seed: traffic.seed + 1, ..traffic }.send(stage.url.clone());
-    one.signal(Signal::SIGCONT);
-    let (more, more_attempts) = more.await.unwrap();
-    attempts.extend(more_attempts);
-    let settled = settled(&stage, &mut two).await;
-    assert_right(&stage, &attempts).await;
-    Outcome { webhooks: tally.webhooks + more.webhooks, attempts: tally.attempts + more.attempts, settled }
+async fn processor_frozen(scene: &mut Scene) {
+    let alone = assignments(&mut scene.processor).await;
+    let mut two = scene.member("two");
+    let shared = assigned(&mut two, 0.0).await;
+    let before = assigned(&mut scene.processor, alone).await;
+    scene.processor.signal(Signal::SIGSTOP);
+    assigned(&mut two, shared).await;
+    // Now the other one has every partition, and goes beyond what the frozen one holds.
+    caught_up(&scene.stage.kafka).await;
+    scene.processor.signal(Signal::SIGCONT);
+    assigned(&mut scene.processor, before).await;
+    assert!(two.terminate().await.success(), "the second processor did not end in good order");
 }
 
-async fn clickhouse_killed(traffic: Traffic) -> Outcome {
-    let servers = Servers::fresh("clickhouse_killed").await;
-    let mut clickhouse = ClickHouseServer::start().await;
-    let direct = clickhouse.config(&format!("http://{}", clickhouse.address()));
-    let stage = Stage::on(servers.kafka.clone(), &direct).await;
-    let proxy = Proxy::to(clickhouse.address()).await;
-    let mut processor = stage.processor("one", &[("CLICKHOUSE_URL", &proxy.url())]);
-    let sending = traffic.send(stage.url.clone());
+/// How often partitions were assigned to it.
+async fn assignments(processor: &mut Daemon) -> f64 {
+    processor.metric("hookline_processor_rebalances_total", &["kind=\"assign\""]).await
+}
+
+/// Waits until that has happened more than `before` times.
+async fn assigned(processor: &mut Daemon, before: f64) -> f64 {
+    let more = async || Some(assignments(processor).await).filter(|count| *count > before);
+    eventually("partitions to be assigned", DEADLINE, more).await
+}
+
+async fn clickhouse_killed(scene: &mut Scene) {
     for _ in 0..3 {
-        rows(&stage, 1).await;
-        proxy.set(Network::Slow(8 << 10));
+        scene.proxy.set(Network::Slow(8 << 10));
         eventually("an insert under way", DEADLINE, async || {
-            let inserts = "system.processes WHERE query_kind = 'Insert' AND read_rows + read_bytes > 0";
-            stage.count(inserts).await.filter(|count| *count > 0)
+            // One that waits for the rest of its body.
+            let inserts = "system.processes WHERE query_kind = 'Insert' AND elapsed > 0.1";
+            scene.stage.count(inserts).await.filter(|count| *count > 0)
         })
         .await;
-        clickhouse.kill().await;
-        proxy.set(Network::Open);
-        clickhouse.restart().await;
+        scene.clickhouse().kill().await;
+        scene.proxy.set(Network::Open);
+        scene.clickhouse().restart().await;
     }
-    end(&stage, sending, &mut processor).await
 }
 
-async fn kafka_restarted(traffic: Traffic, signal: Signal) -> Outcome {
-    let servers = Servers::fresh("kafka_restarted").await;
-    let mut cluster = KafkaCluster::start(&[]).await;
-    let stage = Stage::on(cluster.config("hookline"), &servers.clickhouse).await;
-    let mut processor = stage.processor("one", &[]);
-    let sending = traffic.send(stage.url.clone());
-    rows(&stage, traffic.jobs as u64 / 4).await;
-    if signal == Signal::SIGKILL {
-        cluster.kill(1).await;
-    } else {
-        cluster.terminate(1).await;
-    }
-    cluster.restart(1).await;
-    end(&stage, sending, &mut processor).await
-}
-
-async fn network_cut(traffic: Traffic) -> Outcome {
-    let (stage, proxy, mut processor) = behind_a_proxy("network_cut").await;
-    let sending = traffic.send(stage.url.clone());
+async fn network_cut(scene: &mut Scene) {
     // In the midst of a request, and after the last byte of one whose answer then never comes.
     for bytes in [1, 10 << 10, 30 << 10, 50 << 10] {
-        proxy.sees(bytes).await;
-        proxy.set(Network::Cut);
+        scene.proxy.sees(bytes).await;
+        scene.proxy.set(Network::Cut);
         sleep(Duration::from_millis(700)).await;
-        proxy.set(Network::Open);
+        scene.proxy.set(Network::Open);
     }
-    end(&stage, sending, &mut processor).await
 }
 
-async fn network_slow(traffic: Traffic) -> Outcome {
-    let (stage, proxy, mut processor) = behind_a_proxy("network_slow").await;
-    let sending = traffic.send(stage.url.clone());
-    proxy.sees(1).await;
-    proxy.set(Network::Slow(64 << 10));
+async fn network_slow(scene: &mut Scene) {
+    scene.proxy.sees(1).await;
+    scene.proxy.set(Network::Slow(64 << 10));
     sleep(Duration::from_secs(3)).await;
-    proxy.set(Network::Stalled);
+    scene.proxy.set(Network::Stalled);
     sleep(Duration::from_secs(3)).await;
-    proxy.set(Network::Open);
-    end(&stage, sending, &mut processor).await
+    scene.proxy.set(Network::Open);
 }
 
-async fn behind_a_proxy(name: &str) -> (Stage, Proxy, Daemon) {
-    let stage = Stage::shared(name).await;
-    let target = Url::parse(&stage.clickhouse_url).unwrap().socket_addrs(|| None).unwrap()[0];
-    let proxy = Proxy::to(target).await;
-    let processor = stage.processor("one", &[("CLICKHOUSE_URL", &proxy.url())]);
-    (stage, proxy, processor)
+async fn replay_killed(scene: &mut Scene) {
+    // What is deleted now is in the topics, and nobody will write it again by himself.
+    caught_up(&scene.stage.kafka).await;
+    for (table, column) in [("deliveries", "signature"), ("jobs", "job_id")] {
+        let rows =
+            format!("DELETE FROM {table} WHERE cityHash64({column}) % 4 = 0 SETTINGS lightweight_deletes_sync = 2");
+        change(&scene.stage, &rows).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("replay.json");
+    let there = census(&scene.stage.kafka).await.expect("Kafka to answer");
+    let mut replay = scene.stage.start_replay(&state, there.resources / 5);
+    eventually("the middle of the replay", DEADLINE, async || {
+        progress(&state).filter(|(done, planned)| done * 2 >= *planned)
+    })
+    .await;
+    replay.kill();
+    let (done, planned) = progress(&state).expect("a replay that was killed leaves its progress");
+    assert!(done < planned, "the replay was at its end");
+    let result = scene.stage.replay(&state).await;
+    let repaired = |what: &str| result["repaired"][what].as_u64().unwrap();
+    assert_eq!(result["records"], planned - done, "it did not go on where it was: {result:#}");
+    assert!(repaired("deliveries") > 0 && repaired("jobs") > 0, "it repaired nothing: {result:#}");
 }
 
-/// Waits for rows, so that a fault does not come before there is anything to spoil.
-async fn rows(stage: &Stage, wanted: u64) {
-    eventually("rows", DEADLINE, async || stage.count("deliveries").await.filter(|rows| *rows >= wanted)).await;
-}
-
-type Sending = tokio::task::JoinHandle<(hookline_simulator::report::Tally, Vec<hookline_simulator::ledger::Attempt>)>;
-
-async fn end(stage: &Stage, sending: Sending, processor: &mut Daemon) -> Outcome {
-    let (tally, attempts) = sending.await.unwrap();
-    let settled = settled(stage, processor).await;
-    assert_right(stage, &attempts).await;
-    Outcome { webhooks: tally.webhooks, attempts: tally.attempts, settled }
+/// Records that are done, and all that are planned.
+fn progress(state: &Path) -> Option<(i64, i64)> {
+    let state: Value = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
+    let parts = state["parts"].as_array()?;
+    let sum = |from: &str, to: &str| {
+        parts.iter().map(|part| Some(part[to].as_i64()? - part[from].as_i64()?)).sum::<Option<i64>>()
+    };
+    Some((sum("start", "next")?, sum("start", "end")?))
 }

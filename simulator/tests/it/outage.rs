@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::memory::memory;
 use crate::stage::Stage;
 use crate::traffic::Traffic;
 
@@ -126,11 +127,4 @@ fn read_topics(kafka: &KafkaConfig) -> BTreeMap<Key, usize> {
         left -= 1;
     }
     records
-}
-
-/// A line of `/proc/PID/status`, in KiB.
-pub fn memory(pid: u32, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
-    value.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -8,6 +8,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+const DEADLINE: Duration = Duration::from_secs(60);
+
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -54,7 +56,9 @@ impl Proxy {
     /// Waits until so many more bytes have come from clients.
     pub async fn sees(&self, more: usize) {
         let wanted = *self.seen.borrow() + more;
-        self.seen.clone().wait_for(|seen| *seen >= wanted).await.unwrap();
+        let mut seen = self.seen.clone();
+        let seen = tokio::time::timeout(DEADLINE, seen.wait_for(|seen| *seen >= wanted)).await;
+        assert!(seen.is_ok_and(|seen| seen.is_ok()), "{more} bytes: not within {DEADLINE:?}");
     }
 }
 
@@ -76,7 +80,7 @@ async fn pump(
     mut state: watch::Receiver<Network>,
     count: Option<watch::Sender<usize>>,
 ) {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 512];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if let Some(count) = &count {
             count.send_modify(|seen| *seen += length);

@@ -1,5 +1,6 @@
 //! Ingest and processors on topics and tables of their own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clickhouse::Client;
@@ -68,6 +69,20 @@ impl Stage {
         Daemon::start("hookline-processor", &[], &with(&with(&self.environment, &own), settings))
     }
 
+    /// Starts to read everything again that the topics hold.
+    pub fn start_replay(&self, state: &Path, records_per_second: u64) -> Daemon {
+        let state = state.to_str().unwrap();
+        let arguments = ["replay", "--state", state, "--rate", &records_per_second.to_string()];
+        Daemon::start("hookline-processor", &arguments, &self.environment)
+    }
+
+    /// Reads everything again that the topics hold, or the rest of what was begun, and gives what the replay says of it.
+    pub async fn replay(&self, state: &Path) -> serde_json::Value {
+        let mut command = Command::new(Daemon::binary("hookline-processor"));
+        command.args(["replay", "--json", "--rate", "0", "--state"]).arg(state);
+        serde_json::from_slice(&output("replay", command, &self.environment).await).unwrap()
+    }
+
     /// Rows of a table.
     pub async fn count(&self, from: &str) -> Option<u64> {
         self.clickhouse.query(&format!("SELECT count() FROM {from}")).fetch_one().await.ok()
@@ -93,7 +108,13 @@ fn with(environment: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String,
 
 async fn migrate(environment: &[(String, String)]) {
     let mut command = Command::new(Daemon::binary("hookline-analytics"));
-    command.arg("migrate").envs(environment.iter().cloned()).stdin(Stdio::null());
+    command.arg("migrate");
+    output("migrate", command, environment).await;
+}
+
+async fn output(name: &str, mut command: Command, environment: &[(String, String)]) -> Vec<u8> {
+    command.envs(environment.iter().cloned()).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "migrate: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }

@@ -6,7 +6,7 @@ use hookline_schemas::sign::SigningKey;
 use hookline_service::shutdown::CancellationToken;
 use hookline_simulator::ledger::{self, Attempt, Writer};
 use hookline_simulator::moment::Moment;
-use hookline_simulator::plan::{Settings, Timing, plan};
+use hookline_simulator::plan::{Delivery, Settings, Timing, plan};
 use hookline_simulator::provider::{self, deliver};
 use hookline_simulator::report::Tally;
 use hookline_simulator::retry::Retry;
@@ -26,9 +26,43 @@ pub struct Traffic {
     pub seed: u64,
 }
 
+/// Traffic that goes on, one lot after the other at an even rate, until it is ended.
+pub struct Stream {
+    stop: CancellationToken,
+    lots: JoinHandle<Vec<Lot>>,
+}
+
+/// What was sent, and the ledger of it.
+pub type Lot = JoinHandle<(Tally, Vec<Attempt>)>;
+
 impl Traffic {
     /// Sends beside whatever else happens; every webhook is acknowledged in the end, or the test fails.
-    pub fn send(self, url: Url) -> JoinHandle<(Tally, Vec<Attempt>)> {
+    pub fn send(self, url: Url) -> Lot {
+        self.deliver(self.plan(), url)
+    }
+
+    /// Sends the same again and again, of other jobs each time.
+    pub fn stream(self, url: Url) -> Stream {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let lots = tokio::spawn(async move {
+            let mut lots = Vec::new();
+            for seed in self.seed.. {
+                let plan = Self { seed, ..self }.plan();
+                let takes = Duration::from_secs_f64(plan.len() as f64 / self.rate);
+                lots.push(self.deliver(plan, url.clone()));
+                // The next one does not wait for what has to be sent again.
+                tokio::select! {
+                    () = tokio::time::sleep(takes) => {}
+                    () = stopped.cancelled() => break,
+                }
+            }
+            lots
+        });
+        Stream { stop, lots }
+    }
+
+    fn deliver(self, plan: Vec<Delivery>, url: Url) -> Lot {
         tokio::spawn(async move {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("ledger.jsonl");
@@ -41,14 +75,13 @@ impl Traffic {
             };
             let writer = Writer::append(&path).unwrap();
             let never = CancellationToken::new();
-            let progress = ProgressBar::hidden();
-            let tally = deliver(settings, self.plan(), Some(writer), &progress, never).await.unwrap();
+            let tally = deliver(settings, plan, Some(writer), &ProgressBar::hidden(), never).await.unwrap();
             assert!(tally.is_complete(), "something was given up: {tally:?}");
             (tally, ledger::read(&path).unwrap())
         })
     }
 
-    fn plan(self) -> Vec<hookline_simulator::plan::Delivery> {
+    fn plan(self) -> Vec<Delivery> {
         let settings = Settings {
             jobs: self.jobs,
             seed: self.seed,
@@ -59,5 +92,17 @@ impl Traffic {
             foreign: 0.02,
         };
         plan(&settings, Moment::now())
+    }
+}
+
+impl Stream {
+    /// Sends the lot under way to its end, and gives every attempt of all.
+    pub async fn end(self) -> Vec<Attempt> {
+        self.stop.cancel();
+        let mut attempts = Vec::new();
+        for lot in self.lots.await.unwrap() {
+            attempts.extend(lot.await.unwrap().1);
+        }
+        attempts
     }
 }

@@ -1,0 +1,83 @@
+//! What a long run has to tell.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table};
+use hookline_service::testing::Daemon;
+
+use crate::faults::Fault;
+use crate::memory::memory;
+
+/// Seconds from the end of each fault until the lag was zero again, and the memory meanwhile.
+pub struct Report {
+    quiet: Duration,
+    lags: BTreeMap<Fault, Vec<Duration>>,
+    pub ingest: Memory,
+    pub processor: Memory,
+}
+
+/// Of a daemon that may be started again; KiB.
+#[derive(Default)]
+pub struct Memory {
+    first: Option<u64>,
+    peak: u64,
+    last: u64,
+}
+
+impl Memory {
+    /// Looks at it now, and at the most it has had since it was started.
+    pub fn note(&mut self, daemon: &Daemon) {
+        self.last = memory(daemon.pid(), "VmRSS");
+        self.peak = self.peak.max(memory(daemon.pid(), "VmHWM"));
+        self.first.get_or_insert(self.last);
+    }
+}
+
+impl Report {
+    /// `quiet` = the time to lag zero when nothing happens.
+    pub fn new(quiet: Duration) -> Self {
+        Self { quiet, lags: BTreeMap::new(), ingest: Memory::default(), processor: Memory::default() }
+    }
+
+    pub fn add(&mut self, fault: Fault, lag: Duration) {
+        self.lags.entry(fault).or_default().push(lag);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+        table.set_header(["fault", "times", "lag zero after, median", "max"]);
+        let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
+        table.add_row(["none".to_owned(), "1".to_owned(), seconds(self.quiet), seconds(self.quiet)]);
+        for (fault, lags) in &self.lags {
+            let mut sorted = lags.clone();
+            sorted.sort_unstable();
+            let (median, max) =
+                ((sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2, sorted[sorted.len() - 1]);
+            table.add_row([fault.to_string(), lags.len().to_string(), seconds(median), seconds(max)]);
+        }
+        align(&mut table);
+        writeln!(f, "{table}")?;
+
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+        table.set_header(["memory", "at the start", "at the peak", "after"]);
+        for (name, Memory { first, peak, last }) in [("ingest", &self.ingest), ("processor", &self.processor)] {
+            let mebibytes = |kibibytes: u64| format!("{:.1} MiB", kibibytes as f64 / 1024.0);
+            table.add_row([name.to_owned(), mebibytes(first.unwrap_or(0)), mebibytes(*peak), mebibytes(*last)]);
+        }
+        align(&mut table);
+        write!(f, "{table}")
+    }
+}
+
+/// Numbers to the right.
+pub fn align(table: &mut Table) {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
