@@ -13,7 +13,7 @@ LINTS := fmt clippy doc deny machete typos ruff
 DENY := 0.20.2
 MACHETE := 0.9.2
 FUZZ := 0.13.2
-BENCHES ?= ingest processor
+BENCHES ?= ingest processor rollup
 SECONDS_EACH ?= 20
 
 .PHONY: help up down status logs simulate test bench soak fuzz lint lints $(LINTS:%=lint-%) advisories clean tools

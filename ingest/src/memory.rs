@@ -10,8 +10,8 @@ use hookline_schemas::time::SignedAt;
 use sha2::{Digest as _, Sha256};
 
 use crate::metrics::MapMetrics;
-use hookline_service::recent::Recent;
 use crate::sources::SourceKeys;
+use hookline_service::recent::Recent;
 
 /// The first signed times of authentic events that were refused with 503, by source and body.
 #[derive(Debug)]

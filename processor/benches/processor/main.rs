@@ -54,21 +54,29 @@ async fn main() -> anyhow::Result<()> {
     let mut contenders = Vec::new();
     contenders.extend(runs(Side::Processor).then_some(Contender::Processor));
     contenders.extend(runs(Side::Engine).then_some(Contender::Engine));
+    contenders.extend(runs(Side::Processor).then_some(Contender::WithRollUp));
     contenders.extend(options.alter.into_iter().map(Contender::Altered));
     let mut costs: Vec<Vec<(Cost, u64)>> = vec![Vec::new(); contenders.len()];
     let mut agreed: Option<tables::Content> = None;
+    let mut replayed = Vec::new();
     for _ in 0..options.repeat {
         for (contender, costs) in contenders.iter().zip(&mut costs) {
             let run = Run::prepare(&scene, contender).await?;
             let cost = match contender {
                 Contender::Engine => engine::run(&scene, &run).await?,
-                Contender::Processor | Contender::Altered(_) => ours::run(&scene, &run).await?,
+                Contender::Processor | Contender::Altered(_) => ours::run(&scene, &run, false).await?,
+                Contender::WithRollUp => ours::run(&scene, &run, true).await?,
             };
             costs.push((cost, tables::disk_bytes(&run.clickhouse).await?));
             let content = tables::content(&run.clickhouse).await?;
             println!("{contender:?}: {cost:?}, {content:?}");
             let expected = agreed.get_or_insert_with(|| content.clone());
             ensure!(*expected == content, "the tables differ, so the comparison means nothing: {expected:?}");
+            if *contender == Contender::WithRollUp {
+                replayed.push(ours::replay(&scene, &run).await?);
+                println!("replay: {replayed:?} records/s");
+                ensure!(tables::content(&run.clickhouse).await? == content, "the replay changed something");
+            }
         }
     }
     let figures: Vec<Figures> = contenders
@@ -77,8 +85,12 @@ async fn main() -> anyhow::Result<()> {
         .map(|(contender, runs)| Figures::of(contender, runs, options.records))
         .collect::<Result<_, _>>()?;
     println!("{}", report::table(&figures));
+    let replayed = report::median(replayed);
+    if let Some(replayed) = replayed {
+        println!("replay over right tables, two partitions at a time: {replayed:.0} records/s");
+    }
     if options.only.is_none() {
-        report::keep(&figures, options.records)?;
+        report::keep(&figures, options.records, replayed)?;
     }
     scene.clear().await
 }

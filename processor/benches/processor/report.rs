@@ -44,7 +44,8 @@ impl Figures {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle one, or between the middle two.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
@@ -73,6 +74,7 @@ pub fn table(figures: &[Figures]) -> Table {
         table.add_row([
             match &row.contender {
                 Contender::Processor => "hookline-processor".into(),
+                Contender::WithRollUp => "the same with the roll-up".into(),
                 Contender::Engine => "Kafka engine and views".into(),
                 Contender::Altered(statements) => statements.clone(),
             },
@@ -92,9 +94,10 @@ pub fn table(figures: &[Figures]) -> Table {
 }
 
 /// Puts the figures under `processor` into `.local/bench.json`, beside those of other benches.
-pub fn keep(figures: &[Figures], records: u64) -> anyhow::Result<()> {
+pub fn keep(figures: &[Figures], records: u64, replayed: Option<f64>) -> anyhow::Result<()> {
     let of = |contender| figures.iter().find(|figures| figures.contender == contender).context("a side did not run");
     let (ours, engine) = (of(Contender::Processor)?, of(Contender::Engine)?);
+    let shipped = of(Contender::WithRollUp)?;
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/bench.json");
     let mut kept: Map<String, Value> = match fs::read(&path) {
@@ -109,9 +112,11 @@ pub fn keep(figures: &[Figures], records: u64) -> anyhow::Result<()> {
             "clickhouse_cpu_us_per_event": rounded(ours.server_us),
             "clickhouse_engine_cpu_us_per_event": rounded(engine.server_us),
             "ratio_to_clickhouse_engine": rounded(ours.sum_us() / engine.sum_us()),
-            "events_per_second": ours.events_per_second.round(),
+            "refresh_cpu_us_per_event": rounded(shipped.sum_us() - ours.sum_us()),
+            "events_per_second": shipped.events_per_second.round(),
+            "replay_records_per_second": replayed.map(f64::round),
             "engine_events_per_second": engine.events_per_second.round(),
-            "peak_memory_mb": ours.peak_memory_mb.map(f64::round),
+            "peak_memory_mb": shipped.peak_memory_mb.map(f64::round),
         }),
     );
     fs::create_dir_all(path.parent().context("a folder above")?)?;

@@ -51,8 +51,10 @@ impl Scene {
 /// Who fills the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contender {
-    /// Our processor, into the tables as they are.
+    /// Our processor, into the tables as they are; without the roll-up, which the engine has nothing of.
     Processor,
+    /// Our processor as it is shipped, the roll-up included.
+    WithRollUp,
     /// ClickHouse's own Kafka engine.
     Engine,
     /// Our processor, after a statement has changed the tables.

@@ -137,9 +137,8 @@ impl Replay {
         if shutdown.is_cancelled() {
             return Err(stopped());
         }
-        let took = began.elapsed();
         runtime.block_on(self.refresh(sink, &progress, shutdown)).map_err(|CalledOff| stopped())?;
-        self.tell_result(&progress, left, took);
+        self.tell_result(&progress, left, began.elapsed());
         file.remove()
     }
 
