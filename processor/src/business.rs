@@ -280,6 +280,13 @@ impl Business {
         JobHash(self.hashes.hash_one((source, resource, job_id)))
     }
 
+    /// Makes a series of each metric, for the test that pins their names.
+    #[cfg(test)]
+    pub(crate) fn touch(&self) {
+        self.series_of(["prod", "LIP_SYNC", ""], Resource::Video, Outcome::Completed);
+        self.contradictions.with_label_values(&["order"]);
+    }
+
     fn contradicts(&self, kind: &str) {
         self.contradictions.with_label_values(&[kind]).inc();
     }

@@ -136,3 +136,62 @@ pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: 
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::business::Business;
+
+    #[test]
+    fn names_labels_and_types_are_pinned() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry, Mode::Live).unwrap();
+        Business::new(&registry, 10).unwrap().touch();
+        metrics.insert_retries.with_label_values(&["jobs", "network"]);
+        metrics.dead_lettered.with_label_values(&["not_json"]);
+        metrics.refreshes.with_label_values(&["ok"]);
+        metrics.rebalances.with_label_values(&["assign"]);
+        metrics.consumer_restarts.with_label_values(&["fatal"]);
+        for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
+            of_partition.with_label_values(&["t", "0"]);
+        }
+        let families: Vec<_> = registry
+            .gather()
+            .iter()
+            .map(|family| {
+                let labels: Vec<_> =
+                    family.get_metric()[0].get_label().iter().map(|label| label.name().to_owned()).collect();
+                format!("{} {:?} {}", family.name(), family.get_field_type(), labels.join(","))
+            })
+            .collect();
+        assert_eq!(
+            families,
+            [
+                "hookline_job_contradictions_total COUNTER kind",
+                "hookline_job_queue_seconds HISTOGRAM outcome,resource,source",
+                "hookline_job_run_seconds HISTOGRAM outcome,resource,source",
+                "hookline_job_total_seconds HISTOGRAM outcome,resource,source",
+                "hookline_jobs_finished_total COUNTER error_code,job_type,outcome,resource,source",
+                "hookline_processor_batch_records HISTOGRAM mode",
+                "hookline_processor_batch_seconds HISTOGRAM mode",
+                "hookline_processor_consumer_restarts_total COUNTER cause,mode",
+                "hookline_processor_forgotten_jobs_total COUNTER ",
+                "hookline_processor_insert_retries_total COUNTER cause,mode,table",
+                "hookline_processor_lag_records GAUGE partition,topic",
+                "hookline_processor_lag_seconds GAUGE partition,topic",
+                "hookline_processor_partition_stopped GAUGE partition,topic",
+                "hookline_processor_rebalances_total COUNTER kind,mode",
+                "hookline_processor_records_consumed_total COUNTER mode,topic",
+                "hookline_processor_records_dead_lettered_total COUNTER mode,reason",
+                "hookline_processor_records_decoded_total COUNTER mode",
+                "hookline_processor_refresh_seconds HISTOGRAM mode",
+                "hookline_processor_refreshed_hours_total COUNTER mode",
+                "hookline_processor_refreshes_total COUNTER mode,result",
+                "hookline_processor_remembered_jobs GAUGE ",
+                "hookline_processor_rows_inserted_total COUNTER mode,table",
+                "hookline_processor_visible_seconds HISTOGRAM mode",
+                "hookline_processor_wrong_types_total COUNTER mode",
+            ]
+        );
+    }
+}

@@ -102,6 +102,27 @@ async fn a_missing_table_is_waited_for_and_blamed_on_no_record() {
 }
 
 #[tokio::test]
+async fn a_block_that_takes_too_much_memory_goes_in_by_parts() {
+    let stand = Stand::new("too_much", 1).await;
+    // MEMORY_LIMIT_EXCEEDED for every block of more than 100 rows.
+    stand
+        .execute(
+            "CREATE MATERIALIZED VIEW narrow (x UInt8) ENGINE = Null AS \
+             SELECT throwIf(count() > 100, 'too much', toInt16(241)) AS x FROM deliveries \
+             SETTINGS allow_custom_error_code_in_throwif = 1",
+        )
+        .await;
+    stand.send_jobs(0..300, now() - 600);
+    let mut daemon = stand.daemon(&[]);
+    daemon.wait_ready().await;
+    stand.until(DELIVERIES, 600).await;
+    stand.until_no_lag(&mut daemon).await;
+    let halved = daemon.metric("hookline_processor_insert_retries_total", &["cause=\"memory\""]).await;
+    assert!(halved >= 3.0, "it was halved {halved} times");
+    assert_eq!(stand.number(LETTERS).await, 0, "no record is to blame");
+}
+
+#[tokio::test]
 async fn a_batch_that_spans_a_century_goes_in() {
     let stand = Stand::new("months", 1).await;
     const MONTH: u32 = 2_629_746;

@@ -2,11 +2,12 @@
 
 use std::process::Output;
 
+use hookline_schemas::ids::Resource;
 use hookline_service::testing::{Daemon, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::stand::{DEADLINE, Stand, now};
+use crate::stand::{DEADLINE, Stand, job, now};
 
 const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
 const STATS: &str = "SELECT sum(completed + errored) FROM job_stats_by_minute";
@@ -56,6 +57,28 @@ async fn over_right_tables_it_changes_nothing_and_says_so() {
 
     let told = stand.run(&["replay", "--state", folder.path().join("s").to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&told.stdout).contains("the tables were right: nothing changed"));
+}
+
+#[tokio::test]
+async fn a_batch_of_many_jobs_is_compared_as_a_small_one_is() {
+    const JOBS: u64 = 12_000;
+    let stand = Stand::new("replay_many", 1).await;
+    for number in 0..JOBS as usize {
+        for sent in job(Resource::Video, number, now() - 600) {
+            stand.send(&sent);
+        }
+    }
+    stand.flush();
+    let mut daemon = stand.daemon(&[]);
+    daemon.wait_ready().await;
+    stand.until(DELIVERIES, JOBS * 2).await;
+    stand.until_no_lag(&mut daemon).await;
+    let folder = tempfile::tempdir().unwrap();
+    stand.execute("DELETE FROM jobs WHERE job_id LIKE '%7' SETTINGS lightweight_deletes_sync = 2").await;
+    let said = result(&stand.replay(&folder, &["--rate", "0"]));
+    assert_eq!(said["repaired"]["jobs"], JOBS / 10, "{said}");
+    let said = result(&stand.replay(&folder, &["--rate", "0"]));
+    assert_eq!(said["changed"], false, "{said}");
 }
 
 #[tokio::test]
