@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{File, Progress, Repaired};
-use super::repair::{Inspector, changed};
+use super::repair::Inspector;
 use crate::batch::Batch;
 use crate::config::BatchConfig;
 use crate::fold::{Folded, fold};
@@ -129,11 +129,10 @@ impl Reader<'_> {
         let runtime = self.runtime.clone();
         let (jobs, absent) = runtime.block_on(async {
             let present = self.inspector.present(table, part, first, end).await?;
-            let before = self.inspector.fingerprints(&folded).await?;
+            let jobs = self.inspector.lacking(&folded).await?;
             let written = self.writer.write(batch, &folded, &self.shared.shutdown).await;
             written.map_err(|_| anyhow::anyhow!("stopped; the same command goes on from here"))?;
-            let after = self.inspector.fingerprints(&folded).await?;
-            anyhow::Ok((changed(&before, &after), self.inspector.present(table, part, first, end).await? - present))
+            anyhow::Ok((jobs, self.inspector.present(table, part, first, end).await? - present))
         })?;
         let sent = self.writer.post.take_sent();
         let mut repaired = Repaired { jobs, gone: (end - first) as u64 - batch.len() as u64, ..Repaired::default() };

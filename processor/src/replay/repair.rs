@@ -1,8 +1,10 @@
 //! What the tables lack of a batch, asked before and after it is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use clickhouse::{Client, Row};
+use hookline_schemas::facts::Facts;
+use hookline_schemas::time::{CreatedAt, OccurredAt, ReceivedAt};
 use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
@@ -12,16 +14,8 @@ use crate::fold::{Folded, JobRow};
 use crate::patience::Patience;
 use crate::tables::Table;
 
-/// Everything that the facts of a job are; text, because a hash of a NULL is NULL.
-const FACTS: &str = "toString((created_at, job_type, width, height, media_seconds, image_count, started_at, completed_at, \
-     errored_at, error, credits_estimated, credits_completed, credits_errored, fps, first_received_at, last_received_at, \
-     fold_version))";
-
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
-
-/// A hash of each job's key, and one of its facts.
-pub type Fingerprints = HashMap<u64, u64>;
 
 /// Asks ClickHouse about the part that is being read.
 #[derive(Clone, Debug)]
@@ -31,10 +25,67 @@ pub struct Inspector {
     give_up: CancellationToken,
 }
 
+/// What the table knows of a job, in the order of its key.
 #[derive(Row, Deserialize)]
-struct Fingerprint {
-    job: u64,
-    facts: u64,
+struct Known {
+    of_source: String,
+    of_resource: String,
+    of_hour: u32,
+    of_job: String,
+    created_at: i64,
+    job_type: String,
+    width: Option<i64>,
+    height: Option<i64>,
+    media_seconds: Option<f64>,
+    image_count: Option<i64>,
+    started_at: Option<i64>,
+    completed_at: Option<i64>,
+    errored_at: Option<i64>,
+    error: String,
+    credits_estimated: Option<i64>,
+    credits_completed: Option<i64>,
+    credits_errored: Option<i64>,
+    fps: Option<f64>,
+    first_received_at: i64,
+    last_received_at: i64,
+    fold_version: u16,
+}
+
+/// Joins by hand instead of by FINAL, which would read every column of every job of these hours.
+const KNOWN: &str = "SELECT toString(source) AS of_source, toString(resource) AS of_resource, created_hour AS of_hour, \
+     job_id AS of_job, toUnixTimestamp64Milli(min(created_at)), toString(max(job_type)), max(width), max(height), \
+     max(media_seconds), max(image_count), toUnixTimestamp64Milli(min(started_at)), \
+     toUnixTimestamp64Milli(min(completed_at)), toUnixTimestamp64Milli(min(errored_at)), max(error), \
+     max(credits_estimated), max(credits_completed), min(credits_errored), max(fps), \
+     toUnixTimestamp64Milli(min(first_received_at)), toUnixTimestamp64Milli(max(last_received_at)), min(fold_version) \
+     FROM jobs";
+
+impl Known {
+    fn key(&self) -> (&str, &str, i64, &str) {
+        (&self.of_source, &self.of_resource, self.of_hour.into(), &self.of_job)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            created_at: CreatedAt(self.created_at),
+            job_type: (&*self.job_type).into(),
+            width: self.width,
+            height: self.height,
+            media_seconds: self.media_seconds,
+            image_count: self.image_count,
+            started_at: self.started_at.map(OccurredAt),
+            completed_at: self.completed_at.map(OccurredAt),
+            errored_at: self.errored_at.map(OccurredAt),
+            error: (&*self.error).into(),
+            credits_estimated: self.credits_estimated,
+            credits_completed: self.credits_completed,
+            credits_errored: self.credits_errored,
+            fps: self.fps,
+            first_received_at: ReceivedAt(self.first_received_at),
+            last_received_at: ReceivedAt(self.last_received_at),
+            fold_version: self.fold_version,
+        }
+    }
 }
 
 #[derive(Row, Deserialize)]
@@ -75,28 +126,27 @@ impl Inspector {
         Ok(self.ask(ask).await?.count)
     }
 
-    /// What is known of the jobs that a batch is about.
-    pub async fn fingerprints(&self, folded: &Folded<'_>) -> anyhow::Result<Fingerprints> {
+    /// How many jobs of a batch the table does not know all about that the batch says.
+    pub async fn lacking(&self, folded: &Folded<'_>) -> anyhow::Result<u64> {
         if folded.jobs.is_empty() {
-            return Ok(Fingerprints::new());
+            return Ok(0);
         }
         let distinct = |column: fn(&JobRow<'_>) -> String| -> Vec<String> {
             folded.jobs.iter().map(column).collect::<HashSet<_>>().into_iter().collect()
         };
-        let hours: HashSet<i64> = folded.jobs.iter().map(|job| job.key.created_hour.0).collect();
-        let hours = hours.into_iter().map(|hour| hour.to_string()).collect::<Vec<_>>().join(", ");
-        let jobs: Vec<&str> = folded.jobs.iter().map(|job| job.key.job_id.as_str()).collect();
-        let query = format!(
-            "SELECT cityHash64(source, resource, created_hour, job_id) AS job, cityHash64({FACTS}) AS facts FROM jobs FINAL \
-             WHERE source IN ? AND resource IN ? AND created_hour IN ({hours}) AND job_id IN ?"
-        );
+        let hours = distinct(|job| job.key.created_hour.0.to_string()).join(", ");
         let (sources, resources) =
             (distinct(|job| job.key.source.to_owned()), distinct(|job| job.key.resource.to_string()));
+        let jobs: Vec<&str> = folded.jobs.iter().map(|job| job.key.job_id.as_str()).collect();
+        let query = format!(
+            "{KNOWN} WHERE source IN ? AND resource IN ? AND created_hour IN ({hours}) AND job_id IN ? \
+             GROUP BY source, resource, created_hour, job_id ORDER BY source, resource, created_hour, job_id"
+        );
         let ask = || {
             let query = self.client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
-            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<Fingerprint>()
+            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<Known>()
         };
-        Ok(self.ask(ask).await?.into_iter().map(|row| (row.job, row.facts)).collect())
+        Ok(lacking(&folded.jobs, &self.ask(ask).await?))
     }
 
     /// Asks again where ClickHouse is away or busy.
@@ -118,19 +168,74 @@ impl Inspector {
     }
 }
 
-/// Jobs that are new or have other facts than before.
-pub fn changed(before: &Fingerprints, after: &Fingerprints) -> u64 {
-    after.iter().filter(|(job, facts)| before.get(job) != Some(facts)).count() as u64
+/// Both in the order of the table's key.
+fn lacking(said: &[JobRow<'_>], known: &[Known]) -> u64 {
+    let mut known = known.iter().peekable();
+    let lacks = said.iter().filter(|job| {
+        let key = (job.key.source, job.key.resource.as_str(), job.key.created_hour.0, job.key.job_id.as_str());
+        while known.next_if(|known| known.key() < key).is_some() {}
+        known.next_if(|known| known.key() == key).is_none_or(|known| {
+            let mut both = known.facts();
+            both.join(job.facts.clone());
+            both != known.facts()
+        })
+    });
+    lacks.count() as u64
 }
 
 #[cfg(test)]
 mod tests {
+    use hookline_schemas::ids::{JobId, Resource};
+    use hookline_schemas::time::CreatedHour;
+
     use super::*;
+    use crate::fold::JobKey;
+
+    fn known(job: &str, started_at: Option<i64>) -> Known {
+        Known {
+            of_source: "prod".into(),
+            of_resource: "video".into(),
+            of_hour: 0,
+            of_job: job.into(),
+            created_at: 1,
+            job_type: "T".into(),
+            width: None,
+            height: None,
+            media_seconds: None,
+            image_count: None,
+            started_at,
+            completed_at: None,
+            errored_at: None,
+            error: String::new(),
+            credits_estimated: None,
+            credits_completed: None,
+            credits_errored: None,
+            fps: None,
+            first_received_at: 5,
+            last_received_at: 7,
+            fold_version: 1,
+        }
+    }
+
+    fn said(known: &Known) -> JobRow<'_> {
+        let key = JobKey {
+            source: &known.of_source,
+            resource: Resource::Video,
+            created_hour: CreatedHour(known.of_hour.into()),
+            job_id: JobId::new(&*known.of_job).unwrap(),
+        };
+        JobRow { key, facts: known.facts() }
+    }
 
     #[test]
-    fn what_is_new_or_different_has_changed() {
-        let before = Fingerprints::from([(1, 10), (2, 20)]);
-        assert_eq!(changed(&before, &before), 0);
-        assert_eq!(changed(&before, &Fingerprints::from([(1, 10), (2, 21), (3, 30)])), 2);
+    fn what_the_table_lacks_is_counted() {
+        let batch = [known("a", Some(3)), known("b", Some(3)), known("d", None)];
+        let batch: Vec<_> = batch.iter().map(said).collect();
+        let all = [known("a", Some(3)), known("b", Some(2)), known("c", None), known("d", Some(9))];
+        assert_eq!(lacking(&batch, &all), 0, "it knows as much or more");
+        assert_eq!(lacking(&batch, &all[1..]), 1, "a job is missing");
+        let late = [known("a", Some(4)), known("b", None), known("d", None)];
+        assert_eq!(lacking(&batch, &late), 2, "a later start, and none at all");
+        assert_eq!(lacking(&batch, &[]), 3);
     }
 }
