@@ -15,6 +15,8 @@ pub enum Cause {
     Memory,
     /// Tables, rights or settings are not what they should be: its code.
     Setup(u32),
+    /// Client and server do not mean the same columns: versions that do not go together.
+    Misunderstood,
     /// The server read the block and refuses it: its code.
     Refused(u32),
 }
@@ -38,7 +40,7 @@ impl Cause {
         match self {
             Self::Network | Self::Timeout | Self::Busy(_) => Remedy::Retry,
             Self::Memory => Remedy::Halve,
-            Self::Setup(_) => Remedy::Wait,
+            Self::Setup(_) | Self::Misunderstood => Remedy::Wait,
             Self::Refused(_) => Remedy::Bisect,
         }
     }
@@ -51,6 +53,7 @@ impl Cause {
             Self::Busy(_) => "busy",
             Self::Memory => "memory",
             Self::Setup(_) => "setup",
+            Self::Misunderstood => "misunderstood",
             Self::Refused(_) => "refused",
         }
     }
@@ -58,7 +61,7 @@ impl Cause {
     /// ClickHouse's number of the exception, where it gave one.
     pub const fn code(self) -> Option<u32> {
         match self {
-            Self::Network | Self::Timeout => None,
+            Self::Network | Self::Timeout | Self::Misunderstood => None,
             Self::Memory => Some(241),
             Self::Busy(code) | Self::Setup(code) | Self::Refused(code) => Some(code),
         }
@@ -90,10 +93,15 @@ impl Cause {
 
 impl From<&Error> for Cause {
     fn from(error: &Error) -> Self {
-        // The crate's list is open-ended: all the rest is between the client and the wire.
         if let Error::TimedOut = error {
             return Self::Timeout;
         }
+        if let Error::SchemaMismatch(_) | Error::InvalidColumnsHeader(_) | Error::InvalidParams(_) | Error::Custom(_) =
+            error
+        {
+            return Self::Misunderstood;
+        }
+        // The crate's list is open-ended: all the rest is between the client and the wire.
         let code = if let Error::BadResponse(text) = error { exception_code(text) } else { None };
         code.map_or(Self::Network, Self::of_code)
     }
@@ -118,6 +126,7 @@ mod tests {
         assert_eq!(answer("Code: 60. DB::Exception: Table x does not exist"), Cause::Setup(60));
         assert_eq!(answer("Code: 469. DB::Exception: Constraint"), Cause::Refused(469));
         assert_eq!(answer("502 Bad Gateway"), Cause::Network);
+        assert_eq!(Cause::from(&Error::SchemaMismatch("a column".into())).remedy(), Remedy::Wait);
     }
 
     #[test]

@@ -28,10 +28,10 @@ pub struct Inspector {
 /// What the table knows of a job, in the order of its key.
 #[derive(Row, Deserialize)]
 struct Known {
-    of_source: String,
-    of_resource: String,
-    of_hour: u32,
-    of_job: String,
+    source: String,
+    resource: String,
+    created_hour: u32,
+    job_id: String,
     created_at: i64,
     job_type: String,
     width: Option<i64>,
@@ -52,17 +52,19 @@ struct Known {
 }
 
 /// Joins by hand instead of by FINAL, which would read every column of every job of these hours.
-const KNOWN: &str = "SELECT toString(source) AS of_source, toString(resource) AS of_resource, created_hour AS of_hour, \
-     job_id AS of_job, toUnixTimestamp64Milli(min(created_at)), toString(max(job_type)), max(width), max(height), \
-     max(media_seconds), max(image_count), toUnixTimestamp64Milli(min(started_at)), \
-     toUnixTimestamp64Milli(min(completed_at)), toUnixTimestamp64Milli(min(errored_at)), max(error), \
-     max(credits_estimated), max(credits_completed), min(credits_errored), max(fps), \
-     toUnixTimestamp64Milli(min(first_received_at)), toUnixTimestamp64Milli(max(last_received_at)), min(fold_version) \
-     FROM jobs";
+const KNOWN: &str = "SELECT toString(source) AS source, toString(resource) AS resource, created_hour, job_id, \
+     toUnixTimestamp64Milli(min(created_at)) AS created_at, toString(max(job_type)) AS job_type, max(width) AS width, \
+     max(height) AS height, max(media_seconds) AS media_seconds, max(image_count) AS image_count, \
+     toUnixTimestamp64Milli(min(started_at)) AS started_at, toUnixTimestamp64Milli(min(completed_at)) AS completed_at, \
+     toUnixTimestamp64Milli(min(errored_at)) AS errored_at, max(error) AS error, \
+     max(credits_estimated) AS credits_estimated, max(credits_completed) AS credits_completed, \
+     min(credits_errored) AS credits_errored, max(fps) AS fps, \
+     toUnixTimestamp64Milli(min(first_received_at)) AS first_received_at, \
+     toUnixTimestamp64Milli(max(last_received_at)) AS last_received_at, min(fold_version) AS fold_version FROM jobs";
 
 impl Known {
     fn key(&self) -> (&str, &str, i64, &str) {
-        (&self.of_source, &self.of_resource, self.of_hour.into(), &self.of_job)
+        (&self.source, &self.resource, self.created_hour.into(), &self.job_id)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -144,6 +146,8 @@ impl Inspector {
         );
         let ask = || {
             let query = self.client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
+            // The columns are meant where they are aggregated and filtered, not what is made of them.
+            let query = query.with_setting("prefer_column_name_to_alias", "1");
             query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<Known>()
         };
         Ok(lacking(&folded.jobs, &self.ask(ask).await?))
@@ -193,10 +197,10 @@ mod tests {
 
     fn known(job: &str, started_at: Option<i64>) -> Known {
         Known {
-            of_source: "prod".into(),
-            of_resource: "video".into(),
-            of_hour: 0,
-            of_job: job.into(),
+            source: "prod".into(),
+            resource: "video".into(),
+            created_hour: 0,
+            job_id: job.into(),
             created_at: 1,
             job_type: "T".into(),
             width: None,
@@ -219,10 +223,10 @@ mod tests {
 
     fn said(known: &Known) -> JobRow<'_> {
         let key = JobKey {
-            source: &known.of_source,
+            source: &known.source,
             resource: Resource::Video,
-            created_hour: CreatedHour(known.of_hour.into()),
-            job_id: JobId::new(&*known.of_job).unwrap(),
+            created_hour: CreatedHour(known.created_hour.into()),
+            job_id: JobId::new(&*known.job_id).unwrap(),
         };
         JobRow { key, facts: known.facts() }
     }
