@@ -45,9 +45,11 @@ impl Lag {
             let age =
                 if lag == 0 { 0 } else { written.get(key).map_or(0, |progress| age_seconds(progress.appended_at.0)) };
             self.metrics.lag_seconds.with_label_values(&labels).set(age);
-            let seen = self.moved.entry(*key).or_insert((partition.app_offset, now));
-            if seen.0 != partition.app_offset || busy || partition.app_offset >= partition.hi_offset {
-                *seen = (partition.app_offset, now);
+            // A partition of which this consumer was given nothing yet is where its group left it.
+            let read = partition.app_offset.max(begin);
+            let seen = self.moved.entry(*key).or_insert((read, now));
+            if seen.0 != read || busy || read >= partition.hi_offset {
+                *seen = (read, now);
             }
             self.stuck |= now.duration_since(seen.1) > self.patience;
         }

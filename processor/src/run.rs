@@ -173,11 +173,14 @@ impl Daemon {
         let topics: Vec<_> = self.topics.all().collect();
         consumer.subscribe(&topics)?;
         let ended = self.consume(&consumer);
-        match ended {
-            Ended::Stopped => consumer.context().pump().finish(&consumer),
-            // It would wait for the very brokers that do not answer it; what was written and not committed is read again.
-            Ended::Broken(..) => consumer.context().pump().abandon(),
+        if let Ended::Broken(..) = ended {
+            // Closing waits for the very brokers that may not answer it, so it has a thread of its own, on which the writer
+            // ends, too. What was written and not committed is read again by the next consumer.
+            consumer.context().pump().abandon();
+            std::thread::Builder::new().name("closing".into()).spawn(move || drop(consumer))?;
+            return Ok(ended);
         }
+        consumer.context().pump().finish(&consumer);
         // Closing leaves the group, or keeps the place in it where membership is static, and lets the writer's queue go.
         drop(consumer);
         if thread.join().is_err() {
@@ -204,7 +207,7 @@ impl Daemon {
             .set("queued.max.messages.kbytes", (config.batch.max_bytes / 4 / 1024).to_string())
             // How soon it reads on once there is room again: a whole second by default, in which the writer would starve.
             .set("fetch.queue.backoff.ms", "20")
-            .set("fetch.max.bytes", "4194304")
+            .set("fetch.max.bytes", "2097152")
             .set("fetch.message.max.bytes", "524288")
             .set("topic.metadata.refresh.interval.ms", "30000");
         if let Some(instance_id) = config.instance_id() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clickhouse::{Client, Row};
-use hookline_schemas::tables::MIGRATIONS;
+use hookline_schemas::tables::{MIGRATIONS, Migration};
 use serde::Deserialize;
 
 const POLL: Duration = Duration::from_millis(250);
@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(10);
 
 /// Makes the tables and views.
 pub async fn create(clickhouse: &Client) -> anyhow::Result<()> {
-    for statement in MIGRATIONS.iter().flat_map(|migration| migration.statements()) {
+    for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
         clickhouse.query(statement).execute().await?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use clap::Parser;
 use clickhouse::Client;
 use comfy_table::{CellAlignment, Table};
 use hookline_schemas::rollup::refresh_statement;
-use hookline_schemas::tables::MIGRATIONS;
+use hookline_schemas::tables::{MIGRATIONS, Migration};
 use hookline_schemas::time::CreatedHour;
 use hookline_service::testing::Servers;
 
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let servers = Servers::fresh("bench_rollup").await;
     let client = servers.clickhouse.client()?;
-    for statement in MIGRATIONS.iter().flat_map(|migration| migration.statements()) {
+    for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
         client.query_raw(statement).execute().await?;
     }
     let mut table = Table::new();

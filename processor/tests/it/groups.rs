@@ -1,5 +1,7 @@
 //! Members come and go.
 
+use std::time::Duration;
+
 use hookline_service::testing::{Daemon, KafkaCluster, Servers, eventually};
 use nix::sys::signal::Signal;
 
@@ -84,8 +86,11 @@ async fn a_consumer_without_progress_is_made_anew() {
     let stand = Stand::on(servers, 1).await;
     stand.send_jobs(0..100_000, now() - 600);
     // Small batches: when the first is in, most is neither read nor on its way.
-    let mut daemon = stand
-        .daemon(&[("HOOKLINE_PROCESSOR__GROUP__WATCHDOG_MS", "3000"), ("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "2000")]);
+    const WATCHDOG: Duration = Duration::from_secs(3);
+    let patience = WATCHDOG.as_millis().to_string();
+    let watchful =
+        [("HOOKLINE_PROCESSOR__GROUP__WATCHDOG_MS", &*patience), ("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "2000")];
+    let mut daemon = stand.daemon(&watchful);
     eventually("some progress", DEADLINE, async || {
         let rows = stand.number("SELECT count() FROM deliveries").await;
         (rows > 0).then_some(())
@@ -100,4 +105,11 @@ async fn a_consumer_without_progress_is_made_anew() {
     cluster.signal(1, Signal::SIGCONT);
     stand.until(DELIVERIES, 200_000).await;
     stand.until_no_lag(&mut daemon).await;
+
+    // A consumer that was given nothing, because nothing is left, is not stuck.
+    daemon.terminate().await;
+    let mut daemon = stand.daemon(&watchful);
+    has_partitions(&mut daemon, 4).await;
+    tokio::time::sleep(2 * WATCHDOG).await;
+    assert_eq!(daemon.metric("hookline_processor_consumer_restarts_total", &[]).await, 0.0);
 }

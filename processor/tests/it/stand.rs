@@ -7,7 +7,7 @@ use clickhouse::Client;
 use hookline_schemas::ids::{EventType, Resource};
 use hookline_schemas::record::{Stamps, encode_headers};
 use hookline_schemas::sign::HexSignature;
-use hookline_schemas::tables::MIGRATIONS;
+use hookline_schemas::tables::{MIGRATIONS, Migration};
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
 use hookline_service::testing::{Daemon, Servers, eventually};
@@ -47,17 +47,10 @@ impl Stand {
         let topics = Topics::new(&servers.kafka.topic_prefix).unwrap();
         servers.create_topics(topics.all(), partitions).await;
         let client = servers.clickhouse.client().unwrap();
-        for statement in MIGRATIONS.iter().flat_map(|migration| migration.statements()) {
+        for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
             client.query(statement).execute().await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
-        let producer = servers
-            .kafka
-            .client()
-            .unwrap()
-            .set("compression.type", "lz4")
-            .set("partitioner", "murmur2_random")
-            .create()
-            .unwrap();
+        let producer = servers.kafka.client().unwrap().set("partitioner", "murmur2_random").create().unwrap();
         Self { servers, topics, client, partitions, producer }
     }
 
@@ -173,7 +166,7 @@ pub fn job(resource: Resource, number: usize, created: u32) -> Vec<Sent> {
         .filter(|event| event.resource == resource)
         .enumerate()
         // Two of three complete, the third fails.
-        .filter(|(index, _)| *index == 0 || (*index == 2) == (number % 3 == 0))
+        .filter(|(index, _)| *index == 0 || (*index == 2) == number.is_multiple_of(3))
         .map(|(index, event)| {
             let signed_at = created + 2 + index as u32;
             Sent {
