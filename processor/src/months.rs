@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// `max_partitions_per_insert_block` is 100, and 28 days touch at most two months.
 const MOST_SPANS: usize = 50;
 
-/// Groups rows to blocks of at most [`MOST_SPANS`] spans of 28 days, keeping their order. `seconds` gives the time that the table is
+/// Groups rows to blocks of at most fifty spans of 28 days, keeping their order. `seconds` gives the time that the table is
 /// partitioned by.
 pub fn blocks<'r, T>(rows: impl Iterator<Item = &'r T>, seconds: impl Fn(&T) -> i64) -> Vec<Vec<&'r T>> {
     let rows: Vec<_> = rows.collect();
