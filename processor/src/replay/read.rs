@@ -132,7 +132,12 @@ impl Reader<'_> {
             let jobs = self.inspector.lacking(&folded).await?;
             let written = self.writer.write(batch, &folded, &self.shared.shutdown).await;
             written.map_err(|_| anyhow::anyhow!("stopped; the same command goes on from here"))?;
-            anyhow::Ok((jobs, self.inspector.present(table, part, first, end).await? - present))
+            let absent = if present < batch.len() as u64 {
+                self.inspector.present(table, part, first, end).await?.saturating_sub(present)
+            } else {
+                0
+            };
+            anyhow::Ok((jobs, absent))
         })?;
         let sent = self.writer.post.take_sent();
         let mut repaired = Repaired { jobs, gone: (end - first) as u64 - batch.len() as u64, ..Repaired::default() };

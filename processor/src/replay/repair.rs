@@ -1,4 +1,4 @@
-//! What the tables lack of a batch, asked before and after it is written.
+//! What the tables lack of a batch, asked before it is written.
 
 use std::collections::HashSet;
 
