@@ -4,7 +4,7 @@
 //! They are for alerting within minutes. A SIGKILL loses the counts of the batch under way, and a job whose `started` comes
 //! after its end has no run and queue duration here; the tables are exact.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 
 use clickhouse::{Client, Row};
@@ -18,6 +18,7 @@ use hookline_service::shutdown::CancellationToken;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde::Deserialize;
 
+use crate::capped::Capped;
 use crate::failure::{Cause, Remedy};
 use crate::fold::JobRow;
 use crate::metrics::register;
@@ -315,33 +316,6 @@ impl Ends {
     }
 }
 
-/// Values of a label, up to a number: what comes after them, or is very long, becomes `other`.
-#[derive(Clone, Debug)]
-struct Capped {
-    known: HashSet<Box<str>>,
-    most: usize,
-}
-
-impl Capped {
-    const LONGEST: usize = 64;
-    const OTHER: &str = "other";
-
-    fn new(most: usize) -> Self {
-        Self { known: HashSet::new(), most }
-    }
-
-    fn label<'v>(&mut self, value: &'v str) -> &'v str {
-        if self.known.contains(value) {
-            return value;
-        }
-        if self.known.len() >= self.most || value.len() > Self::LONGEST {
-            return Self::OTHER;
-        }
-        self.known.insert(value.into());
-        value
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use hookline_schemas::facts::FOLD_VERSION;
@@ -436,12 +410,5 @@ mod tests {
             business.count([said(id, None, Some(9), None)].iter());
         }
         assert!(business.remembered.get() <= 2 && business.forgotten.get() > 0);
-    }
-
-    #[test]
-    fn labels_are_capped() {
-        let mut capped = Capped::new(2);
-        assert_eq!(["a", "b", "c", "a"].map(|value| capped.label(value)), ["a", "b", "other", "a"]);
-        assert_eq!(Capped::new(9).label(&"x".repeat(65)), "other");
     }
 }

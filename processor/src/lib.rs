@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod business;
+mod capped;
 pub mod config;
 pub mod failure;
 pub mod fault;
