@@ -120,7 +120,7 @@ impl Metrics {
             Answer::BodyTooLarge,
             Answer::Unavailable(Unavailable::Refused),
         ];
-        Ok(Self {
+        let metrics = Self {
             verified: counter(
                 "verified_total",
                 "Authentic requests by the secret that verified them.",
@@ -151,7 +151,15 @@ impl Metrics {
             reloads: counter("secret_reloads_total", "Secrets read again on SIGHUP.", &["result"])?,
             remembered,
             forgotten: counter("forgotten_entries_total", "Entries that the bounded maps had to forget.", &["map"])?,
-        })
+        };
+        // So that what never happened is a zero on the page and not a name that is missing there.
+        for phase in [Phase::Idle, Phase::Head, Phase::Busy] {
+            metrics.closed_in(phase);
+        }
+        for succeeded in [true, false] {
+            metrics.reloads_that(succeeded);
+        }
+        Ok(metrics)
     }
 
     /// The metrics of a source; the same ones after its secrets were read again.
@@ -200,17 +208,25 @@ impl Metrics {
 
     /// Counts a connection that ran out of time.
     pub fn timed_out(&self, phase: Phase) {
+        self.closed_in(phase).inc();
+    }
+
+    fn closed_in(&self, phase: Phase) -> IntCounter {
         let phase = match phase {
             Phase::Idle => "idle",
             Phase::Head => "head",
             Phase::Busy => "busy",
         };
-        self.closed.with_label_values(&[phase]).inc();
+        self.closed.with_label_values(&[phase])
     }
 
     /// Counts an attempt to read the secrets again.
     pub fn reloaded(&self, succeeded: bool) {
-        self.reloads.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
+        self.reloads_that(succeeded).inc();
+    }
+
+    fn reloads_that(&self, succeeded: bool) -> IntCounter {
+        self.reloads.with_label_values(&[if succeeded { "ok" } else { "failed" }])
     }
 }
 
@@ -260,8 +276,6 @@ mod tests {
         metrics.of_source(sources.get("prod").unwrap());
         metrics.of_topics(&Topics::new("h").unwrap());
         metrics.of_map("m");
-        metrics.timed_out(Phase::Idle);
-        metrics.reloaded(true);
         let families: Vec<_> = registry
             .gather()
             .iter()

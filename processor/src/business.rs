@@ -32,6 +32,9 @@ const RELOADED: &str = "26 HOUR";
 /// No job ends later than this after its creation.
 const MAX_JOB_AGE: &str = "8 DAY";
 
+/// The ways in which what is said of a job does not fit together.
+const CONTRADICTIONS: [&str; 3] = ["outcome", "order", "charged"];
+
 /// Counts finished jobs.
 #[derive(Clone, Debug)]
 pub struct Business {
@@ -113,7 +116,7 @@ impl Business {
             let options = HistogramOpts::new(name, help).buckets(BUCKETS.into());
             register(registry, HistogramVec::new(options, &["source", "resource", "outcome"])?)
         };
-        Ok(Self {
+        let business = Self {
             finished_total: counter(
                 "hookline_jobs_finished_total",
                 "Jobs at their first terminal event",
@@ -145,7 +148,11 @@ impl Business {
             error_codes: Capped::new(200),
             hashes: RandomState::default(),
             series: HashMap::default(),
-        })
+        };
+        for kind in CONTRADICTIONS {
+            business.contradictions.with_label_values(&[kind]);
+        }
+        Ok(business)
     }
 
     /// Learns what is in the tables already, whoever put it there. To be called before anything of newly assigned
@@ -255,11 +262,8 @@ impl Business {
                 }
             }
         }
-        for (kind, contradicts) in [
-            ("outcome", derived.contradicts_outcome),
-            ("order", derived.contradicts_order),
-            ("charged", derived.contradicts_charged),
-        ] {
+        let contradicts = [derived.contradicts_outcome, derived.contradicts_order, derived.contradicts_charged];
+        for (kind, contradicts) in CONTRADICTIONS.into_iter().zip(contradicts) {
             if contradicts {
                 self.contradicts(kind);
             }
@@ -285,7 +289,6 @@ impl Business {
     #[cfg(test)]
     pub(crate) fn touch(&self) {
         self.series_of(["prod", "LIP_SYNC", ""], Resource::Video, Outcome::Completed);
-        self.contradictions.with_label_values(&["order"]);
     }
 
     fn contradicts(&self, kind: &str) {

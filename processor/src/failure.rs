@@ -35,6 +35,9 @@ pub enum Remedy {
 }
 
 impl Cause {
+    /// Every one, as metrics call it.
+    pub const NAMES: [&'static str; 7] = ["network", "timeout", "busy", "memory", "setup", "misunderstood", "refused"];
+
     /// The one place that decides.
     pub const fn remedy(self) -> Remedy {
         match self {
@@ -127,6 +130,13 @@ mod tests {
         assert_eq!(answer("Code: 469. DB::Exception: Constraint"), Cause::Refused(469));
         assert_eq!(answer("502 Bad Gateway"), Cause::Network);
         assert_eq!(Cause::from(&Error::SchemaMismatch("a column".into())).remedy(), Remedy::Wait);
+    }
+
+    #[test]
+    fn every_cause_is_among_the_names() {
+        use Cause::{Busy, Memory, Misunderstood, Network, Refused, Setup, Timeout};
+        let causes = [Network, Timeout, Busy(0), Memory, Setup(0), Misunderstood, Refused(0)];
+        assert_eq!(causes.map(Cause::as_str), Cause::NAMES);
     }
 
     #[test]

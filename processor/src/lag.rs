@@ -45,6 +45,8 @@ impl Lag {
             let age =
                 if lag == 0 { 0 } else { written.get(key).map_or(0, |progress| age_seconds(progress.appended_at.0)) };
             self.metrics.lag_seconds.with_label_values(&labels).set(age);
+            // Zero until it is stopped: whoever watches a partition must find it.
+            self.metrics.partition_stopped.with_label_values(&labels);
             // A partition of which this consumer was given nothing yet is where its group left it.
             let read = partition.app_offset.max(begin);
             let seen = self.moved.entry(*key).or_insert((read, now));

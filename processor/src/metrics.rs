@@ -1,8 +1,10 @@
 //! Operational metrics: what the machinery does. Numbers about jobs are in [`crate::business`] and never mixed with these.
 
+use hookline_schemas::dead::Reason;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use crate::failure::Cause;
 use crate::tables::Table;
 use crate::topic::Topic;
 
@@ -111,13 +113,34 @@ impl Metrics {
             consumer_restarts: counter("consumer_restarts_total", "Consumers made anew", &["cause"])?,
             mode,
         };
-        for topic in ["video", "image", "audio", "dead-letter"] {
-            metrics.consumed.with_label_values(&[topic]);
+        metrics.begin_at_zero();
+        Ok(metrics)
+    }
+
+    /// Makes every series whose labels are known, so that what never happened is a zero on the page and not a name that is
+    /// missing there. Those of partitions come with their assignment.
+    fn begin_at_zero(&self) {
+        for topic in Topic::ALL {
+            self.consumed_of(topic);
         }
         for table in Table::ALL {
-            metrics.inserted.with_label_values(&[table.as_str()]);
+            self.inserted.with_label_values(&[table.as_str()]);
+            for cause in Cause::NAMES {
+                self.insert_retries.with_label_values(&[table.as_str(), cause]);
+            }
         }
-        Ok(metrics)
+        for reason in [Reason::InsertRefused, Reason::BadRecord] {
+            self.dead_lettered.with_label_values(&[reason.as_str()]);
+        }
+        for (family, labels) in [
+            (&self.refreshes, ["ok", "failed"]),
+            (&self.rebalances, ["assign", "revoke"]),
+            (&self.consumer_restarts, ["fatal", "watchdog"]),
+        ] {
+            for label in labels {
+                family.with_label_values(&[label]);
+            }
+        }
     }
 
     /// Live or replay.
@@ -147,11 +170,6 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry, Mode::Live).unwrap();
         Business::new(&registry, 10).unwrap().touch();
-        metrics.insert_retries.with_label_values(&["jobs", "network"]);
-        metrics.dead_lettered.with_label_values(&["not_json"]);
-        metrics.refreshes.with_label_values(&["ok"]);
-        metrics.rebalances.with_label_values(&["assign"]);
-        metrics.consumer_restarts.with_label_values(&["fatal"]);
         for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
             of_partition.with_label_values(&["t", "0"]);
         }

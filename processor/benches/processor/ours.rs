@@ -32,7 +32,7 @@ pub async fn run(scene: &Scene, run: &Run, with_rollup: bool) -> anyhow::Result<
     let process = Process(daemon.pid());
     let elapsed = tables::until_filled(&run.clickhouse, scene.filled.records, began).await?;
     let filled = Instant::now();
-    while with_rollup && daemon.metric("hookline_processor_lag_records", &[]).await > 0.0 {
+    while with_rollup && daemon.metric_if_there("hookline_processor_lag_records", &[]).await != Some(0.0) {
         ensure!(filled.elapsed() < LAST_COMMIT, "every row is there, but the processor still reports lag");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -129,11 +129,8 @@ impl Stand {
     /// Waits until a processor has committed everything.
     pub async fn until_no_lag(&self, daemon: &mut Daemon) {
         const LAG: &str = "hookline_processor_lag_records";
-        eventually("no lag", DEADLINE, async || {
-            let is_assigned = !daemon.metric_labels(LAG).await.is_empty();
-            (is_assigned && daemon.metric(LAG, &[]).await == 0.0).then_some(())
-        })
-        .await;
+        eventually("no lag", DEADLINE, async || (daemon.metric_if_there(LAG, &[]).await == Some(0.0)).then_some(()))
+            .await;
     }
 
     pub async fn execute(&self, statement: &str) {

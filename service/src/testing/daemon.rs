@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 use super::eventually;
+use super::page::Page;
 
 /// A generous deadline: the machine may be compiling beside the tests.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -89,28 +90,32 @@ impl Daemon {
         .await;
     }
 
+    /// Its page of metrics.
+    pub async fn metrics(&mut self) -> Page {
+        let url = format!("http://{}/metrics", self.address("admin").await);
+        Page(reqwest::get(&url).await.expect("an answer").text().await.expect("a page"))
+    }
+
     /// The labels of each series of a metric, as its page writes them.
     pub async fn metric_labels(&mut self, name: &str) -> Vec<String> {
-        let page = self.metrics_page().await;
-        let series = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once('}'));
-        series.map(|(labels, _)| labels.to_owned()).collect()
+        self.metrics().await.labels(name)
     }
 
-    async fn metrics_page(&mut self) -> String {
-        let url = format!("http://{}/metrics", self.address("admin").await);
-        reqwest::get(&url).await.expect("an answer").text().await.expect("a page")
-    }
-
-    /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`.
+    /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`. Fails
+    /// where there is no such metric or no such series: a zero is one that the page says.
     pub async fn metric(&mut self, name: &str, labels: &[&str]) -> f64 {
-        let page = self.metrics_page().await;
-        page.lines()
-            .filter_map(|line| line.rsplit_once(' '))
-            .filter(|(series, _)| {
-                series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
-            })
-            .filter_map(|(_, value)| value.parse::<f64>().ok())
-            .sum()
+        self.metrics().await.read(name, labels)
+    }
+
+    /// The same of series that come and go, such as those of partitions: for whoever waits for a value, and so fails at a
+    /// deadline where the name is wrong.
+    pub async fn metric_if_there(&mut self, name: &str, labels: &[&str]) -> Option<f64> {
+        self.metrics().await.find(name, labels)
+    }
+
+    /// The same of a family whose labels are words of webhooks, see [`OF_DATA`](super::OF_DATA): zero before the first.
+    pub async fn metric_or_zero(&mut self, name: &str, labels: &[&str]) -> f64 {
+        self.metrics().await.read_or_zero(name, labels)
     }
 
     /// Sends a signal.

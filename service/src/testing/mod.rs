@@ -4,6 +4,7 @@
 
 mod cluster;
 mod daemon;
+mod page;
 mod servers;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 pub use self::cluster::{KafkaCluster, Layout, Login, Node, Sasl};
 pub use self::daemon::Daemon;
+pub use self::page::{OF_DATA, Page};
 pub use self::servers::Servers;
 
 /// Asks `condition` until it gives a value, at most until the deadline; then fails, naming `what`.

@@ -7,7 +7,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod brokers;
 mod clickhouse_server;
+mod contract;
 mod crash_matrix;
 mod end_to_end;
 mod faults;
@@ -15,6 +17,7 @@ mod memory;
 mod outage;
 mod proxy;
 mod scene;
+mod shapes;
 mod stage;
 mod topics;
 mod traffic;

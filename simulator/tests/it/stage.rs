@@ -18,7 +18,8 @@ pub struct Stage {
     pub kafka: KafkaConfig,
     pub clickhouse: Client,
     pub clickhouse_url: String,
-    environment: Vec<(String, String)>,
+    /// What points programs at the servers, the topics and the database.
+    pub environment: Vec<(String, String)>,
     /// Drops the database.
     _servers: Option<Servers>,
 }
@@ -101,7 +102,8 @@ fn environment(kafka: &KafkaConfig, clickhouse: &ClickHouseConfig) -> Vec<(Strin
     with(&[], &names)
 }
 
-fn with(environment: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, String)> {
+/// An environment with more in it.
+pub fn with(environment: &[(String, String)], more: &[(&str, &str)]) -> Vec<(String, String)> {
     let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     environment.iter().cloned().chain(more).collect()
 }

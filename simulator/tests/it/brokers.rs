@@ -1,0 +1,110 @@
+//! What the brokers know of us: topics, headers of records, groups and clients.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use hookline_schemas::record::header;
+use hookline_schemas::topics::Topics;
+use hookline_service::kafka::KafkaConfig;
+use hookline_service::testing::{Daemon, eventually};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::stage::with;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A random number that the brokers add to the name of a member, with the hyphen before it.
+const UUID: usize = 37;
+
+/// The names of the headers of deliveries and of dead letters, in their order. One that travels after a refusal alone is left
+/// out: whether there was one is not ours to say.
+pub fn record_headers(kafka: &KafkaConfig) -> String {
+    let topics = Topics::new(&kafka.topic_prefix).unwrap();
+    let consumer = consumer(kafka);
+    let mut positions = TopicPartitionList::new();
+    let mut left = 0;
+    for topic in topics.all() {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+            left += consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap().1;
+            positions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        }
+    }
+    consumer.assign(&positions).unwrap();
+    let mut found: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
+    while left > 0 {
+        let record = consumer.poll(PATIENCE).expect("a record").unwrap();
+        let kind = if record.topic() == topics.dead_letter() { "a dead letter" } else { "a delivery" };
+        let names = record.headers().expect("headers").iter().map(|header| header.key.to_owned());
+        found.entry(kind).or_default().insert(names.filter(|name| name != header::FIRST_SIGNED_AT).collect());
+        left -= 1;
+    }
+    let mut text = String::new();
+    for (kind, lists) in found {
+        for names in lists {
+            writeln!(text, "{kind}\n    {}", names.join("\n    ")).unwrap();
+        }
+    }
+    text
+}
+
+/// The topics that begin with our prefix.
+pub fn topics(kafka: &KafkaConfig) -> String {
+    let metadata = consumer(kafka).fetch_metadata(None, PATIENCE).unwrap();
+    let names: BTreeSet<_> = metadata.topics().iter().map(MetadataTopic::name).collect();
+    names.into_iter().filter(|name| name.starts_with(&kafka.topic_prefix)).fold(String::new(), |mut text, name| {
+        writeln!(text, "topic {name}").unwrap();
+        text
+    })
+}
+
+/// The groups whose name begins with our prefix, and their members. Of one with static membership the id begins with its
+/// `group.instance.id`.
+pub fn groups(kafka: &KafkaConfig) -> String {
+    let consumer = consumer(kafka);
+    let all = consumer.fetch_group_list(None, PATIENCE).unwrap();
+    let mut text = String::new();
+    for group in all.groups().iter().filter(|group| group.name().starts_with(&kafka.topic_prefix)) {
+        writeln!(text, "group {}, {}, {}", group.name(), group.protocol_type(), group.protocol()).unwrap();
+        for member in group.members() {
+            let (instance, _) = member.id().split_at(member.id().len() - UUID);
+            writeln!(text, "    client.id {}, group.instance.id {instance}", member.client_id()).unwrap();
+        }
+    }
+    text
+}
+
+/// What a program calls itself in the first request that it sends to a broker. This one never answers.
+pub async fn client_id(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> String {
+    let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = broker.local_addr().unwrap().to_string();
+    let _program = Daemon::start(binary, arguments, &with(environment, &[("KAFKA_BOOTSTRAP_SERVERS", &address)]));
+    let request = async {
+        let (mut connection, _) = broker.accept().await.unwrap();
+        // Size, kind, version and number of the request come before the name.
+        connection.read_exact(&mut [0; 12]).await.unwrap();
+        let mut name = vec![0; connection.read_u16().await.unwrap().into()];
+        connection.read_exact(&mut name).await.unwrap();
+        String::from_utf8(name).unwrap()
+    };
+    timeout(PATIENCE, request).await.expect("a request")
+}
+
+/// Waits until the only processor has told of so many partitions.
+pub async fn has_partitions(processor: &mut Daemon, count: usize) {
+    eventually("its partitions", PATIENCE, async || {
+        (processor.metric_labels("hookline_processor_lag_records").await.len() == count).then_some(())
+    })
+    .await;
+}
+
+fn consumer(kafka: &KafkaConfig) -> BaseConsumer {
+    kafka.client().unwrap().set("group.id", "none").create().unwrap()
+}
