@@ -1,22 +1,19 @@
 //! Receives webhooks: verifies them, hands them to Kafka, and answers once every in-sync replica has them.
 //!
 //! ```text
-//! server ─► webhooks ─► sources (verify) ─► delivery (where it goes) ─► producer ─► answer
+//! server ─► webhook ─► sources (verify) ─► webhook::delivery (where it goes) ─► kafka::producer ─► http::response
 //! ```
-//! What decides is pure and takes the time as an argument: [`sources`], [`delivery`], [`answer`], [`patience`].
 
-pub mod answer;
-pub mod config;
-pub mod delivery;
-pub mod load;
-pub mod memory;
-pub mod metrics;
-pub mod openapi;
-pub mod patience;
-pub mod probe;
-pub mod producer;
-pub mod run;
-pub mod server;
-pub mod sources;
-pub mod verify;
-pub mod webhooks;
+mod config;
+mod daemon;
+mod explain;
+mod http;
+mod kafka;
+mod metrics;
+mod server;
+mod sources;
+mod webhook;
+
+pub use self::config::{Config, SCHEMA};
+pub use self::daemon::{read_sources, run};
+pub use self::explain::{Captured, explain};

@@ -6,9 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use hookline_ingest::config::{Config, SCHEMA};
-use hookline_ingest::run::{read_sources, run};
-use hookline_ingest::verify::{Captured, explain};
+use hookline_ingest::{Captured, Config, SCHEMA, explain, read_sources, run};
 use hookline_schemas::time::ReceivedAt;
 use hookline_service::cli::{ConfigArgs, finish};
 use hookline_service::telemetry;

@@ -9,8 +9,8 @@ use prometheus::{
     exponential_buckets,
 };
 
-use crate::answer::{Answer, Unavailable};
-use crate::patience::Phase;
+use crate::http::response::{Answer, Unavailable};
+use crate::http::timeouts::Phase;
 use crate::sources::SourceKeys;
 
 /// Seconds: −1 h to 1 day, densest around 0 and the tolerance.

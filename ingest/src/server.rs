@@ -19,12 +19,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::answer::{Answer, RETRY_AFTER_SECONDS, Unavailable};
-use crate::load::Bound;
+use crate::http::limits::Bound;
+use crate::http::openapi;
+use crate::http::response::{Answer, RETRY_AFTER_SECONDS, Unavailable};
+use crate::http::timeouts::{Felt, Patience, Phase, Pulse, Verdict};
 use crate::metrics::Metrics;
-use crate::openapi;
-use crate::patience::{Felt, Patience, Phase, Pulse, Verdict};
-use crate::webhooks::Webhooks;
+use crate::webhook::Webhooks;
 
 /// Heads beyond this get 431.
 const HEAD_BYTES: usize = 16 << 10;

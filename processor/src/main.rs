@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hookline_processor::config::{ProcessorConfig, SCHEMA};
-use hookline_processor::replay::{ReplayArgs, replay};
-use hookline_processor::run::run;
+use hookline_processor::{ProcessorConfig, ReplayArgs, SCHEMA, replay, run};
 use hookline_service::cli::{ConfigArgs, finish};
 use hookline_service::telemetry;
 

@@ -4,6 +4,8 @@
 //! Everything here takes values and returns values. There is no IO, no clock and no runtime: a replay of the same bytes
 //! gives the same rows.
 
+#![warn(missing_docs)]
+
 pub mod dead;
 pub mod derived;
 pub mod envelope;

@@ -1,5 +1,7 @@
 //! What every daemon is: configuration, connections, telemetry, the admin listener, shutdown. Knows nothing of webhooks.
 
+#![warn(missing_docs)]
+
 pub mod admin;
 pub mod cli;
 pub mod clickhouse;

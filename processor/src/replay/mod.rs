@@ -1,11 +1,11 @@
 //! Reads a range of the topics again, beside the live group and without touching its offsets, and writes what it says: a
 //! repair where rows are missing, nothing where the tables are right.
 
+mod inspect;
 mod pace;
 mod plan;
 mod progress;
 mod read;
-mod repair;
 mod select;
 
 use std::path::PathBuf;
@@ -25,20 +25,20 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
+use self::inspect::Inspector;
 use self::pace::Pace;
 use self::plan::{Part, plan};
 use self::progress::{File, Progress, Repaired};
 use self::read::{Reader, Shared};
-use self::repair::Inspector;
 use self::select::Selection;
+use crate::clickhouse::columns::Table;
+use crate::clickhouse::inserter::Sink;
 use crate::config::ProcessorConfig;
+use crate::dead_letter_producer::Post;
 use crate::metrics::{Metrics, Mode};
-use crate::patience::CalledOff;
-use crate::post::Post;
-use crate::rollup::Refresher;
-use crate::sink::Sink;
-use crate::tables::Table;
+use crate::retry::CalledOff;
 use crate::writer::Writer;
+use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Records that tell how large a record is.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::select::{Moment, Selection};
-use crate::topic::Topic;
+use crate::batch::position::Topic;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

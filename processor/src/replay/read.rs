@@ -14,15 +14,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
+use super::inspect::Inspector;
 use super::pace::Pace;
 use super::plan::Part;
 use super::progress::{File, Progress, Repaired};
-use super::repair::Inspector;
 use crate::batch::Batch;
+use crate::batch::fold::{Folded, fold};
+use crate::batch::position::{Place, Topic};
+use crate::clickhouse::columns::Table;
 use crate::config::BatchConfig;
-use crate::fold::{Folded, fold};
-use crate::tables::Table;
-use crate::topic::{Place, Topic};
 use crate::writer::Writer;
 
 const POLL: Duration = Duration::from_millis(100);

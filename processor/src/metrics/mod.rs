@@ -1,12 +1,15 @@
-//! Operational metrics: what the machinery does. Numbers about jobs are in [`crate::business`] and never mixed with these.
+//! Operational metrics: what the machinery does. Numbers about jobs are in [`crate::metrics::jobs`] and never mixed with these.
+
+pub mod jobs;
+mod label_cap;
 
 use hookline_schemas::dead::Reason;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::failure::Cause;
-use crate::tables::Table;
-use crate::topic::Topic;
+use crate::batch::position::Topic;
+use crate::clickhouse::columns::Table;
+use crate::clickhouse::error::Cause;
 
 /// Whether records come from the group or from a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +166,7 @@ pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::business::Business;
+    use crate::metrics::jobs::Business;
 
     #[test]
     fn names_labels_and_types_are_pinned() {

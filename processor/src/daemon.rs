@@ -14,15 +14,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
-use crate::business::Business;
+use crate::clickhouse::columns::Table;
+use crate::clickhouse::inserter::Sink;
 use crate::config::ProcessorConfig;
-use crate::group::{CallOff, Group, Writing};
+use crate::consumer::{CallOff, Group, Writing};
+use crate::dead_letter_producer::Post;
+use crate::metrics::jobs::Business;
 use crate::metrics::{Metrics, Mode};
-use crate::post::Post;
-use crate::rollup::Refresher;
-use crate::sink::Sink;
-use crate::tables::Table;
-use crate::worker::Worker;
+use crate::writer::rollup::Refresher;
+use crate::writer::thread::Worker;
 use crate::writer::{CLICKHOUSE, Writer};
 
 const KAFKA: &str = "kafka";

@@ -12,7 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::{Instant, sleep};
 
-use crate::producer::{Producer, RECORD_OVERHEAD_BYTES};
+use crate::kafka::producer::{Producer, RECORD_OVERHEAD_BYTES};
 
 /// The part of readiness that is Kafka.
 pub const PART: &str = "kafka";

@@ -19,14 +19,14 @@ use tokio::io::unix::AsyncFd;
 const ONE: [u8; 8] = 1u64.to_ne_bytes();
 
 /// An eventfd that wakes the runtime.
-pub(super) fn eventfd() -> io::Result<AsyncFd<EventFd>> {
+pub(crate) fn eventfd() -> io::Result<AsyncFd<EventFd>> {
     let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
     // SAFETY: an eventfd owns its descriptor, always gives the same one, and closes it when it is dropped.
     unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// The main queue of a client. While it exists, an event that arrives in the empty queue adds one to an eventfd.
-pub(super) struct EventQueue(NonNull<rd_kafka_queue_t>);
+pub(crate) struct EventQueue(NonNull<rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues are thread-safe.
 unsafe impl Send for EventQueue {}
@@ -35,7 +35,7 @@ unsafe impl Sync for EventQueue {}
 
 impl EventQueue {
     /// The caller keeps client and eventfd for longer than the queue.
-    pub(super) fn waking<C: ClientContext>(client: &Client<C>, wake: &EventFd) -> Self {
+    pub(crate) fn waking<C: ClientContext>(client: &Client<C>, wake: &EventFd) -> Self {
         // SAFETY: the pointer of a living client; the reference to the queue is given back in `drop`.
         let queue = unsafe { rd_kafka_queue_get_main(client.native_ptr()) };
         #[expect(clippy::expect_used, reason = "every client has a main queue")]
@@ -45,7 +45,7 @@ impl EventQueue {
         Self(queue)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: the queue is ours.
         unsafe { rd_kafka_queue_length(self.0.as_ptr()) == 0 }
     }

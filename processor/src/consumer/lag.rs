@@ -7,8 +7,8 @@ use hookline_schemas::topics::{Partition, Topics};
 use rdkafka::Statistics;
 
 use crate::batch::Positions;
+use crate::batch::position::Topic;
 use crate::metrics::Metrics;
-use crate::topic::Topic;
 
 /// What is behind.
 pub struct Lag {

@@ -4,7 +4,7 @@ use hookline_schemas::dead::Reason;
 use hookline_schemas::record::{BadHeader, Headers, header};
 use hookline_schemas::time::ReceivedAt;
 
-use crate::topic::Place;
+use crate::batch::position::Place;
 
 /// A row of `dead_letters`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use http_body_util::Full;
 /// Where it is served.
 pub const PATH: &str = "/openapi.json";
 
-const DOCUMENT: &str = include_str!("../openapi.json");
+const DOCUMENT: &str = include_str!("../../openapi.json");
 
 /// The document, for whoever gets it.
 pub fn response(method: &Method) -> Response<Full<Bytes>> {

@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::letter::Foreign;
+use crate::batch::dead_letter::Foreign;
 
 /// Longer than any hiccup of a broker; the writer tries again after that.
 const DELIVERY_TIMEOUT_MS: &str = "30000";

@@ -1,6 +1,9 @@
 //! Writes a batch: `jobs`, then `deliveries` and `dead_letters`, so that the row of a delivery implies its facts. Waits out
 //! what passes, and finds the records that are to blame for what does not.
 
+pub mod rollup;
+pub mod thread;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -12,20 +15,20 @@ use hookline_schemas::topics::{Offset, Partition, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
+use crate::batch::dead_letter::Letter;
+use crate::batch::fold::{Delivery, Folded, JobRow};
+use crate::batch::position::Topic;
 use crate::batch::{Batch, Positions};
-use crate::business::Business;
-use crate::failure::Remedy;
-use crate::fault::{Fault, pass};
-use crate::fold::{Delivery, Folded, JobRow};
-use crate::letter::Letter;
+use crate::clickhouse::columns::{self, Table};
+use crate::clickhouse::error::Remedy;
+use crate::clickhouse::inserter::{Refusal, Sink};
+use crate::clickhouse::native::Encoded;
+use crate::clickhouse::partitions;
+use crate::dead_letter_producer::{Post, Rejected};
+use crate::fail_point::{Fault, pass};
 use crate::metrics::Metrics;
-use crate::months;
-use crate::native::Encoded;
-use crate::patience::{CalledOff, Patience};
-use crate::post::{Post, Rejected};
-use crate::sink::{Refusal, Sink};
-use crate::tables::{self, Table};
-use crate::topic::Topic;
+use crate::metrics::jobs::Business;
+use crate::retry::{CalledOff, Patience};
 
 /// The part of readiness that ClickHouse is.
 pub const CLICKHOUSE: &str = "clickhouse";
@@ -81,18 +84,18 @@ impl Writer {
         self.reject_unreadable(batch, folded, give_up).await?;
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
 
-        let blocks = months::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
-        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| tables::jobs(rows), give_up).await?;
+        let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
+        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), give_up).await?;
         pass(Fault::AfterJobs);
 
         let guilty = self.reject_jobs(batch, folded, &guilty_jobs, give_up).await?;
         let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.place.key_order()));
-        let blocks = months::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
+        let blocks = partitions::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
         let refused = self
             .insert(
                 Table::Deliveries,
                 blocks,
-                |rows| tables::deliveries(rows, batch, &self.topics, &self.log_id),
+                |rows| columns::deliveries(rows, batch, &self.topics, &self.log_id),
                 give_up,
             )
             .await?;
@@ -254,8 +257,8 @@ impl Writer {
         letters: &'r [Letter],
         give_up: &CancellationToken,
     ) -> Result<Vec<(&'r Letter, Refusal)>, CalledOff> {
-        let blocks = months::blocks(letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
-        self.insert(Table::DeadLetters, blocks, |rows| tables::dead_letters(rows, &self.topics, &self.log_id), give_up)
+        let blocks = partitions::blocks(letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
+        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, &self.topics, &self.log_id), give_up)
             .await
     }
 

@@ -1,5 +1,5 @@
 //! How long a connection may take: 15 s for a head, 30 s idle, less while the service drains. A body has a limit of its
-//! own, see [`crate::webhooks`].
+//! own, see [`crate::webhook`].
 //!
 //! The phase of a connection is one atomic number, so that requests cost no timer each: a watchdog looks at it when it
 //! could be due at the earliest.

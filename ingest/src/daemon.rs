@@ -13,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
+use crate::http::openapi;
+use crate::kafka::producer::Producer;
+use crate::kafka::readiness;
 use crate::metrics::Metrics;
-use crate::producer::Producer;
 use crate::server::Server;
 use crate::sources::Sources;
-use crate::webhooks::Webhooks;
-use crate::{openapi, probe};
+use crate::webhook::Webhooks;
 
 /// What requests in flight may take after SIGTERM: a body and its confirmation.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -41,7 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let client = config.kafka.client()?;
     let shutdown = shutdown::on_signal()?;
 
-    let admin = Admin::new(Readiness::waiting_for(&[probe::PART]))?;
+    let admin = Admin::new(Readiness::waiting_for(&[readiness::PART]))?;
     let metrics = Metrics::new(&admin.registry)?;
     let producer = Arc::new(Producer::new(client, &config.limits, metrics.producers_recreated.clone())?);
     let webhooks = Arc::new(Webhooks::new(
@@ -60,7 +61,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let ended = CancellationToken::new();
     let router = admin.clone().router().merge(openapi::router());
     let admin_task = tokio::spawn(admin::serve(admin_listener, router, ended.clone()));
-    tokio::spawn(probe::watch(Arc::clone(&producer), topics, config.limits.body_bytes, admin.readiness.clone()));
+    tokio::spawn(readiness::watch(Arc::clone(&producer), topics, config.limits.body_bytes, admin.readiness.clone()));
     tokio::spawn(observe(Arc::clone(&webhooks)));
     let readiness = admin.readiness;
     let stopping = shutdown.clone();

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::batch::Batch;
-use crate::fault::{Fault, pass};
-use crate::fold::fold;
-use crate::group::{CallOff, Done, Work};
-use crate::patience::CalledOff;
-use crate::rollup::Refresher;
+use crate::batch::fold::fold;
+use crate::consumer::{CallOff, Done, Work};
+use crate::fail_point::{Fault, pass};
+use crate::retry::CalledOff;
+use crate::writer::rollup::Refresher;
 use crate::writer::{Writer, Written};
 
 /// What works.

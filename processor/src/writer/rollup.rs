@@ -7,10 +7,10 @@ use hookline_schemas::time::CreatedHour;
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
-use crate::failure::Cause;
+use crate::clickhouse::error::Cause;
+use crate::clickhouse::inserter::Sink;
 use crate::metrics::Metrics;
-use crate::patience::{CalledOff, Patience};
-use crate::sink::Sink;
+use crate::retry::{CalledOff, Patience};
 use crate::writer::CLICKHOUSE;
 
 /// So many hours in one statement: more would take memory and save nothing.

@@ -9,10 +9,10 @@ use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
 use super::plan::Part;
-use crate::failure::{Cause, Remedy};
-use crate::fold::{Folded, JobRow};
-use crate::patience::Patience;
-use crate::tables::Table;
+use crate::batch::fold::{Folded, JobRow};
+use crate::clickhouse::columns::Table;
+use crate::clickhouse::error::{Cause, Remedy};
+use crate::retry::Patience;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
@@ -193,7 +193,7 @@ mod tests {
     use hookline_schemas::time::CreatedHour;
 
     use super::*;
-    use crate::fold::JobKey;
+    use crate::batch::fold::JobKey;
 
     fn known(job: &str, started_at: Option<i64>) -> Known {
         Known {

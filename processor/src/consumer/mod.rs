@@ -1,6 +1,8 @@
 //! The consumer's side of a batch: fills one while the writer writes another, hands over, commits what is written, and on
 //! a revocation settles what is under way. Called from the consumer's own thread only, also from inside `poll`.
 
+mod lag;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +15,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Message, Statistics, TopicPartitionList};
 
+use crate::batch::position::{Place, Topic};
 use crate::batch::{Batch, Positions};
 use crate::config::{BatchConfig, GroupConfig};
-use crate::fault::{Fault, pass};
-use crate::lag::Lag;
+use crate::consumer::lag::Lag;
+use crate::fail_point::{Fault, pass};
 use crate::metrics::Metrics;
-use crate::topic::{Place, Topic};
 
 /// Called off, the writer answers as soon as it next waits for something.
 const CALL_OFF_TIMEOUT: Duration = Duration::from_secs(5);

@@ -18,11 +18,11 @@ use hookline_service::shutdown::CancellationToken;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde::Deserialize;
 
-use crate::capped::Capped;
-use crate::failure::{Cause, Remedy};
-use crate::fold::JobRow;
+use crate::batch::fold::JobRow;
+use crate::clickhouse::error::{Cause, Remedy};
+use crate::metrics::label_cap::Capped;
 use crate::metrics::register;
-use crate::patience::{CalledOff, Patience};
+use crate::retry::{CalledOff, Patience};
 
 /// Seconds: the provider's medians lie between 3 s and 13 min.
 const BUCKETS: [f64; 17] =
@@ -326,7 +326,7 @@ mod tests {
     use hookline_schemas::time::{CreatedAt, ReceivedAt};
 
     use super::*;
-    use crate::fold::JobKey;
+    use crate::batch::fold::JobKey;
 
     const CREATED: i64 = 1_793_491_200_000;
 

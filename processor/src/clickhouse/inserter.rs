@@ -8,9 +8,9 @@ use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
 use serde::Deserialize;
 
-use crate::failure::Cause;
-use crate::native::Encoded;
-use crate::tables::Table;
+use crate::clickhouse::columns::Table;
+use crate::clickhouse::error::Cause;
+use crate::clickhouse::native::Encoded;
 
 /// A block may take long where the server is busy; a cut connection shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);

@@ -3,9 +3,9 @@
 use hookline_schemas::topics::Topics;
 
 use crate::batch::Batch;
-use crate::fold::{Delivery, JobRow};
-use crate::letter::Letter;
-use crate::native::{Block, Encoded, Millis, Seconds};
+use crate::batch::dead_letter::Letter;
+use crate::batch::fold::{Delivery, JobRow};
+use crate::clickhouse::native::{Block, Encoded, Millis, Seconds};
 
 /// A table that the processor fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,6 @@
 //! what is there. One produce request is in flight at a time and none lingers: what arrives meanwhile is the next batch,
 //! so a batch is as large as the load makes it and needs no tuning.
 
-mod queue;
-
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -20,10 +18,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use self::queue::EventQueue;
 use crate::config::Limits;
+use crate::kafka::event_queue::{self, EventQueue};
 
-/// After this long librdkafka gives a record up; below [`crate::webhooks::BUDGET`].
+/// After this long librdkafka gives a record up; below [`crate::webhook::BUDGET`].
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// A producer that fails sooner than this is not replaced before: one that lacks a permission fails at once, again and again.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
@@ -202,7 +200,7 @@ impl Producer {
 
 impl Native {
     fn new(config: &ClientConfig) -> anyhow::Result<Self> {
-        let wake = queue::eventfd()?;
+        let wake = event_queue::eventfd()?;
         let base: BaseProducer<Context> = config.create_with_context(Context::default())?;
         let queue = EventQueue::waking(base.client(), wake.get_ref());
         Ok(Self { queue, base, wake })
@@ -249,7 +247,7 @@ mod tests {
         let recreated = IntCounter::new("r", "r").unwrap();
         let producer = Producer::new(config, &Limits::default(), recreated).unwrap();
         let base: BaseProducer<Context> = producer.config.create_with_context(Context::default()).unwrap();
-        let (other, wake) = (queue::eventfd().unwrap(), queue::eventfd().unwrap());
+        let (other, wake) = (event_queue::eventfd().unwrap(), event_queue::eventfd().unwrap());
         let early = EventQueue::waking(base.client(), other.get_ref());
         while early.is_empty() {
             // The refused connection is on its way.

@@ -1,5 +1,8 @@
 //! A webhook from its head to its answer, in the order of the table of answers: path, method, size, time, load, signature.
 
+pub mod delivery;
+pub mod memory;
+
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -20,14 +23,14 @@ use prometheus::IntCounter;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::{Instant, timeout};
 
-use crate::answer::{Answer, Unavailable};
 use crate::config::{Limits, Tolerance};
-use crate::delivery::Delivery;
-use crate::load::{Bound, Share};
-use crate::memory::{FirstTimes, StaleWindow};
+use crate::http::limits::{Bound, Share};
+use crate::http::response::{Answer, Unavailable};
+use crate::kafka::producer::{Producer, Record};
 use crate::metrics::{Metrics, SourceMetrics, count};
-use crate::producer::{Producer, Record};
 use crate::sources::{SourceKeys, Sources};
+use crate::webhook::delivery::Delivery;
+use crate::webhook::memory::{FirstTimes, StaleWindow};
 
 /// What a body may take to arrive.
 pub const BODY_TIME: Duration = Duration::from_secs(10);

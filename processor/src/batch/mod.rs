@@ -3,6 +3,10 @@
 //! A record is copied once, when it is consumed, so that librdkafka has its buffers back at once and a batch takes the
 //! memory that its limits allow.
 
+pub mod dead_letter;
+pub mod fold;
+pub mod position;
+
 use std::collections::BTreeMap;
 
 use hookline_schemas::record::{Headers, Stamps, decode_headers};
@@ -13,8 +17,8 @@ use hookline_schemas::topics::{Offset, Partition};
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as KafkaHeaders};
 
-use crate::letter::{Foreign, Letter};
-use crate::topic::{Place, Topic};
+use crate::batch::dead_letter::{Foreign, Letter};
+use crate::batch::position::{Place, Topic};
 
 /// A delivery whose headers are in order. Its body is not read yet.
 #[derive(Clone, Copy, Debug)]
