@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use hookline_service::clickhouse::ClickHouseConfig;
-use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, Schema};
+use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, ConfigSource};
 use hookline_service::kafka::KafkaConfig;
 use serde::Deserialize;
 
-const SCHEMA: Schema = Schema { binary: "ANALYTICS", aliases: &CONNECTION_ALIASES, secrets: &CONNECTION_SECRETS };
+const SCHEMA: ConfigSource =
+    ConfigSource { binary: "ANALYTICS", aliases: &CONNECTION_ALIASES, secrets: &CONNECTION_SECRETS };
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

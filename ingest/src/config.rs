@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use hookline_schemas::provider::TOLERANCE_SECONDS;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::AdminConfig;
-use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, Schema};
+use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, ConfigSource};
 use hookline_service::kafka::KafkaConfig;
 use serde::Deserialize;
 
 /// How the configuration is read.
-pub const SCHEMA: Schema = Schema {
+pub const SCHEMA: ConfigSource = ConfigSource {
     binary: "INGEST",
     // Of the shared names, those of Kafka: ingest knows no ClickHouse.
     aliases: CONNECTION_ALIASES.split_at(2).0,

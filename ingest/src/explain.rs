@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hookline_schemas::envelope::decode;
-use hookline_schemas::sign::{Refusal, Unverified};
+use hookline_schemas::signature::{Unverified, VerifyError};
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 
 use crate::config::Tolerance;
@@ -65,7 +65,7 @@ pub fn explain(
             return Finding { authentic: true, text };
         }
     }
-    let refusal = Refusal::SignatureWrong;
+    let refusal = VerifyError::SignatureWrong;
     tell(format_args!(
         "refused ({}): none of {tried} keys of {} sources gives this signature",
         refusal.as_str(),
@@ -114,7 +114,7 @@ fn alterations(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use hookline_schemas::sign::SigningKey;
+    use hookline_schemas::signature::SigningKey;
 
     use super::*;
 

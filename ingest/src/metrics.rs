@@ -1,7 +1,7 @@
 //! The metrics, by name. Children with labels are made once, outside the hot path.
 
-use hookline_schemas::dead::Reason;
-use hookline_schemas::sign::Refusal;
+use hookline_schemas::dead_letter::DeadLetterReason;
+use hookline_schemas::signature::VerifyError;
 use hookline_schemas::topics::Topics;
 use http::StatusCode;
 use prometheus::{
@@ -53,10 +53,10 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
     verified: Vec<IntCounter>,
-    refused: Vec<(Refusal, IntCounter)>,
+    refused: Vec<(VerifyError, IntCounter)>,
     stale_past: IntCounter,
     stale_future: IntCounter,
-    dead: Vec<(Reason, IntCounter)>,
+    dead: Vec<(DeadLetterReason, IntCounter)>,
     /// Receive time less signed time, seconds.
     pub skew: Histogram,
 }
@@ -173,12 +173,12 @@ impl Metrics {
                 .iter()
                 .map(|key| self.verified.with_label_values(&[name, key.name.as_str()]))
                 .collect(),
-            refused: Refusal::ALL.map(|refusal| (refusal, rejected(refusal.as_str()))).into(),
+            refused: VerifyError::ALL.map(|refusal| (refusal, rejected(refusal.as_str()))).into(),
             stale_past,
             stale_future,
-            dead: Reason::ALL
+            dead: DeadLetterReason::ALL
                 .into_iter()
-                .filter(|reason| !matches!(reason, Reason::InsertRefused | Reason::BadRecord))
+                .filter(|reason| !matches!(reason, DeadLetterReason::InsertRefused | DeadLetterReason::BadRecord))
                 .map(|reason| (reason, self.dead_letters.with_label_values(&[name, reason.as_str()])))
                 .collect(),
             skew: self.skew.with_label_values(&[name]),
@@ -239,7 +239,7 @@ impl SourceMetrics {
     }
 
     /// Counts a request that is not authentic.
-    pub fn refused(&self, refusal: Refusal) {
+    pub fn refused(&self, refusal: VerifyError) {
         count(&self.refused, &refusal);
     }
 
@@ -249,7 +249,7 @@ impl SourceMetrics {
     }
 
     /// Counts a stored dead letter.
-    pub fn dead_letter(&self, reason: Reason) {
+    pub fn dead_letter(&self, reason: DeadLetterReason) {
         count(&self.dead, &reason);
     }
 }

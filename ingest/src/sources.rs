@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use hookline_schemas::ids::{KeyName, Source};
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use hookline_schemas::sign::{NamedKey, Refusal, SigningKey, Unverified, Verified};
+use hookline_schemas::signature::{NamedKey, SigningKey, Unverified, Verified, VerifyError};
 use hookline_service::config::{ConfigError, Secret};
 use http::{HeaderMap, HeaderName};
 
@@ -94,9 +94,9 @@ impl Sources {
 
 impl SourceKeys {
     /// Vouches for a body, or says why not.
-    pub fn verify<'a, 'k>(&'k self, headers: &'a HeaderMap, body: &'a [u8]) -> Result<Verified<'a, 'k>, Refusal> {
-        let timestamp = once(headers, &TIMESTAMP, Refusal::TimestampMissing, Refusal::TimestampRepeated)?;
-        let signature = once(headers, &SIGNATURE, Refusal::SignatureMissing, Refusal::SignatureRepeated)?;
+    pub fn verify<'a, 'k>(&'k self, headers: &'a HeaderMap, body: &'a [u8]) -> Result<Verified<'a, 'k>, VerifyError> {
+        let timestamp = once(headers, &TIMESTAMP, VerifyError::TimestampMissing, VerifyError::TimestampRepeated)?;
+        let signature = once(headers, &SIGNATURE, VerifyError::SignatureMissing, VerifyError::SignatureRepeated)?;
         Unverified::new(timestamp, signature, body)?.verify(&self.keys)
     }
 }
@@ -104,9 +104,9 @@ impl SourceKeys {
 fn once<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-    missing: Refusal,
-    repeated: Refusal,
-) -> Result<&'a [u8], Refusal> {
+    missing: VerifyError,
+    repeated: VerifyError,
+) -> Result<&'a [u8], VerifyError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value.as_bytes()),
@@ -144,16 +144,16 @@ mod tests {
         let sources = two_keys();
         let hex = "0".repeat(64);
         for (list, refusal) in [
-            (vec![], Refusal::TimestampMissing),
-            (vec![(TIMESTAMP_HEADER, "7")], Refusal::SignatureMissing),
-            (vec![(TIMESTAMP_HEADER, "7"), (TIMESTAMP_HEADER, "7")], Refusal::TimestampRepeated),
+            (vec![], VerifyError::TimestampMissing),
+            (vec![(TIMESTAMP_HEADER, "7")], VerifyError::SignatureMissing),
+            (vec![(TIMESTAMP_HEADER, "7"), (TIMESTAMP_HEADER, "7")], VerifyError::TimestampRepeated),
             (
                 vec![(TIMESTAMP_HEADER, "7"), (SIGNATURE_HEADER, &*hex), (SIGNATURE_HEADER, &*hex)],
-                Refusal::SignatureRepeated,
+                VerifyError::SignatureRepeated,
             ),
-            (vec![(TIMESTAMP_HEADER, "7 "), (SIGNATURE_HEADER, &*hex)], Refusal::TimestampMalformed),
-            (vec![(TIMESTAMP_HEADER, "7"), (SIGNATURE_HEADER, "00")], Refusal::SignatureMalformed),
-            (vec![(TIMESTAMP_HEADER, "7"), (SIGNATURE_HEADER, &*hex)], Refusal::SignatureWrong),
+            (vec![(TIMESTAMP_HEADER, "7 "), (SIGNATURE_HEADER, &*hex)], VerifyError::TimestampMalformed),
+            (vec![(TIMESTAMP_HEADER, "7"), (SIGNATURE_HEADER, "00")], VerifyError::SignatureMalformed),
+            (vec![(TIMESTAMP_HEADER, "7"), (SIGNATURE_HEADER, &*hex)], VerifyError::SignatureWrong),
         ] {
             let source = sources.get("prod").unwrap();
             assert_eq!(source.verify(&headers(&list), b"body").unwrap_err(), refusal, "{list:?}");

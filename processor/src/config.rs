@@ -2,12 +2,13 @@
 
 use hookline_service::admin::AdminConfig;
 use hookline_service::clickhouse::ClickHouseConfig;
-use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, Schema};
+use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, ConfigSource};
 use hookline_service::kafka::KafkaConfig;
 use serde::Deserialize;
 
 /// How the configuration is read.
-pub const SCHEMA: Schema = Schema { binary: "PROCESSOR", aliases: &CONNECTION_ALIASES, secrets: &CONNECTION_SECRETS };
+pub const SCHEMA: ConfigSource =
+    ConfigSource { binary: "PROCESSOR", aliases: &CONNECTION_ALIASES, secrets: &CONNECTION_SECRETS };
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -15,20 +15,20 @@ use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::inserter::Sink;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
-use crate::consumer::{CallOff, Group, Writing};
-use crate::dead_letter_producer::Post;
-use crate::metrics::jobs::Business;
+use crate::consumer::{CancelCurrent, RebalanceContext, WriterHandle};
+use crate::dead_letter_producer::DeadLetterProducer;
+use crate::metrics::jobs::JobMetrics;
 use crate::metrics::{Metrics, Mode};
 use crate::writer::rollup::Refresher;
-use crate::writer::thread::Worker;
+use crate::writer::thread::WriterThread;
 use crate::writer::{CLICKHOUSE, Writer};
 
 const KAFKA: &str = "kafka";
 const POLL: Duration = Duration::from_millis(100);
 /// So long a full batch may wait for the writer before fetching is paused.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WRITER_WAIT: Duration = Duration::from_secs(1);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -46,14 +46,14 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;
-    let business = Business::new(&admin.registry, config.counting.remembered_jobs)?;
+    let job_metrics = JobMetrics::new(&admin.registry, config.counting.remembered_jobs)?;
     let address = config.admin.0.listen;
     let listener = bind("admin", address).await?;
     let serving = CancellationToken::new();
     let admin_server = tokio::spawn(serve(listener, admin.router(), serving.clone()));
 
     let daemon =
-        Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, business, readiness, shutdown };
+        Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, job_metrics, readiness, shutdown };
     let runtime = Handle::current();
     let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await?;
     serving.cancel();
@@ -65,17 +65,17 @@ struct Daemon {
     config: ProcessorConfig,
     topics: Topics,
     metrics: Metrics,
-    business: Business,
+    job_metrics: JobMetrics,
     readiness: Readiness,
     shutdown: CancellationToken,
 }
 
 impl Daemon {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
-        let sink = Sink::new(self.config.clickhouse.client()?);
+        let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
         while !self.shutdown.is_cancelled() {
-            let Some(log_id) = self.wait_for_servers(&sink, runtime)? else { break };
-            match self.session(sink.clone(), log_id, runtime)? {
+            let Some(log_id) = self.wait_for_servers(&clickhouse, runtime)? else { break };
+            match self.session(clickhouse.clone(), log_id, runtime)? {
                 Ended::Stopped => break,
                 Ended::Broken(cause, error) => {
                     tracing::error!(cause, error, "the consumer is made anew");
@@ -89,10 +89,10 @@ impl Daemon {
     }
 
     /// Waits until topics and tables are there; gives the Kafka cluster's id.
-    fn wait_for_servers(&self, sink: &Sink, runtime: &Handle) -> anyhow::Result<Option<Arc<str>>> {
+    fn wait_for_servers(&self, clickhouse: &ClickHouse, runtime: &Handle) -> anyhow::Result<Option<Arc<str>>> {
         let client: BaseConsumer = self.config.kafka.client()?.create()?;
         while !self.shutdown.is_cancelled() {
-            match runtime.block_on(check_tables(sink)) {
+            match runtime.block_on(check_tables(clickhouse)) {
                 Ok(()) => self.readiness.ready(CLICKHOUSE),
                 Err(why) => self.not_ready(CLICKHOUSE, why),
             }
@@ -137,51 +137,54 @@ impl Daemon {
     }
 
     /// One consumer and one writer, from beginning to end.
-    fn session(&self, sink: Sink, log_id: Arc<str>, runtime: &Handle) -> anyhow::Result<Ended> {
+    fn session(&self, clickhouse: ClickHouse, log_id: Arc<str>, runtime: &Handle) -> anyhow::Result<Ended> {
         let (work, work_queue) = mpsc::sync_channel(8);
         let (done_queue, done) = mpsc::channel();
-        let call_off = CallOff::default();
-        let refresher =
-            Refresher { sink: sink.clone(), metrics: self.metrics.clone(), readiness: self.readiness.clone() };
+        let cancel_current = CancelCurrent::default();
+        let refresher = Refresher {
+            clickhouse: clickhouse.clone(),
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+        };
         let writer = Writer {
-            sink,
-            post: Post::new(&self.config.kafka, &self.topics)?,
+            clickhouse,
+            post: DeadLetterProducer::new(&self.config.kafka, &self.topics)?,
             topics: self.topics.clone(),
             log_id,
             metrics: self.metrics.clone(),
-            business: Some(self.business.clone()),
+            job_metrics: Some(self.job_metrics.clone()),
             readiness: self.readiness.clone(),
             stopped: Default::default(),
         };
-        let worker = Worker {
+        let worker = WriterThread {
             writer,
             refresher,
             refresh_every: Duration::from_millis(self.config.batch.refresh_ms),
-            call_off: call_off.clone(),
+            cancel_current: cancel_current.clone(),
             done: done_queue,
             runtime: runtime.clone(),
         };
-        let group = Group::new(
+        let group = RebalanceContext::new(
             self.topics.clone(),
             &self.config.batch,
             &self.config.group,
             self.metrics.clone(),
-            Writing { work, done, call_off },
+            WriterHandle { work, done, cancel_current },
         );
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || worker.run(&work_queue))?;
-        let consumer: BaseConsumer<Group> = self.consumer_config()?.create_with_context(group)?;
+        let consumer: BaseConsumer<RebalanceContext> = self.consumer_config()?.create_with_context(group)?;
         let topics: Vec<_> = self.topics.all().collect();
         consumer.subscribe(&topics)?;
         let ended = self.consume(&consumer);
         if let Ended::Broken(..) = ended {
             // Closing waits for the very brokers that may not answer it, so it has a thread of its own, on which the writer
             // ends, too. What was written and not committed is read again by the next consumer.
-            consumer.context().pump().abandon();
+            consumer.context().batcher().abandon();
             std::thread::Builder::new().name("closing".into()).spawn(move || drop(consumer))?;
             return Ok(ended);
         }
-        consumer.context().pump().finish(&consumer);
-        // Closing leaves the group, or keeps the place in it where membership is static, and lets the writer's queue go.
+        consumer.context().batcher().finish(&consumer);
+        // Closing leaves the group, or keeps the position in it where membership is static, and lets the writer's queue go.
         drop(consumer);
         if thread.join().is_err() {
             anyhow::bail!("the writer panicked");
@@ -216,22 +219,22 @@ impl Daemon {
         Ok(client)
     }
 
-    fn consume(&self, consumer: &BaseConsumer<Group>) -> Ended {
+    fn consume(&self, consumer: &BaseConsumer<RebalanceContext>) -> Ended {
         let group = consumer.context();
         while !self.shutdown.is_cancelled() {
             if let Err(broken) = poll(consumer, POLL) {
                 return broken;
             }
-            let mut pump = group.pump();
-            pump.attend(consumer, Duration::ZERO);
-            pump.hand_over_if_due();
-            if pump.is_stuck() {
+            let mut batcher = group.batcher();
+            batcher.handle_writer_events(consumer, Duration::ZERO);
+            batcher.submit_batch_if_due();
+            if batcher.is_stuck() {
                 return Ended::Broken("watchdog", "a partition has lag and makes no progress".into());
             }
-            if !(pump.is_full() && pump.is_writing()) || pump.attend(consumer, PATIENCE) {
+            if !(batcher.is_full() && batcher.is_writing()) || batcher.handle_writer_events(consumer, WRITER_WAIT) {
                 continue;
             }
-            drop(pump);
+            drop(batcher);
             if let Err(broken) = self.wait_paused(consumer) {
                 return broken;
             }
@@ -240,38 +243,38 @@ impl Daemon {
     }
 
     /// Fetches nothing, but stays in the group, until the writer is free.
-    fn wait_paused(&self, consumer: &BaseConsumer<Group>) -> Result<(), Ended> {
+    fn wait_paused(&self, consumer: &BaseConsumer<RebalanceContext>) -> Result<(), Ended> {
         let group = consumer.context();
-        group.pump().pause(consumer);
+        group.batcher().pause(consumer);
         while !self.shutdown.is_cancelled() {
             poll(consumer, POLL)?;
-            let mut pump = group.pump();
-            pump.attend(consumer, Duration::ZERO);
-            if !(pump.is_full() && pump.is_writing()) {
+            let mut batcher = group.batcher();
+            batcher.handle_writer_events(consumer, Duration::ZERO);
+            if !(batcher.is_full() && batcher.is_writing()) {
                 break;
             }
         }
-        group.pump().resume(consumer);
+        group.batcher().resume(consumer);
         Ok(())
     }
 }
 
-async fn check_tables(sink: &Sink) -> Result<(), String> {
+async fn check_tables(clickhouse: &ClickHouse) -> Result<(), String> {
     for table in Table::ALL {
-        sink.check(table).await.map_err(|refusal| refusal.text)?;
+        clickhouse.check(table).await.map_err(|refusal| refusal.text)?;
     }
     Ok(())
 }
 
 /// Takes what is there, up to a full batch.
-fn poll(consumer: &BaseConsumer<Group>, wait: Duration) -> Result<(), Ended> {
+fn poll(consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> Result<(), Ended> {
     let mut next = consumer.poll(wait);
     while let Some(polled) = next {
         match polled {
             Ok(message) => {
-                let mut pump = consumer.context().pump();
-                pump.push(&message);
-                if pump.is_full() {
+                let mut batcher = consumer.context().batcher();
+                batcher.push(&message);
+                if batcher.is_full() {
                     return Ok(());
                 }
             }

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hookline_schemas::dead::Reason;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::ids::EventType;
-use hookline_schemas::record::{DeadLetter, Stamps, encode_headers, header};
+use hookline_schemas::record::{DeadLetter, DeliveryMetadata, encode_headers, header};
 use hookline_schemas::topics::Topics;
 use hookline_service::config::ConfigError;
 use hookline_service::kafka::KafkaConfig;
@@ -16,13 +16,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::batch::dead_letter::Foreign;
+use crate::batch::dead_letter::UnattributedRecord;
 
 /// Longer than any hiccup of a broker; the writer tries again after that.
 const DELIVERY_TIMEOUT_MS: &str = "30000";
 
 /// A producer for the dead-letter topic alone; it connects when there is something to send.
-pub struct Post {
+pub struct DeadLetterProducer {
     config: ClientConfig,
     producer: OnceCell<FutureProducer>,
     topic: String,
@@ -34,7 +34,7 @@ pub struct Post {
 #[derive(Clone, Copy, Debug)]
 pub struct Rejected<'r> {
     /// How it came in.
-    pub stamps: Stamps<'r>,
+    pub metadata: DeliveryMetadata<'r>,
     /// What happened, if known.
     pub event_type: Option<EventType>,
     /// To which job, if known.
@@ -45,7 +45,7 @@ pub struct Rejected<'r> {
     pub dead: DeadLetter<'r>,
 }
 
-impl Post {
+impl DeadLetterProducer {
     /// To these brokers.
     pub fn new(kafka: &KafkaConfig, topics: &Topics) -> Result<Self, ConfigError> {
         let mut config = kafka.client()?;
@@ -64,7 +64,7 @@ impl Post {
         self.spared = origins;
     }
 
-    /// How many dead letters were sent since this was last asked.
+    /// How many dead dead_letters were sent since this was last asked.
     pub fn take_sent(&self) -> u64 {
         self.sent.swap(0, Ordering::Relaxed)
     }
@@ -72,17 +72,17 @@ impl Post {
     /// Sends a delivery; it is durable when this returns.
     pub async fn reject(&self, rejected: &Rejected<'_>) -> Result<(), KafkaError> {
         let mut headers = OwnedHeaders::new_with_capacity(16);
-        encode_headers(&rejected.stamps, rejected.event_type, rejected.job_id, Some(&rejected.dead), |key, value| {
+        encode_headers(&rejected.metadata, rejected.event_type, rejected.job_id, Some(&rejected.dead), |key, value| {
             headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
         });
         self.send(rejected.dead.origin, rejected.job_id.as_bytes(), rejected.body, headers).await
     }
 
     /// Sends a record that ingest did not write, with its own headers and what is wrong with them.
-    pub async fn reject_foreign(&self, record: &Foreign, topics: &Topics) -> Result<(), KafkaError> {
-        let (detail, origin) = (record.bad.to_string(), record.place.position(topics).to_string());
+    pub async fn reject_foreign(&self, record: &UnattributedRecord, topics: &Topics) -> Result<(), KafkaError> {
+        let (detail, origin) = (record.bad.to_string(), record.position.named(topics).to_string());
         let dead = [
-            (header::DEAD_REASON, Reason::BadRecord.as_str()),
+            (header::DEAD_REASON, DeadLetterReason::BadRecord.as_str()),
             (header::DEAD_DETAIL, &*detail),
             (header::DEAD_ORIGIN, &*origin),
             (header::DEAD_REDRIVES, "0"),

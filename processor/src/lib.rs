@@ -1,6 +1,6 @@
 //! From topics to tables: reads the records, folds them to facts, fills `jobs`, `deliveries` and `dead_letters`.
 //!
-//! One thread consumes ([`consumer`]), one writes ([`writer`]); what they pass on is a [`batch`]. What takes values and
+//! One thread consumes ([`consumer`]), one writes ([`writer`]); what they hit on is a [`batch`]. What takes values and
 //! returns values is in [`batch`] and [`clickhouse`], apart from the inserter.
 
 mod batch;

@@ -10,35 +10,35 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// The work was called off while waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CalledOff;
+pub struct Cancelled;
 
 /// Waits between attempts.
 #[derive(Debug)]
-pub struct Patience<'t> {
+pub struct Backoff<'t> {
     next: Duration,
-    give_up: &'t CancellationToken,
+    cancel: &'t CancellationToken,
 }
 
-impl<'t> Patience<'t> {
-    /// Until `give_up`.
-    pub fn until(give_up: &'t CancellationToken) -> Self {
-        Self { next: FIRST, give_up }
+impl<'t> Backoff<'t> {
+    /// Until `cancel`.
+    pub fn until(cancel: &'t CancellationToken) -> Self {
+        Self { next: FIRST, cancel }
     }
 
     /// Waits between half and all of the current time, which then doubles.
-    pub async fn wait(&mut self) -> Result<(), CalledOff> {
+    pub async fn wait(&mut self) -> Result<(), Cancelled> {
         let share = rand::rng().random_range(0.5..1.0);
         let time = self.next.mul_f64(share);
         self.next = (self.next * 2).min(LONGEST);
-        self.or_give_up(tokio::time::sleep(time)).await
+        self.or_cancelled(tokio::time::sleep(time)).await
     }
 
     /// Does something that may take long.
-    pub async fn or_give_up<T>(&self, work: impl Future<Output = T>) -> Result<T, CalledOff> {
+    pub async fn or_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Cancelled> {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            () = self.give_up.cancelled() => Err(CalledOff),
+            () = self.cancel.cancelled() => Err(Cancelled),
         }
     }
 }

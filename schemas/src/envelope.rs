@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
 
-use crate::dead::Reason;
+use crate::dead_letter::DeadLetterReason;
 use crate::ids::{EventType, JobId};
 use crate::json::{Fields, IfObject, KeyOf, Keys, ReadObject, integer, keys, number, string};
 use crate::time::CreatedAt;
@@ -37,7 +37,7 @@ pub struct Event<'a> {
     /// `payload.error`.
     pub error: Option<JobError<'a>>,
     /// How many known optional fields had a value of the wrong type and count as absent.
-    pub wrong_types: u32,
+    pub invalid_fields: u32,
 }
 
 /// `payload.error`; a missing part is empty.
@@ -51,9 +51,9 @@ pub struct JobError<'a> {
 
 /// An authentic body that cannot be processed, with what little is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unprocessable {
+pub struct DecodeError {
     /// What is wrong.
-    pub reason: Reason,
+    pub reason: DeadLetterReason,
     /// What exactly, in a sentence; bounded, printable ASCII.
     pub detail: String,
     /// `type` if it is a known event.
@@ -63,7 +63,7 @@ pub struct Unprocessable {
 }
 
 /// Reads a body. Never panics, whatever the bytes.
-pub fn decode(body: &[u8]) -> Result<Event<'_>, Unprocessable> {
+pub fn decode(body: &[u8]) -> Result<Event<'_>, DecodeError> {
     let mut envelope =
         Envelope { event_type: None, payload: Fields::new(PAYLOAD_KEYS), payload_keys: 0, repeated: None };
     let read = std::str::from_utf8(body).map_err(|error| error.to_string()).and_then(|text| {
@@ -71,7 +71,7 @@ pub fn decode(body: &[u8]) -> Result<Event<'_>, Unprocessable> {
         json.deserialize_any(IfObject(&mut envelope)).and_then(|()| json.end()).map_err(|error| error.to_string())
     });
     if let Err(detail) = read {
-        return Err(Unprocessable { reason: Reason::NotJson, detail, event_type: None, job_id: None });
+        return Err(DecodeError { reason: DeadLetterReason::NotJson, detail, event_type: None, job_id: None });
     }
     envelope.into_event()
 }
@@ -101,21 +101,25 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn into_event(self) -> Result<Event<'a>, Unprocessable> {
+    fn into_event(self) -> Result<Event<'a>, DecodeError> {
         let type_text = self.event_type.and_then(string);
         let event_type = type_text.as_ref().and_then(|text| text.parse::<EventType>().ok());
         let values = self.payload.values;
         let [id, created_at, ..] = values;
         let job_id = id.and_then(string).and_then(|text| JobId::new(text).ok());
         let refuse = |reason, detail: String, job_id: Option<JobId<'_>>| {
-            Err(Unprocessable { reason, detail, event_type, job_id: job_id.map(JobId::into_owned) })
+            Err(DecodeError { reason, detail, event_type, job_id: job_id.map(JobId::into_owned) })
         };
 
         if let Some(name) = self.repeated.or(self.payload.repeated) {
-            return refuse(Reason::Ambiguous, format!("the key \"{name}\" came twice"), job_id);
+            return refuse(DeadLetterReason::Ambiguous, format!("the key \"{name}\" came twice"), job_id);
         }
         if self.payload_keys > 1 {
-            return refuse(Reason::Ambiguous, "both \"payload\" and \"object\", or one of them twice".into(), job_id);
+            return refuse(
+                DeadLetterReason::Ambiguous,
+                "both \"payload\" and \"object\", or one of them twice".into(),
+                job_id,
+            );
         }
         let Some(event_type) = event_type else {
             let detail = match (type_text, self.event_type) {
@@ -123,7 +127,7 @@ impl<'a> Envelope<'a> {
                 (None, Some(_)) => "\"type\" is not a string".into(),
                 (None, None) => "no \"type\"".into(),
             };
-            return refuse(Reason::UnknownType, detail, job_id);
+            return refuse(DeadLetterReason::UnknownType, detail, job_id);
         };
         let Some(job_id) = job_id else {
             let detail = if id.is_some() {
@@ -131,14 +135,14 @@ impl<'a> Envelope<'a> {
             } else {
                 "no \"payload.id\""
             };
-            return refuse(Reason::BadId, detail.into(), None);
+            return refuse(DeadLetterReason::BadId, detail.into(), None);
         };
         let Some(created) = created_at.and_then(string).and_then(|text| CreatedAt::parse(&text)) else {
             let detail = match created_at {
                 Some(raw) => format!("\"payload.created_at\" is not RFC 3339 in 2000 to 2099: {}", excerpt(raw.get())),
                 None => "no \"payload.created_at\"".into(),
             };
-            return refuse(Reason::BadCreatedAt, detail, Some(job_id));
+            return refuse(DeadLetterReason::BadCreatedAt, detail, Some(job_id));
         };
         Ok(details(event_type, job_id, created, values))
     }
@@ -151,7 +155,7 @@ fn details<'a>(
     values: [Option<&'a RawValue>; 11],
 ) -> Event<'a> {
     let [_, _, job_type, width, height, fps, start, end, image_count, credits_charged, error] = values;
-    let mut tolerant = Tolerant { wrong_types: 0 };
+    let mut tolerant = Tolerant { invalid_fields: 0 };
     let job_type = tolerant.read(job_type, string).unwrap_or_default();
     let width = tolerant.read(width, integer).filter(|pixels| *pixels != -1);
     let height = tolerant.read(height, integer).filter(|pixels| *pixels != -1);
@@ -173,20 +177,20 @@ fn details<'a>(
         image_count,
         credits_charged,
         error,
-        wrong_types: tolerant.wrong_types,
+        invalid_fields: tolerant.invalid_fields,
     }
 }
 
 /// Reads optional fields and counts the values that are not of their type.
 struct Tolerant {
-    wrong_types: u32,
+    invalid_fields: u32,
 }
 
 impl Tolerant {
     /// Absent and `null` are the same; a value of the wrong type counts as absent.
     fn read<'a, T>(&mut self, raw: Option<&'a RawValue>, read: fn(&'a RawValue) -> Option<T>) -> Option<T> {
         let value = raw.filter(|raw| raw.get() != "null").map(read)?;
-        self.wrong_types += u32::from(value.is_none());
+        self.invalid_fields += u32::from(value.is_none());
         value
     }
 }
@@ -238,7 +242,7 @@ mod tests {
         format!(r#"{{"type":"video.started","payload":{{"id":"j1",{CREATED}{payload}}}}}"#)
     }
 
-    fn refused(body: &str) -> (Reason, String) {
+    fn refused(body: &str) -> (DeadLetterReason, String) {
         let refusal = decode(body.as_bytes()).unwrap_err();
         (refusal.reason, refusal.detail)
     }
@@ -252,38 +256,41 @@ mod tests {
     #[test]
     fn every_reason_is_found() {
         for (body, reason) in [
-            ("", Reason::NotJson),
-            ("{", Reason::NotJson),
-            ("{} {}", Reason::NotJson),
-            ("[]", Reason::UnknownType),
-            ("7", Reason::UnknownType),
-            ("null", Reason::UnknownType),
-            ("\"text\"", Reason::UnknownType),
-            ("{}", Reason::UnknownType),
-            (r#"{"type":7,"payload":{}}"#, Reason::UnknownType),
-            (r#"{"type":"test.event","payload":{"test":true}}"#, Reason::UnknownType),
-            (r#"{"type":"video.completed"}"#, Reason::BadId),
-            (r#"{"type":"video.completed","payload":[{"id":"x"}]}"#, Reason::BadId),
-            (r#"{"type":"video.completed","payload":{"id":7}}"#, Reason::BadId),
-            (r#"{"type":"video.completed","payload":{"id":"a b"}}"#, Reason::BadId),
-            (r#"{"type":"video.completed","payload":{"id":"test"}}"#, Reason::BadCreatedAt),
-            (r#"{"type":"video.completed","payload":{"id":"test","created_at":"soon"}}"#, Reason::BadCreatedAt),
-            (r#"{"type":"video.completed","payload":{"id":"test","created_at":null}}"#, Reason::BadCreatedAt),
-            (r#"{"type":"a","type":"b","payload":{}}"#, Reason::Ambiguous),
-            (r#"{"type":"a","payload":{},"object":{}}"#, Reason::Ambiguous),
-            (r#"{"type":"a","payload":{},"payload":{}}"#, Reason::Ambiguous),
-            (&with_payload(r#","id":"j2""#), Reason::Ambiguous),
-            (&with_payload(r#","\u0069d":"j2""#), Reason::Ambiguous),
+            ("", DeadLetterReason::NotJson),
+            ("{", DeadLetterReason::NotJson),
+            ("{} {}", DeadLetterReason::NotJson),
+            ("[]", DeadLetterReason::UnknownType),
+            ("7", DeadLetterReason::UnknownType),
+            ("null", DeadLetterReason::UnknownType),
+            ("\"text\"", DeadLetterReason::UnknownType),
+            ("{}", DeadLetterReason::UnknownType),
+            (r#"{"type":7,"payload":{}}"#, DeadLetterReason::UnknownType),
+            (r#"{"type":"test.event","payload":{"test":true}}"#, DeadLetterReason::UnknownType),
+            (r#"{"type":"video.completed"}"#, DeadLetterReason::BadId),
+            (r#"{"type":"video.completed","payload":[{"id":"x"}]}"#, DeadLetterReason::BadId),
+            (r#"{"type":"video.completed","payload":{"id":7}}"#, DeadLetterReason::BadId),
+            (r#"{"type":"video.completed","payload":{"id":"a b"}}"#, DeadLetterReason::BadId),
+            (r#"{"type":"video.completed","payload":{"id":"test"}}"#, DeadLetterReason::BadCreatedAt),
+            (
+                r#"{"type":"video.completed","payload":{"id":"test","created_at":"soon"}}"#,
+                DeadLetterReason::BadCreatedAt,
+            ),
+            (r#"{"type":"video.completed","payload":{"id":"test","created_at":null}}"#, DeadLetterReason::BadCreatedAt),
+            (r#"{"type":"a","type":"b","payload":{}}"#, DeadLetterReason::Ambiguous),
+            (r#"{"type":"a","payload":{},"object":{}}"#, DeadLetterReason::Ambiguous),
+            (r#"{"type":"a","payload":{},"payload":{}}"#, DeadLetterReason::Ambiguous),
+            (&with_payload(r#","id":"j2""#), DeadLetterReason::Ambiguous),
+            (&with_payload(r#","\u0069d":"j2""#), DeadLetterReason::Ambiguous),
         ] {
             assert_eq!(refused(body).0, reason, "{body}");
         }
-        assert_eq!(decode(b"{\"type\":\"\xff\"}").unwrap_err().reason, Reason::NotJson);
+        assert_eq!(decode(b"{\"type\":\"\xff\"}").unwrap_err().reason, DeadLetterReason::NotJson);
     }
 
     #[test]
     fn unknown_fields_may_repeat_and_nest() {
         let deep = format!(r#","new":1,"new":{}{}"#, "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(decode(with_payload(&deep).as_bytes()).unwrap().wrong_types, 0);
+        assert_eq!(decode(with_payload(&deep).as_bytes()).unwrap().invalid_fields, 0);
     }
 
     #[test]
@@ -308,9 +315,9 @@ mod tests {
         for field in fields {
             let body = with_payload(&format!(",{field}"));
             let event = decode(body.as_bytes()).unwrap();
-            assert_eq!(event.wrong_types, 1, "{field}");
+            assert_eq!(event.invalid_fields, 1, "{field}");
             let plain = with_payload("");
-            assert_eq!(Event { wrong_types: 0, ..event }, decode(plain.as_bytes()).unwrap(), "{field}");
+            assert_eq!(Event { invalid_fields: 0, ..event }, decode(plain.as_bytes()).unwrap(), "{field}");
         }
     }
 
@@ -319,7 +326,7 @@ mod tests {
         let body =
             with_payload(r#","width":-1,"height":null,"type":null,"error":null,"start_seconds":1.5,"end_seconds":4"#);
         let event = decode(body.as_bytes()).unwrap();
-        assert_eq!((event.width, event.height, event.wrong_types), (None, None, 0));
+        assert_eq!((event.width, event.height, event.invalid_fields), (None, None, 0));
         assert_eq!((event.job_type.as_ref(), event.error, event.media_seconds), ("", None, Some(2.5)));
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::envelope::Event;
 use crate::ids::Action;
-use crate::record::Stamps;
+use crate::record::DeliveryMetadata;
 use crate::time::{CreatedAt, OccurredAt, ReceivedAt, occurred_at};
 
 /// The version of [`Facts::of`]. It grows with every change that makes the same event give other facts.
@@ -52,8 +52,8 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// What one delivery of an event says.
-    pub fn of(event: &Event<'a>, stamps: &Stamps<'_>) -> Self {
-        let at = occurred_at(stamps.received_at, stamps.first_known_signed_at(), event.created_at);
+    pub fn of(event: &Event<'a>, metadata: &DeliveryMetadata<'_>) -> Self {
+        let at = occurred_at(metadata.received_at, metadata.first_known_signed_at(), event.created_at);
         let action = event.event_type.action;
         let only = |wanted: Action| (action == wanted).then_some(());
         let credits = event.credits_charged;
@@ -72,8 +72,8 @@ impl<'a> Facts<'a> {
             credits_completed: only(Action::Completed).and(credits),
             credits_errored: only(Action::Errored).and(credits),
             fps: if action == Action::Started { None } else { event.fps },
-            first_received_at: stamps.received_at,
-            last_received_at: stamps.received_at,
+            first_received_at: metadata.received_at,
+            last_received_at: metadata.received_at,
             fold_version: FOLD_VERSION,
         }
     }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::envelope::JobError;
     use crate::ids::{EventType, JobId};
-    use crate::sign::HexSignature;
+    use crate::signature::HexSignature;
     use crate::time::SignedAt;
 
     prop_compose! {
@@ -164,7 +164,7 @@ mod tests {
                 image_count,
                 credits_charged,
                 error: error.map(|(code, message)| JobError { code: code.into(), message: message.into() }),
-                wrong_types: 0,
+                invalid_fields: 0,
             }
         }
     }
@@ -172,7 +172,7 @@ mod tests {
     prop_compose! {
         fn facts()(event in event(), signed in 0_u32..4, first in prop::option::of(0_u32..4), received in 0_i64..4000)
             -> Facts<'static> {
-            Facts::of(&event, &Stamps {
+            Facts::of(&event, &DeliveryMetadata {
                 source: "magichour",
                 received_at: ReceivedAt(1_729_314_619_000 + received),
                 signed_at: SignedAt(1_729_314_619 + signed),

@@ -6,22 +6,24 @@
 
 #![warn(missing_docs)]
 
-pub mod dead;
-pub mod derived;
+pub mod dead_letter;
+
 pub mod envelope;
 pub mod facts;
 pub mod ids;
 mod json;
+pub mod migrations;
+pub mod outcome;
 pub mod record;
 pub mod rollup;
-pub mod sign;
-pub mod tables;
+pub mod signature;
+
 pub mod time;
 pub mod topics;
 
 /// Headers of the provider's requests.
 pub mod provider {
-    /// 64 hex digits: see [`crate::sign`].
+    /// 64 hex digits: see [`crate::signature`].
     pub const SIGNATURE_HEADER: &str = "magic-hour-event-signature";
     /// Unix seconds, decimal.
     pub const TIMESTAMP_HEADER: &str = "magic-hour-event-timestamp";

@@ -4,14 +4,14 @@
 
 use std::fmt::Write as _;
 
-use crate::dead::Reason;
+use crate::dead_letter::DeadLetterReason;
 use crate::ids::{EventType, KeyName, Source};
-use crate::sign::HexSignature;
+use crate::signature::HexSignature;
 use crate::time::{ReceivedAt, SignedAt};
 
 /// How a delivery came in: what its signature covers beside the body, and who vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamps<'a> {
+pub struct DeliveryMetadata<'a> {
     /// The name of the source.
     pub source: &'a str,
     /// When it reached ingest.
@@ -28,18 +28,18 @@ pub struct Stamps<'a> {
     pub first_signed_at: Option<SignedAt>,
 }
 
-impl Stamps<'_> {
+impl DeliveryMetadata<'_> {
     /// The first signed time known of the event.
     pub fn first_known_signed_at(&self) -> SignedAt {
         self.first_signed_at.unwrap_or(self.signed_at)
     }
 }
 
-/// What a dead letter's headers say beside its stamps.
+/// What a dead letter's headers say beside its metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
     /// Why it is dead.
-    pub reason: Reason,
+    pub reason: DeadLetterReason,
     /// What exactly.
     pub detail: &'a str,
     /// `topic/partition/offset` of the record it was made from, or [`INGEST_ORIGIN`].
@@ -77,7 +77,7 @@ pub const WEBHOOK_PATH: &str = "/webhooks/";
 /// Gives each header of a record to `add`, all UTF-8 text. `event_type` and `job_id` are empty where a dead letter's body
 /// does not tell them.
 pub fn encode_headers(
-    stamps: &Stamps<'_>,
+    metadata: &DeliveryMetadata<'_>,
     event_type: Option<EventType>,
     job_id: &str,
     dead: Option<&DeadLetter<'_>>,
@@ -92,16 +92,16 @@ pub fn encode_headers(
         add(name, &text);
     };
     add(header::CE_SPECVERSION, "1.0");
-    format(header::CE_ID, format_args!("{}/{event_type}/{job_id}", stamps.source), &mut add);
-    format(header::CE_SOURCE, format_args!("{WEBHOOK_PATH}{}", stamps.source), &mut add);
+    format(header::CE_ID, format_args!("{}/{event_type}/{job_id}", metadata.source), &mut add);
+    format(header::CE_SOURCE, format_args!("{WEBHOOK_PATH}{}", metadata.source), &mut add);
     add(header::CE_TYPE, event_type);
-    format(header::CE_TIME, format_args!("{}", stamps.signed_at), &mut add);
+    format(header::CE_TIME, format_args!("{}", metadata.signed_at), &mut add);
     add(header::CONTENT_TYPE, "application/json");
-    format(header::RECEIVED_AT, format_args!("{}", stamps.received_at.0), &mut add);
-    add(header::SIGNED_AT, stamps.signed_at_text);
-    add(header::SIGNATURE, stamps.signature.as_str());
-    add(header::KEY, stamps.key_name);
-    if let Some(first) = stamps.first_signed_at {
+    format(header::RECEIVED_AT, format_args!("{}", metadata.received_at.0), &mut add);
+    add(header::SIGNED_AT, metadata.signed_at_text);
+    add(header::SIGNATURE, metadata.signature.as_str());
+    add(header::KEY, metadata.key_name);
+    if let Some(first) = metadata.first_signed_at {
         format(header::FIRST_SIGNED_AT, format_args!("{}", first.0), &mut add);
     }
     if let Some(dead) = dead {
@@ -116,7 +116,7 @@ pub fn encode_headers(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers<'a> {
     /// How the delivery came in.
-    pub stamps: Stamps<'a>,
+    pub metadata: DeliveryMetadata<'a>,
     /// `ce_type`; empty where the body did not tell it.
     pub event_type: &'a str,
     /// Present on dead letters.
@@ -146,7 +146,7 @@ pub fn decode_headers<'a>(
         .ok_or(BadHeader(header::CE_SOURCE))?;
     let signed_at_text = text(header::SIGNED_AT, raw.signed_at)?;
     let key_name = KeyName::check(text(header::KEY, raw.key)?).map_err(|_| BadHeader(header::KEY))?;
-    let stamps = Stamps {
+    let metadata = DeliveryMetadata {
         source,
         received_at: number(header::RECEIVED_AT, raw.received_at).map(ReceivedAt)?,
         signed_at: signed_at(header::SIGNED_AT, raw.signed_at)?,
@@ -167,7 +167,7 @@ pub fn decode_headers<'a>(
             redrives: number(header::DEAD_REDRIVES, raw.dead_redrives)?,
         }),
     };
-    Ok(Headers { stamps, event_type: text(header::CE_TYPE, raw.event_type)?, dead })
+    Ok(Headers { metadata, event_type: text(header::CE_TYPE, raw.event_type)?, dead })
 }
 
 #[derive(Default)]
@@ -221,8 +221,8 @@ mod tests {
     use super::*;
     use crate::ids::{Action, Resource};
 
-    fn stamps() -> Stamps<'static> {
-        Stamps {
+    fn metadata() -> DeliveryMetadata<'static> {
+        DeliveryMetadata {
             source: "magichour",
             received_at: ReceivedAt(1_729_314_985_250),
             signed_at: SignedAt(1_729_314_984),
@@ -235,9 +235,9 @@ mod tests {
 
     const EVENT: EventType = EventType { resource: Resource::Video, action: Action::Completed };
 
-    fn encoded(stamps: &Stamps<'_>, dead: Option<&DeadLetter<'_>>) -> Vec<(&'static str, String)> {
+    fn encoded(metadata: &DeliveryMetadata<'_>, dead: Option<&DeadLetter<'_>>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
-        encode_headers(stamps, Some(EVENT), "j1", dead, |name, value| headers.push((name, value.to_owned())));
+        encode_headers(metadata, Some(EVENT), "j1", dead, |name, value| headers.push((name, value.to_owned())));
         headers
     }
 
@@ -247,18 +247,23 @@ mod tests {
 
     #[test]
     fn headers_are_as_documented() {
-        let dead = DeadLetter { reason: Reason::Stale, detail: "signed 301 s ago", origin: INGEST_ORIGIN, redrives: 0 };
-        insta::assert_debug_snapshot!(encoded(&stamps(), Some(&dead)));
+        let dead = DeadLetter {
+            reason: DeadLetterReason::Stale,
+            detail: "signed 301 s ago",
+            origin: INGEST_ORIGIN,
+            redrives: 0,
+        };
+        insta::assert_debug_snapshot!(encoded(&metadata(), Some(&dead)));
     }
 
     #[test]
     fn headers_round_trip() {
-        let dead = DeadLetter { reason: Reason::InsertRefused, detail: "", origin: "t/0/7", redrives: 2 };
+        let dead = DeadLetter { reason: DeadLetterReason::InsertRefused, detail: "", origin: "t/0/7", redrives: 2 };
         for dead in [None, Some(dead)] {
-            for first_signed_at in [None, stamps().first_signed_at] {
-                let stamps = Stamps { first_signed_at, ..stamps() };
-                let headers = encoded(&stamps, dead.as_ref());
-                assert_eq!(decoded(&headers), Ok(Headers { stamps, event_type: "video.completed", dead }));
+            for first_signed_at in [None, metadata().first_signed_at] {
+                let metadata = DeliveryMetadata { first_signed_at, ..metadata() };
+                let headers = encoded(&metadata, dead.as_ref());
+                assert_eq!(decoded(&headers), Ok(Headers { metadata, event_type: "video.completed", dead }));
             }
         }
     }
@@ -266,7 +271,7 @@ mod tests {
     #[test]
     fn a_foreign_record_names_the_header() {
         assert_eq!(decoded(&[]), Err(BadHeader(header::CE_SOURCE)));
-        let complete = encoded(&stamps(), None);
+        let complete = encoded(&metadata(), None);
         for name in [header::CE_SOURCE, header::RECEIVED_AT, header::SIGNED_AT, header::SIGNATURE, header::KEY] {
             let mut headers = complete.clone();
             headers.iter_mut().find(|header| header.0 == name).unwrap().1 = "?".into();

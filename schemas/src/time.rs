@@ -19,6 +19,8 @@ milliseconds! {
     CreatedAt;
     /// When the webhook reached ingest, by ingest's clock.
     ReceivedAt;
+    /// When the broker appended the record to its log, by the broker's clock.
+    AppendedAt;
     /// When the event happened, as well as it can be known; see [`occurred_at`].
     OccurredAt;
 }

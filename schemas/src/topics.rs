@@ -1,6 +1,9 @@
 //! The names of the topics, and where a record lies.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{InvalidName, Resource};
 
@@ -47,6 +50,80 @@ impl Topics {
         self.names.iter().chain([&self.dead_letter]).map(String::as_str)
     }
 }
+
+/// One of the four topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Topic {
+    /// Deliveries of a resource.
+    Resource(Resource),
+    /// Dead dead_letters.
+    DeadLetter,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 4] = [
+        Self::Resource(Resource::Video),
+        Self::Resource(Resource::Image),
+        Self::Resource(Resource::Audio),
+        Self::DeadLetter,
+    ];
+
+    /// What it carries: the topic's name after the prefix.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resource(resource) => resource.as_str(),
+            Self::DeadLetter => "dead-letter",
+        }
+    }
+
+    /// Its name.
+    pub fn name(self, topics: &Topics) -> &str {
+        match self {
+            Self::Resource(resource) => topics.resource(resource),
+            Self::DeadLetter => topics.dead_letter(),
+        }
+    }
+
+    /// The topic of that name.
+    pub fn named(name: &str, topics: &Topics) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.name(topics) == name)
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<Topic> for String {
+    fn from(topic: Topic) -> Self {
+        topic.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Topic {
+    type Error = UnknownTopic;
+
+    fn try_from(text: String) -> Result<Self, UnknownTopic> {
+        text.parse()
+    }
+}
+
+impl FromStr for Topic {
+    type Err = UnknownTopic;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTopic> {
+        Self::ALL.into_iter().find(|topic| topic.as_str() == text).ok_or(UnknownTopic)
+    }
+}
+
+/// Text that names none of the four topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected video, image, audio or dead-letter")]
+pub struct UnknownTopic;
 
 /// A partition of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

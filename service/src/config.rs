@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 /// How a binary reads its configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Schema {
+pub struct ConfigSource {
     /// The middle of `HOOKLINE_{binary}__SECTION__KEY`, upper case.
     pub binary: &'static str,
     /// Shared environment names and the keys they set.
@@ -82,7 +82,7 @@ impl ConfigError {
     }
 }
 
-impl Schema {
+impl ConfigSource {
     /// Reads the configuration from `file` and `environment`.
     pub fn load<T: DeserializeOwned>(
         &self,
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    const SCHEMA: Schema = Schema {
+    const SCHEMA: ConfigSource = ConfigSource {
         binary: "TEST",
         aliases: &CONNECTION_ALIASES,
         secrets: &["kafka.sasl_password", "kafka.ssl_key_password"],

@@ -3,12 +3,10 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod bounded_map;
 pub mod cli;
 pub mod clickhouse;
 pub mod config;
 pub mod kafka;
-pub mod recent;
 pub mod shutdown;
 pub mod telemetry;
-#[cfg(feature = "testing")]
-pub mod testing;

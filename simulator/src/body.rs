@@ -174,7 +174,7 @@ mod tests {
             for action in Action::ALL {
                 let bytes = body(&job, &id, created_at, action, created_at.after(job.total));
                 let event = envelope::decode(&bytes).unwrap();
-                assert_eq!((event.job_id.as_str(), event.event_type.action, event.wrong_types), (&*id, action, 0));
+                assert_eq!((event.job_id.as_str(), event.event_type.action, event.invalid_fields), (&*id, action, 0));
                 assert_eq!(event.job_type, job.job_type.name);
                 assert!((200..12_000).contains(&bytes.len()), "{}", bytes.len());
             }

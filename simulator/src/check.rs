@@ -1,7 +1,7 @@
 //! `hookline-simulator check`: the oracle on the tables of a running stack.
 
 use hookline_service::clickhouse::ClickHouseConfig;
-use hookline_service::config::Schema;
+use hookline_service::config::ConfigSource;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Check;
@@ -9,7 +9,7 @@ use crate::ledger;
 use crate::oracle::{Difference, tables};
 
 /// Nothing but ClickHouse, by the names of `.local/env`.
-const SCHEMA: Schema = Schema {
+const SCHEMA: ConfigSource = ConfigSource {
     binary: "SIMULATOR",
     aliases: &[
         ("CLICKHOUSE_URL", "clickhouse.url"),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser as _;
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::signature::SigningKey;
 use hookline_service::cli::finish;
 use hookline_service::shutdown;
 use hookline_simulator::check::check;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::signature::SigningKey;
 use hookline_service::shutdown::CancellationToken;
 use indicatif::ProgressBar;
 use reqwest::{Client, Url, header};

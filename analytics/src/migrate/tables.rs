@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clickhouse::sql::Identifier;
 use clickhouse::{Client, Row};
-use hookline_schemas::tables::{MIGRATIONS, Migration};
+use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

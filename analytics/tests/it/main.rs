@@ -10,7 +10,7 @@ use clickhouse::Client;
 
 use hookline_analytics::config::{Config, TopicsConfig};
 use hookline_analytics::migrate::MigrateArgs;
-use hookline_service::testing::Servers;
+use hookline_testkit::Servers;
 
 /// The configuration of a test's own topics and database.
 fn config(servers: &Servers) -> Config {

@@ -1,6 +1,6 @@
 use hookline_analytics::migrate::{MigrateArgs, run};
-use hookline_schemas::tables::MIGRATIONS;
-use hookline_service::testing::Servers;
+use hookline_schemas::migrations::MIGRATIONS;
+use hookline_testkit::Servers;
 
 use crate::{config, migrated};
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use hookline_schemas::provider;
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::signature::SigningKey;
 use hookline_service::{admin, shutdown, telemetry};
 
 use crate::webhooks::SECRET;

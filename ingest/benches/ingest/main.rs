@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use hookline_schemas::topics::Topics;
-use hookline_service::testing::Servers;
+use hookline_testkit::Servers;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::load::Pace;

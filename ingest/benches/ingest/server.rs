@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hookline_service::testing::{Daemon, Servers};
+use hookline_testkit::{Daemon, Servers};
 
 use crate::webhooks::{SECRET, SOURCE};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hookline_schemas::provider;
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::signature::SigningKey;
 
 /// The source they are sent to.
 pub const SOURCE: &str = "bench";

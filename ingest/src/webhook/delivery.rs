@@ -1,10 +1,10 @@
 //! Where an authentic delivery goes: into its resource's topic, or into the dead-letter topic with the reason.
 
-use hookline_schemas::dead::Reason;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::envelope::decode;
 use hookline_schemas::ids::{EventType, JobId};
-use hookline_schemas::record::{DeadLetter, INGEST_ORIGIN, Stamps, encode_headers};
-use hookline_schemas::sign::Verified;
+use hookline_schemas::record::{DeadLetter, DeliveryMetadata, INGEST_ORIGIN, encode_headers};
+use hookline_schemas::signature::Verified;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -30,7 +30,7 @@ pub struct Delivery<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
     /// The reason.
-    pub reason: Reason,
+    pub reason: DeadLetterReason,
     /// What exactly.
     pub detail: String,
 }
@@ -47,14 +47,14 @@ impl<'a> Delivery<'a> {
         };
         // Whoever may be replaying an old request gets no other answer for a body that cannot be processed.
         let dead = stale(verified.signed_at(), received_at, tolerance)
-            .map(|detail| Dead { reason: Reason::Stale, detail })
+            .map(|detail| Dead { reason: DeadLetterReason::Stale, detail })
             .or(refused);
         Self { verified, source, received_at, event_type, job_id, dead }
     }
 
     /// Signed too long ago or too far ahead.
     pub fn is_stale(&self) -> bool {
-        self.dead.as_ref().is_some_and(|dead| dead.reason == Reason::Stale)
+        self.dead.as_ref().is_some_and(|dead| dead.reason == DeadLetterReason::Stale)
     }
 
     /// The topic it belongs into.
@@ -72,7 +72,7 @@ impl<'a> Delivery<'a> {
 
     /// The headers of the record.
     pub fn headers(&self, first_signed_at: Option<SignedAt>) -> OwnedHeaders {
-        let stamps = Stamps {
+        let metadata = DeliveryMetadata {
             source: self.source,
             received_at: self.received_at,
             signed_at: self.verified.signed_at(),
@@ -88,7 +88,7 @@ impl<'a> Delivery<'a> {
             redrives: 0,
         });
         let mut headers = Some(OwnedHeaders::new_with_capacity(MOST_HEADERS));
-        encode_headers(&stamps, self.event_type, self.key().unwrap_or_default(), dead.as_ref(), |key, value| {
+        encode_headers(&metadata, self.event_type, self.key().unwrap_or_default(), dead.as_ref(), |key, value| {
             headers = headers.take().map(|headers| headers.insert(Header { key, value: Some(value) }));
         });
         headers.unwrap_or_default()
@@ -110,7 +110,7 @@ fn stale(signed_at: SignedAt, received_at: ReceivedAt, tolerance: Tolerance) -> 
 mod tests {
     use hookline_schemas::ids::KeyName;
     use hookline_schemas::record::decode_headers;
-    use hookline_schemas::sign::{NamedKey, SigningKey, Unverified};
+    use hookline_schemas::signature::{NamedKey, SigningKey, Unverified};
     use rdkafka::message::Headers as _;
 
     use super::*;
@@ -128,7 +128,7 @@ mod tests {
         read(Delivery::new(verified, "prod", ReceivedAt(NOW * 1000 + 250), Tolerance::default()))
     }
 
-    fn way(body: &str, age: i64) -> (String, Option<Reason>) {
+    fn way(body: &str, age: i64) -> (String, Option<DeadLetterReason>) {
         let topics = Topics::new("h").unwrap();
         with(body, age, |delivery| (delivery.topic(&topics).to_owned(), delivery.dead.map(|dead| dead.reason)))
     }
@@ -140,11 +140,11 @@ mod tests {
             assert_eq!(way(GOOD, age), ("h.video".into(), None), "{age}");
         }
         for age in [-301, 301, 86_400] {
-            assert_eq!(way(GOOD, age), dead(Reason::Stale), "{age}");
-            assert_eq!(way("no", age), dead(Reason::Stale), "{age}");
+            assert_eq!(way(GOOD, age), dead(DeadLetterReason::Stale), "{age}");
+            assert_eq!(way("no", age), dead(DeadLetterReason::Stale), "{age}");
         }
-        assert_eq!(way("no", 0), dead(Reason::NotJson));
-        assert_eq!(way(r#"{"type":"test.event","payload":{"test":true}}"#, 0), dead(Reason::UnknownType));
+        assert_eq!(way("no", 0), dead(DeadLetterReason::NotJson));
+        assert_eq!(way(r#"{"type":"test.event","payload":{"test":true}}"#, 0), dead(DeadLetterReason::UnknownType));
     }
 
     #[test]
@@ -154,8 +154,8 @@ mod tests {
                 let headers = delivery.headers(Some(SignedAt(7)));
                 let read = decode_headers(headers.iter().map(|header| (header.key, header.value))).unwrap();
                 assert_eq!(delivery.key(), key);
-                assert_eq!((read.stamps.source, read.stamps.key_name), ("prod", "k"));
-                assert_eq!(read.stamps.first_signed_at, Some(SignedAt(7)));
+                assert_eq!((read.metadata.source, read.metadata.key_name), ("prod", "k"));
+                assert_eq!(read.metadata.first_signed_at, Some(SignedAt(7)));
                 assert_eq!(read.dead.map(|dead| dead.reason), delivery.dead.map(|dead| dead.reason));
             });
         }

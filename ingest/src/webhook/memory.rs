@@ -5,18 +5,18 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hookline_schemas::sign::HexSignature;
+use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::SignedAt;
 use sha2::{Digest as _, Sha256};
 
 use crate::metrics::MapMetrics;
 use crate::sources::SourceKeys;
-use hookline_service::recent::Recent;
+use hookline_service::bounded_map::BoundedMap;
 
 /// The first signed times of authentic events that were refused with 503, by source and body.
 #[derive(Debug)]
 pub struct FirstTimes {
-    map: Mutex<Recent<[u8; 32], SignedAt>>,
+    map: Mutex<BoundedMap<[u8; 32], SignedAt>>,
     any: AtomicBool,
     metrics: MapMetrics,
 }
@@ -24,7 +24,7 @@ pub struct FirstTimes {
 /// The signatures of stale deliveries; the value says whether its dead letter is durable.
 #[derive(Debug)]
 pub struct StaleWindow {
-    map: Mutex<Recent<HexSignature, bool>>,
+    map: Mutex<BoundedMap<HexSignature, bool>>,
     metrics: MapMetrics,
 }
 
@@ -39,7 +39,7 @@ pub struct Claim<'w> {
 impl FirstTimes {
     /// Remembers up to `capacity` events.
     pub fn new(capacity: usize, metrics: MapMetrics) -> Self {
-        Self { map: Mutex::new(Recent::new(capacity)), any: AtomicBool::new(false), metrics }
+        Self { map: Mutex::new(BoundedMap::new(capacity)), any: AtomicBool::new(false), metrics }
     }
 
     fn key(source: &SourceKeys, body: &[u8]) -> [u8; 32] {
@@ -72,7 +72,7 @@ impl FirstTimes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Recent<[u8; 32], SignedAt>> {
+    fn lock(&self) -> MutexGuard<'_, BoundedMap<[u8; 32], SignedAt>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,7 +80,7 @@ impl FirstTimes {
 impl StaleWindow {
     /// Remembers up to `capacity` signatures.
     pub fn new(capacity: usize, metrics: MapMetrics) -> Self {
-        Self { map: Mutex::new(Recent::new(capacity)), metrics }
+        Self { map: Mutex::new(BoundedMap::new(capacity)), metrics }
     }
 
     /// The right to store a stale delivery, or whether somebody has done so already (true) or is about to (false).
@@ -94,7 +94,7 @@ impl StaleWindow {
         Ok(Claim { window: self, signature, durable: false })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Recent<HexSignature, bool>> {
+    fn lock(&self) -> MutexGuard<'_, BoundedMap<HexSignature, bool>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +119,7 @@ impl Drop for Claim<'_> {
 }
 
 impl MapMetrics {
-    fn observe<K: Eq + Hash, V>(&self, map: &Recent<K, V>, forgotten: usize) {
+    fn observe<K: Eq + Hash, V>(&self, map: &BoundedMap<K, V>, forgotten: usize) {
         self.remembered.set(i64::try_from(map.len()).unwrap_or(i64::MAX));
         self.forgotten.inc_by(forgotten as u64);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hookline_schemas::record::WEBHOOK_PATH;
-use hookline_schemas::sign::HexSignature;
+use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
 use http::{HeaderMap, Method, Request, header};
@@ -296,7 +296,7 @@ mod tests {
     use std::task::Context;
 
     use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
-    use hookline_schemas::sign::SigningKey;
+    use hookline_schemas::signature::SigningKey;
     use http_body_util::Full;
     use hyper::body::Frame;
     use prometheus::Registry;

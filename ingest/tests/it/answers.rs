@@ -44,11 +44,11 @@ async fn what_is_processable_is_in_its_topic_exactly_as_signed() {
         assert_eq!(record.topic, format!("{}.{resource}", stage.kafka.topic_prefix));
         assert_eq!(record.value, webhook.body);
         assert_eq!(record.header(header::SIGNED_AT), Some(&*webhook.timestamp));
-        assert_eq!((read.event_type, read.stamps.source, read.stamps.key_name), (*event_type, SOURCE, "default"));
+        assert_eq!((read.event_type, read.metadata.source, read.metadata.key_name), (*event_type, SOURCE, "default"));
         let key = record.key.as_deref().unwrap();
         assert!(webhook.body.contains(&format!("\"{key}\"")), "the key is the job's id");
         assert_eq!(record.header(header::CE_ID), Some(&*format!("{SOURCE}/{event_type}/{key}")));
-        assert_eq!(record.header(header::CE_TIME), Some(&*read.stamps.signed_at.to_string()));
+        assert_eq!(record.header(header::CE_TIME), Some(&*read.metadata.signed_at.to_string()));
         let names: Vec<_> = record.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(
             names,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hookline_schemas::dead::Reason;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::record::{DeadLetter, header};
-use hookline_service::testing::{KafkaCluster, eventually};
+use hookline_testkit::{KafkaCluster, eventually};
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 
@@ -22,16 +22,26 @@ async fn a_dead_letter_says_why_it_is_one() {
     let mut stage = Stage::shared("dead", &[]).await;
     let id = "x".repeat(129);
     for (body, reason, key, event_type) in [
-        ("no", Reason::NotJson, None, ""),
-        ("", Reason::NotJson, None, ""),
-        ("{}", Reason::UnknownType, None, ""),
-        (r#"{"type":"test.event","payload":{"test":true}}"#, Reason::UnknownType, None, ""),
-        (r#"{"type":"video.deleted","payload":{"id":"j"}}"#, Reason::UnknownType, Some("j"), ""),
-        (&format!(r#"{{"type":"video.started","payload":{{"id":"{id}"}}}}"#), Reason::BadId, None, "video.started"),
-        (r#"{"type":"video.started","payload":{"id":"j"}}"#, Reason::BadCreatedAt, Some("j"), "video.started"),
+        ("no", DeadLetterReason::NotJson, None, ""),
+        ("", DeadLetterReason::NotJson, None, ""),
+        ("{}", DeadLetterReason::UnknownType, None, ""),
+        (r#"{"type":"test.event","payload":{"test":true}}"#, DeadLetterReason::UnknownType, None, ""),
+        (r#"{"type":"video.deleted","payload":{"id":"j"}}"#, DeadLetterReason::UnknownType, Some("j"), ""),
+        (
+            &format!(r#"{{"type":"video.started","payload":{{"id":"{id}"}}}}"#),
+            DeadLetterReason::BadId,
+            None,
+            "video.started",
+        ),
+        (
+            r#"{"type":"video.started","payload":{"id":"j"}}"#,
+            DeadLetterReason::BadCreatedAt,
+            Some("j"),
+            "video.started",
+        ),
         (
             r#"{"type":"video.started","type":"video.started","payload":{"id":"j"}}"#,
-            Reason::Ambiguous,
+            DeadLetterReason::Ambiguous,
             Some("j"),
             "video.started",
         ),
@@ -47,7 +57,7 @@ async fn a_dead_letter_says_why_it_is_one() {
         assert!(!detail.is_empty(), "{body}: no detail");
         assert_eq!(record.topic, records::topics(&stage.kafka).dead_letter());
         assert_eq!((&*record.value, record.key.as_deref(), read.event_type), (body, key, event_type), "{detail}");
-        assert_eq!((read.stamps.source, read.stamps.signed_at_text), (SOURCE, &*webhook.timestamp));
+        assert_eq!((read.metadata.source, read.metadata.signed_at_text), (SOURCE, &*webhook.timestamp));
         assert_eq!(record.header(header::CE_ID), Some(&*format!("{SOURCE}/{event_type}/{}", key.unwrap_or_default())));
     }
     for (reason, count) in
@@ -82,7 +92,7 @@ async fn what_is_stale_is_refused_and_stored_once() {
     for (webhook, detail) in [(&late, "s ago"), (&early, "s ahead"), (&unprocessable, "s ago")] {
         let [record] = of_webhook(&stored, webhook)[..] else { panic!("not stored once") };
         let dead = record.decoded().dead.expect("a dead letter");
-        assert_eq!(dead.reason, Reason::Stale);
+        assert_eq!(dead.reason, DeadLetterReason::Stale);
         assert!(dead.detail.ends_with(detail), "{}", dead.detail);
     }
     // Signed anew it is another delivery.
@@ -138,7 +148,7 @@ async fn after_a_refusal_the_first_signed_time_travels_and_the_stale_are_not_for
     assert_eq!(firsts(&unnoticed_again).last(), Some(&Some(&*unnoticed.timestamp)));
     assert_eq!(firsts(&afterwards), [None], "once it is stored it is forgotten");
     let dead = of_webhook(&stored, &stale).last().map(|record| record.decoded().dead.map(|dead| dead.reason));
-    assert_eq!(dead, Some(Some(Reason::Stale)));
+    assert_eq!(dead, Some(Some(DeadLetterReason::Stale)));
     assert_eq!(stage.metric("remembered_entries", &remembered).await, 0);
     stage.ends_well().await;
 }

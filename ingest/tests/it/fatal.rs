@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hookline_service::testing::KafkaCluster;
+use hookline_testkit::KafkaCluster;
 
 use crate::records;
 use crate::stage::{BUDGET, Stage};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hookline_service::shutdown::CancellationToken;
-use hookline_service::testing::eventually;
+use hookline_testkit::eventually;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

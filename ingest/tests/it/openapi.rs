@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use hookline_schemas::topics::Topics;
-use hookline_service::testing::{Daemon, Servers};
+use hookline_testkit::{Daemon, Servers};
 
 const SECRET: &str = "mhw_live_openapi";
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookline_service::testing::KafkaCluster;
+use hookline_testkit::KafkaCluster;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hookline_service::testing::eventually;
+use hookline_testkit::eventually;
 
 use crate::connection::Connection;
 use crate::records;

@@ -1,6 +1,6 @@
 //! SIGHUP under load: secrets change, and no request notices but those that are signed with them.
 
-use hookline_service::testing::eventually;
+use hookline_testkit::eventually;
 use nix::sys::signal::Signal;
 
 use crate::connection::Connection;

@@ -1,7 +1,7 @@
 //! Three brokers, three replicas, two of them in sync at least: what is acknowledged survives the loss of a broker, and
 //! with too few left nothing is acknowledged.
 
-use hookline_service::testing::{KafkaCluster, eventually};
+use hookline_testkit::{KafkaCluster, eventually};
 use tokio::task::JoinSet;
 
 use crate::connection::Connection;

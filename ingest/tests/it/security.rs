@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::{KafkaCluster, Login, Sasl, eventually};
+use hookline_testkit::{KafkaCluster, Login, Sasl, eventually};
 
 use crate::records;
 use crate::stage::{BUDGET, DEADLINE, Stage};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hookline_service::testing::{KafkaCluster, eventually};
+use hookline_testkit::{KafkaCluster, eventually};
 use nix::sys::signal::Signal;
 
 use crate::connection::Connection;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::{Daemon, Servers, eventually};
+use hookline_testkit::{Daemon, Servers, eventually};
 
 use crate::connection::{Answer, Connection};
 use crate::records;

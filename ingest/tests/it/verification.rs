@@ -104,9 +104,10 @@ async fn every_secret_of_its_source_and_no_other_lets_in() {
 
     let stored = records::read(&stage.kafka).await;
     assert_eq!(stored.len() as u64, 2 * vectors + 5, "what was let in, and the early one");
-    let keys: Vec<_> = stored.iter().map(|record| record.decoded().stamps).filter(|s| s.source == "staging").collect();
-    assert_eq!(keys.iter().filter(|stamps| stamps.key_name == "second").count(), 1);
-    assert!(stored.iter().all(|record| record.decoded().stamps.signature.as_str().len() == 64), "lower case");
+    let keys: Vec<_> =
+        stored.iter().map(|record| record.decoded().metadata).filter(|s| s.source == "staging").collect();
+    assert_eq!(keys.iter().filter(|metadata| metadata.key_name == "second").count(), 1);
+    assert!(stored.iter().all(|record| record.decoded().metadata.signature.as_str().len() == 64), "lower case");
     stage.ends_well().await;
 }
 

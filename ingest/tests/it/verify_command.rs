@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use hookline_service::testing::Daemon;
+use hookline_testkit::Daemon;
 
 use crate::webhook::{SECRET, Webhook, now};
 

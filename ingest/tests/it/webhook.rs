@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::signature::SigningKey;
 
 /// Where tests send to unless they say otherwise.
 pub const SOURCE: &str = "magichour";

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use hookline_schemas::ids::Resource;
-use hookline_schemas::record::{Stamps, encode_headers};
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::record::{DeliveryMetadata, encode_headers};
+use hookline_schemas::signature::SigningKey;
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -63,7 +63,7 @@ fn produce(
 ) -> anyhow::Result<()> {
     let Delivery { event_type, job_id, signed_at, received_at, body } = delivery;
     let timestamp = signed_at.0.to_string();
-    let stamps = Stamps {
+    let metadata = DeliveryMetadata {
         source: "magichour",
         received_at: *received_at,
         signed_at: *signed_at,
@@ -73,7 +73,7 @@ fn produce(
         first_signed_at: None,
     };
     let mut headers = Vec::with_capacity(10);
-    encode_headers(&stamps, Some(*event_type), job_id, None, |name, value| headers.push((name, value.to_owned())));
+    encode_headers(&metadata, Some(*event_type), job_id, None, |name, value| headers.push((name, value.to_owned())));
     let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |headers, (name, value)| {
         headers.insert(Header { key: name, value: Some(value) })
     });

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use hookline_service::testing::Daemon;
+use hookline_testkit::Daemon;
 use serde::Deserialize;
 
 use crate::scene::{Client, Cost, Run, Scene};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hookline_schemas::topics::Topics;
-use hookline_service::testing::Servers;
+use hookline_testkit::Servers;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clickhouse::{Client, Row};
-use hookline_schemas::tables::{MIGRATIONS, Migration};
+use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use serde::Deserialize;
 
 const POLL: Duration = Duration::from_millis(250);

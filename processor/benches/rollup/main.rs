@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use clickhouse::Client;
 use comfy_table::{CellAlignment, Table};
+use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use hookline_schemas::rollup::refresh_statement;
-use hookline_schemas::tables::{MIGRATIONS, Migration};
 use hookline_schemas::time::CreatedHour;
-use hookline_service::testing::Servers;
+use hookline_testkit::Servers;
 
 /// 2026-11-01T00:00:00Z: the last hour of the table begins here, and it grows into the past.
 const LAST_HOUR: i64 = 1_793_491_200;

@@ -1,18 +1,18 @@
-//! Dead letters as consumed, and records that have to become dead letters because ingest did not write them.
+//! Dead dead_letters as consumed, and records that have to become dead dead_letters because ingest did not write them.
 
-use hookline_schemas::dead::Reason;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::record::{BadHeader, Headers, header};
 use hookline_schemas::time::ReceivedAt;
 
-use crate::batch::position::Place;
+use crate::batch::position::RecordPosition;
 
 /// A row of `dead_letters`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns of the table")]
-pub struct Letter {
-    pub place: Place,
+pub struct DeadLetterRow {
+    pub position: RecordPosition,
     pub source: String,
-    pub reason: Reason,
+    pub reason: DeadLetterReason,
     pub detail: String,
     pub origin: String,
     pub event_type: String,
@@ -25,19 +25,19 @@ pub struct Letter {
     pub body: Vec<u8>,
 }
 
-impl Letter {
-    /// Reads a record of the dead-letter topic; one with foreign headers keeps what can be read.
+impl DeadLetterRow {
+    /// Reads a record of the dead-letter topic; one with unattributed headers keeps what can be read.
     pub fn read<'h>(
-        place: Place,
+        position: RecordPosition,
         decoded: Result<Headers<'_>, BadHeader>,
         key: &[u8],
         body: &[u8],
         headers: &(impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone),
     ) -> Self {
         let blank = Self {
-            place,
+            position,
             source: String::new(),
-            reason: Reason::BadRecord,
+            reason: DeadLetterReason::BadRecord,
             detail: String::new(),
             origin: String::new(),
             event_type: String::new(),
@@ -46,22 +46,22 @@ impl Letter {
             signature: String::new(),
             signed_at_text: String::new(),
             redrives: 0,
-            received_at: place.appended_at,
+            received_at: ReceivedAt(position.appended_at.0),
             body: body.to_vec(),
         };
         let missing = match decoded {
-            Ok(Headers { stamps, event_type, dead: Some(dead) }) => {
+            Ok(Headers { metadata, event_type, dead: Some(dead) }) => {
                 return Self {
-                    source: stamps.source.into(),
+                    source: metadata.source.into(),
                     reason: dead.reason,
                     detail: dead.detail.into(),
                     origin: dead.origin.into(),
                     event_type: event_type.into(),
-                    key_name: stamps.key_name.into(),
-                    signature: stamps.signature.to_string(),
-                    signed_at_text: stamps.signed_at_text.into(),
+                    key_name: metadata.key_name.into(),
+                    signature: metadata.signature.to_string(),
+                    signed_at_text: metadata.signed_at_text.into(),
                     redrives: dead.redrives,
-                    received_at: stamps.received_at,
+                    received_at: metadata.received_at,
                     ..blank
                 };
             }
@@ -80,7 +80,7 @@ impl Letter {
     }
 
     /// The same without what could be refused because of its content.
-    pub fn bare(&self) -> Self {
+    pub fn without_payload(&self) -> Self {
         Self { detail: String::new(), body: Vec::new(), ..self.clone() }
     }
 
@@ -93,18 +93,18 @@ impl Letter {
 /// A record of a resource topic without the headers that ingest writes.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the parts of a record")]
-pub struct Foreign {
-    pub place: Place,
+pub struct UnattributedRecord {
+    pub position: RecordPosition,
     pub bad: BadHeader,
     pub key: Vec<u8>,
     pub body: Vec<u8>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-impl Foreign {
+impl UnattributedRecord {
     /// Keeps the record whole, except for headers that a dead letter has of its own.
     pub fn new<'h>(
-        place: Place,
+        position: RecordPosition,
         bad: BadHeader,
         key: &[u8],
         body: &[u8],
@@ -115,6 +115,6 @@ impl Foreign {
             .filter(|(name, _)| !own.contains(name))
             .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
             .collect();
-        Self { place, bad, key: key.to_vec(), body: body.to_vec(), headers }
+        Self { position, bad, key: key.to_vec(), body: body.to_vec(), headers }
     }
 }

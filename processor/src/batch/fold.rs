@@ -1,18 +1,18 @@
 //! Reads a batch's bodies and folds what they say to one partial row for each job. Pure: the same records give the same
 //! rows, in the order of the tables' keys.
 
-use hookline_schemas::envelope::{self, Unprocessable};
+use hookline_schemas::envelope::{self, DecodeError};
 use hookline_schemas::facts::Facts;
 use hookline_schemas::ids::{EventType, JobId, Resource};
 use hookline_schemas::time::{CreatedAt, CreatedHour, OccurredAt, occurred_at};
 
-use crate::batch::{Batch, Row};
+use crate::batch::{Batch, BatchRecord};
 
 /// A delivery whose body is in order.
 #[derive(Debug)]
 pub struct Delivery<'b> {
     /// Where it lies and how it came in.
-    pub row: &'b Row,
+    pub row: &'b BatchRecord,
     /// What happened.
     pub event_type: EventType,
     /// To which job.
@@ -60,9 +60,9 @@ pub struct Folded<'b> {
     /// In the order of the key of `deliveries`.
     pub deliveries: Vec<Delivery<'b>>,
     /// What cannot be processed.
-    pub refused: Vec<(&'b Row, Unprocessable)>,
+    pub refused: Vec<(&'b BatchRecord, DecodeError)>,
     /// Values of a wrong type that count as absent.
-    pub wrong_types: u64,
+    pub invalid_fields: u64,
 }
 
 /// Reads and folds.
@@ -70,7 +70,7 @@ pub fn fold(batch: &Batch) -> Folded<'_> {
     let mut folded = Folded { deliveries: Vec::with_capacity(batch.rows.len()), ..Folded::default() };
     let mut said = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
-        let stamps = batch.stamps(row);
+        let metadata = batch.metadata(row);
         let event = match envelope::decode(batch.body(row)) {
             Ok(event) => event,
             Err(refusal) => {
@@ -78,25 +78,25 @@ pub fn fold(batch: &Batch) -> Folded<'_> {
                 continue;
             }
         };
-        folded.wrong_types += u64::from(event.wrong_types);
+        folded.invalid_fields += u64::from(event.invalid_fields);
         let key = JobKey {
-            source: stamps.source,
+            source: metadata.source,
             resource: event.event_type.resource,
             created_hour: event.created_at.hour(),
             job_id: event.job_id.clone(),
         };
-        said.push(JobRow { key, facts: Facts::of(&event, &stamps) });
+        said.push(JobRow { key, facts: Facts::of(&event, &metadata) });
         folded.deliveries.push(Delivery {
             row,
             event_type: event.event_type,
             created_at: event.created_at,
-            occurred_at: occurred_at(stamps.received_at, stamps.first_known_signed_at(), event.created_at),
+            occurred_at: occurred_at(metadata.received_at, metadata.first_known_signed_at(), event.created_at),
             job_id: event.job_id,
         });
     }
     folded.jobs = join(said);
     // A partition's records are in order already, so this merges runs.
-    folded.deliveries.sort_by_key(|delivery| delivery.row.place.key_order());
+    folded.deliveries.sort_by_key(|delivery| delivery.row.position.key_order());
     folded
 }
 

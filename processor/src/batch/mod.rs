@@ -9,24 +9,24 @@ pub mod position;
 
 use std::collections::BTreeMap;
 
-use hookline_schemas::record::{Headers, Stamps, decode_headers};
-use hookline_schemas::sign::HexSignature;
-use hookline_schemas::time::{ReceivedAt, SignedAt};
-use hookline_schemas::topics::{Offset, Partition};
+use hookline_schemas::record::{DeliveryMetadata, Headers, decode_headers};
+use hookline_schemas::signature::HexSignature;
+use hookline_schemas::time::{AppendedAt, ReceivedAt, SignedAt};
+use hookline_schemas::topics::{Offset, Partition, Topic};
 
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as KafkaHeaders};
 
-use crate::batch::dead_letter::{Foreign, Letter};
-use crate::batch::position::{Place, Topic};
+use crate::batch::dead_letter::{DeadLetterRow, UnattributedRecord};
+use crate::batch::position::RecordPosition;
 
 /// A delivery whose headers are in order. Its body is not read yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct BatchRecord {
     /// Where it lies.
-    pub place: Place,
-    source: Symbol,
-    key_name: Symbol,
+    pub position: RecordPosition,
+    source: Interned,
+    key_name: Interned,
     /// When it reached ingest.
     pub received_at: ReceivedAt,
     /// When it was signed.
@@ -43,31 +43,31 @@ pub struct Row {
 
 /// A text that many rows share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Symbol(usize);
+struct Interned(usize);
 
 /// How far a partition was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct PartitionProgress {
     /// The offset to be read next.
     pub next: Offset,
     /// When the last record was appended.
-    pub appended_at: ReceivedAt,
+    pub appended_at: AppendedAt,
 }
 
 /// How far each partition was read.
-pub type Positions = BTreeMap<(Topic, Partition), Progress>;
+pub type PartitionOffsets = BTreeMap<(Topic, Partition), PartitionProgress>;
 
 /// Records on their way to the tables.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Deliveries.
-    pub rows: Vec<Row>,
-    /// Dead letters.
-    pub letters: Vec<Letter>,
+    pub rows: Vec<BatchRecord>,
+    /// Dead dead_letters.
+    pub dead_letters: Vec<DeadLetterRow>,
     /// Records of resource topics that ingest did not write.
-    pub foreign: Vec<Foreign>,
+    pub unattributed: Vec<UnattributedRecord>,
     /// How far the batch reaches.
-    pub positions: Positions,
+    pub positions: PartitionOffsets,
     arena: Vec<u8>,
     names: Vec<Box<str>>,
     kept_bytes: usize,
@@ -75,93 +75,96 @@ pub struct Batch {
 
 impl Batch {
     /// Takes a message in.
-    pub fn push_message(&mut self, place: Place, message: &BorrowedMessage<'_>) {
+    pub fn push_message(&mut self, position: RecordPosition, message: &BorrowedMessage<'_>) {
         let headers = message.headers();
         let headers = (0..headers.map_or(0, KafkaHeaders::count))
             .filter_map(|index| headers?.try_get(index))
             .map(|header| (header.key, header.value));
-        self.push(place, message.key().unwrap_or_default(), message.payload().unwrap_or_default(), headers);
+        self.push(position, message.key().unwrap_or_default(), message.payload().unwrap_or_default(), headers);
     }
 
     /// Takes a record in.
     pub fn push<'h>(
         &mut self,
-        place: Place,
+        position: RecordPosition,
         key: &[u8],
         body: &[u8],
         headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
     ) {
-        let next = Offset(place.offset.0 + 1);
-        self.positions.insert((place.topic, place.partition), Progress { next, appended_at: place.appended_at });
-        match (place.topic, decode_headers(headers.clone())) {
-            (Topic::Resource(_), Ok(headers)) => self.push_row(place, &headers, body),
+        let next = Offset(position.offset.0 + 1);
+        self.positions.insert(
+            (position.topic, position.partition),
+            PartitionProgress { next, appended_at: position.appended_at },
+        );
+        match (position.topic, decode_headers(headers.clone())) {
+            (Topic::Resource(_), Ok(headers)) => self.push_row(position, &headers, body),
             (Topic::Resource(_), Err(bad)) => {
                 self.kept_bytes += key.len() + body.len();
-                self.foreign.push(Foreign::new(place, bad, key, body, headers));
+                self.unattributed.push(UnattributedRecord::new(position, bad, key, body, headers));
             }
             (Topic::DeadLetter, decoded) => {
                 self.kept_bytes += key.len() + body.len();
-                self.letters.push(Letter::read(place, decoded, key, body, &headers));
+                self.dead_letters.push(DeadLetterRow::read(position, decoded, key, body, &headers));
             }
         }
     }
 
-    fn push_row(&mut self, place: Place, headers: &Headers<'_>, body: &[u8]) {
-        let stamps = &headers.stamps;
-        let row = Row {
-            place,
-            source: self.symbol(stamps.source),
-            key_name: self.symbol(stamps.key_name),
-            received_at: stamps.received_at,
-            signed_at: stamps.signed_at,
-            first_signed_at: stamps.first_signed_at,
-            signature: stamps.signature,
+    fn push_row(&mut self, position: RecordPosition, headers: &Headers<'_>, body: &[u8]) {
+        let metadata = &headers.metadata;
+        let row = BatchRecord {
+            position,
+            source: self.symbol(metadata.source),
+            key_name: self.symbol(metadata.key_name),
+            received_at: metadata.received_at,
+            signed_at: metadata.signed_at,
+            first_signed_at: metadata.first_signed_at,
+            signature: metadata.signature,
             start: self.arena.len(),
-            text_length: stamps.signed_at_text.len(),
+            text_length: metadata.signed_at_text.len(),
             body_length: body.len(),
         };
-        self.arena.extend_from_slice(stamps.signed_at_text.as_bytes());
+        self.arena.extend_from_slice(metadata.signed_at_text.as_bytes());
         self.arena.extend_from_slice(body);
         self.rows.push(row);
     }
 
     /// Sources and key names are few.
-    fn symbol(&mut self, name: &str) -> Symbol {
+    fn symbol(&mut self, name: &str) -> Interned {
         let known = self.names.iter().position(|known| **known == *name);
-        Symbol(known.unwrap_or_else(|| {
+        Interned(known.unwrap_or_else(|| {
             self.names.push(name.into());
             self.names.len() - 1
         }))
     }
 
-    fn name(&self, symbol: Symbol) -> &str {
+    fn name(&self, symbol: Interned) -> &str {
         self.names.get(symbol.0).map_or("", |name| name)
     }
 
     /// Who sent a row of this batch.
-    pub fn source(&self, row: &Row) -> &str {
+    pub fn source(&self, row: &BatchRecord) -> &str {
         self.name(row.source)
     }
 
     /// The name of the secret that verified a row of this batch.
-    pub fn key_name(&self, row: &Row) -> &str {
+    pub fn key_name(&self, row: &BatchRecord) -> &str {
         self.name(row.key_name)
     }
 
     /// The signed time of a row of this batch, as it came.
-    pub fn signed_at_text(&self, row: &Row) -> &[u8] {
+    pub fn signed_at_text(&self, row: &BatchRecord) -> &[u8] {
         self.arena.get(row.start..row.start + row.text_length).unwrap_or_default()
     }
 
     /// The signed bytes of a row of this batch.
-    pub fn body(&self, row: &Row) -> &[u8] {
+    pub fn body(&self, row: &BatchRecord) -> &[u8] {
         let start = row.start + row.text_length;
         self.arena.get(start..start + row.body_length).unwrap_or_default()
     }
 
     /// What the headers of a row of this batch say.
-    pub fn stamps<'b>(&'b self, row: &'b Row) -> Stamps<'b> {
-        Stamps {
+    pub fn metadata<'b>(&'b self, row: &'b BatchRecord) -> DeliveryMetadata<'b> {
+        DeliveryMetadata {
             source: self.source(row),
             received_at: row.received_at,
             signed_at: row.signed_at,
@@ -174,7 +177,7 @@ impl Batch {
 
     /// How many records.
     pub fn len(&self) -> usize {
-        self.rows.len() + self.letters.len() + self.foreign.len()
+        self.rows.len() + self.dead_letters.len() + self.unattributed.len()
     }
 
     /// Whether there is nothing to insert.
@@ -184,14 +187,14 @@ impl Batch {
 
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.kept_bytes + self.len() * size_of::<Row>()
+        self.arena.len() + self.kept_bytes + self.len() * size_of::<BatchRecord>()
     }
 
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         self.rows.clear();
-        self.letters.clear();
-        self.foreign.clear();
+        self.dead_letters.clear();
+        self.unattributed.clear();
         self.positions.clear();
         self.arena.clear();
         self.names.clear();

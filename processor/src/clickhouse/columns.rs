@@ -3,7 +3,7 @@
 use hookline_schemas::topics::Topics;
 
 use crate::batch::Batch;
-use crate::batch::dead_letter::Letter;
+use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, JobRow};
 use crate::clickhouse::native::{Block, Encoded, Millis, Seconds};
 
@@ -14,7 +14,7 @@ pub enum Table {
     Jobs,
     /// Receipts.
     Deliveries,
-    /// Dead letters.
+    /// Dead dead_letters.
     DeadLetters,
 }
 
@@ -76,9 +76,9 @@ pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topi
     let mut block = Block::new(17, rows.len());
     let records = || rows.iter().map(|row| row.row);
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));
-    block.low_cardinality("topic", records().map(|row| row.place.topic.name(topics)));
-    block.numbers("partition", records().map(|row| row.place.partition.0));
-    block.numbers("offset", records().map(|row| row.place.offset.0));
+    block.low_cardinality("topic", records().map(|row| row.position.topic.name(topics)));
+    block.numbers("partition", records().map(|row| row.position.partition.0));
+    block.numbers("offset", records().map(|row| row.position.offset.0));
     block.low_cardinality("source", records().map(|row| batch.source(row)));
     block.low_cardinality("resource", rows.iter().map(|row| row.event_type.resource.as_str()));
     block.low_cardinality("action", rows.iter().map(|row| row.event_type.action.as_str()));
@@ -95,12 +95,12 @@ pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topi
 }
 
 /// Rows of `dead_letters`.
-pub fn dead_letters<'t>(rows: &[&Letter], topics: &Topics, log_id: &str) -> Encoded<'t> {
+pub fn dead_letters<'t>(rows: &[&DeadLetterRow], topics: &Topics, log_id: &str) -> Encoded<'t> {
     let mut block = Block::new(16, rows.len());
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));
-    block.low_cardinality("topic", rows.iter().map(|row| row.place.topic.name(topics)));
-    block.numbers("partition", rows.iter().map(|row| row.place.partition.0));
-    block.numbers("offset", rows.iter().map(|row| row.place.offset.0));
+    block.low_cardinality("topic", rows.iter().map(|row| row.position.topic.name(topics)));
+    block.numbers("partition", rows.iter().map(|row| row.position.partition.0));
+    block.numbers("offset", rows.iter().map(|row| row.position.offset.0));
     block.low_cardinality("source", rows.iter().map(|row| &*row.source));
     block.low_cardinality("reason", rows.iter().map(|row| row.reason.as_str()));
     block.texts("detail", rows.iter().map(|row| row.detail.as_bytes()));

@@ -14,9 +14,9 @@ pub enum Cause {
     /// The query needs more memory than there is.
     Memory,
     /// Tables, rights or settings are not what they should be: its code.
-    Setup(u32),
+    Configuration(u32),
     /// Client and server do not mean the same columns: versions that do not go together.
-    Misunderstood,
+    SchemaMismatch,
     /// The server read the block and refuses it: its code.
     Refused(u32),
 }
@@ -36,14 +36,15 @@ pub enum Remedy {
 
 impl Cause {
     /// Every one, as metrics call it.
-    pub const NAMES: [&'static str; 7] = ["network", "timeout", "busy", "memory", "setup", "misunderstood", "refused"];
+    pub const NAMES: [&'static str; 7] =
+        ["network", "timeout", "busy", "memory", "setup", "schema_mismatch", "refused"];
 
     /// The one place that decides.
     pub const fn remedy(self) -> Remedy {
         match self {
             Self::Network | Self::Timeout | Self::Busy(_) => Remedy::Retry,
             Self::Memory => Remedy::Halve,
-            Self::Setup(_) | Self::Misunderstood => Remedy::Wait,
+            Self::Configuration(_) | Self::SchemaMismatch => Remedy::Wait,
             Self::Refused(_) => Remedy::Bisect,
         }
     }
@@ -55,8 +56,8 @@ impl Cause {
             Self::Timeout => "timeout",
             Self::Busy(_) => "busy",
             Self::Memory => "memory",
-            Self::Setup(_) => "setup",
-            Self::Misunderstood => "misunderstood",
+            Self::Configuration(_) => "setup",
+            Self::SchemaMismatch => "schema_mismatch",
             Self::Refused(_) => "refused",
         }
     }
@@ -64,9 +65,9 @@ impl Cause {
     /// ClickHouse's number of the exception, where it gave one.
     pub const fn code(self) -> Option<u32> {
         match self {
-            Self::Network | Self::Timeout | Self::Misunderstood => None,
+            Self::Network | Self::Timeout | Self::SchemaMismatch => None,
             Self::Memory => Some(241),
-            Self::Busy(code) | Self::Setup(code) | Self::Refused(code) => Some(code),
+            Self::Busy(code) | Self::Configuration(code) | Self::Refused(code) => Some(code),
         }
     }
 
@@ -88,7 +89,7 @@ impl Cause {
             // NO_SUCH_COLUMN_IN_TABLE, UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, UNKNOWN_DATABASE, UNKNOWN_SETTING, READONLY,
             // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, ACCESS_DENIED, AUTHENTICATION_FAILED,
             // TABLE_IS_DROPPED, NOT_FOUND_COLUMN_IN_BLOCK, THERE_IS_NO_COLUMN.
-            16 | 47 | 60 | 81 | 115 | 164 | 192 | 193 | 194 | 497 | 516 | 218 | 10 | 8 => Self::Setup(code),
+            16 | 47 | 60 | 81 | 115 | 164 | 192 | 193 | 194 | 497 | 516 | 218 | 10 | 8 => Self::Configuration(code),
             other => Self::Refused(other),
         }
     }
@@ -102,7 +103,7 @@ impl From<&Error> for Cause {
         if let Error::SchemaMismatch(_) | Error::InvalidColumnsHeader(_) | Error::InvalidParams(_) | Error::Custom(_) =
             error
         {
-            return Self::Misunderstood;
+            return Self::SchemaMismatch;
         }
         // The crate's list is open-ended: all the rest is between the client and the wire.
         let code = if let Error::BadResponse(text) = error { exception_code(text) } else { None };
@@ -126,7 +127,7 @@ mod tests {
         let answer = |text: &str| Cause::from(&Error::BadResponse(text.into()));
         assert_eq!(answer("Code: 241. DB::Exception: (total) memory limit exceeded"), Cause::Memory);
         assert_eq!(answer("Code: 252. DB::Exception: Too many parts"), Cause::Busy(252));
-        assert_eq!(answer("Code: 60. DB::Exception: Table x does not exist"), Cause::Setup(60));
+        assert_eq!(answer("Code: 60. DB::Exception: Table x does not exist"), Cause::Configuration(60));
         assert_eq!(answer("Code: 469. DB::Exception: Constraint"), Cause::Refused(469));
         assert_eq!(answer("502 Bad Gateway"), Cause::Network);
         assert_eq!(Cause::from(&Error::SchemaMismatch("a column".into())).remedy(), Remedy::Wait);
@@ -134,8 +135,8 @@ mod tests {
 
     #[test]
     fn every_cause_is_among_the_names() {
-        use Cause::{Busy, Memory, Misunderstood, Network, Refused, Setup, Timeout};
-        let causes = [Network, Timeout, Busy(0), Memory, Setup(0), Misunderstood, Refused(0)];
+        use Cause::{Busy, Configuration, Memory, Network, Refused, SchemaMismatch, Timeout};
+        let causes = [Network, Timeout, Busy(0), Memory, Configuration(0), SchemaMismatch, Refused(0)];
         assert_eq!(causes.map(Cause::as_str), Cause::NAMES);
     }
 
@@ -146,7 +147,7 @@ mod tests {
             assert_eq!(cause.remedy() == Remedy::Bisect, matches!(cause, Cause::Refused(_)), "{code}");
         }
         assert_eq!(Cause::Memory.remedy(), Remedy::Halve);
-        assert_eq!(Cause::Setup(60).remedy(), Remedy::Wait);
+        assert_eq!(Cause::Configuration(60).remedy(), Remedy::Wait);
         assert_eq!(Cause::Network.remedy(), Remedy::Retry);
     }
 }

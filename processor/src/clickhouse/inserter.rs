@@ -20,14 +20,14 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(180);
 /// A refusal.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
-pub struct Refusal {
+pub struct InsertError {
     /// What it means.
     pub cause: Cause,
     /// What the server or the network said; bounded.
     pub text: String,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for InsertError {
     fn from(error: Error) -> Self {
         let mut text = error.to_string();
         if let Some((end, _)) = text.char_indices().nth(500) {
@@ -39,7 +39,7 @@ impl From<Error> for Refusal {
 
 /// A connection for inserts.
 #[derive(Clone, Debug)]
-pub struct Sink {
+pub struct ClickHouse {
     client: Client,
 }
 
@@ -49,7 +49,7 @@ struct Column {
     kind: String,
 }
 
-impl Sink {
+impl ClickHouse {
     /// Inserts through `client`.
     pub fn new(client: Client) -> Self {
         let client = client
@@ -65,7 +65,7 @@ impl Sink {
     }
 
     /// Sends a block; all of it is in when this returns.
-    pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), Refusal> {
+    pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), InsertError> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
         let mut insert =
             self.client.insert_formatted_with(statement).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
@@ -76,14 +76,14 @@ impl Sink {
     }
 
     /// Refreshes the roll-up of these hours in one statement.
-    pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), Refusal> {
+    pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), InsertError> {
         let statement = refresh_statement(hours);
         let refreshed = self.client.query_raw(&statement).execute();
         Ok(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.unwrap_or(Err(Error::TimedOut))?)
     }
 
     /// Compares a table with the columns that are written: Native matches them by name, in silence.
-    pub async fn check(&self, table: Table) -> Result<(), Refusal> {
+    pub async fn check(&self, table: Table) -> Result<(), InsertError> {
         let query = "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = ?";
         let columns: Vec<Column> = self.client.query(query).bind(table.as_str()).fetch_all().await?;
         let mut there: Vec<_> = columns.into_iter().map(|column| (column.name, plain(&column.kind))).collect();
@@ -93,8 +93,8 @@ impl Sink {
         let difference = written.iter().find(|column| !there.contains(column));
         match difference.or_else(|| there.iter().find(|column| !written.contains(column))) {
             None => Ok(()),
-            Some((name, kind)) => Err(Refusal {
-                cause: Cause::Setup(16),
+            Some((name, kind)) => Err(InsertError {
+                cause: Cause::Configuration(16),
                 text: if there.is_empty() {
                     format!("the table {} is missing: run hookline-analytics migrate", table.as_str())
                 } else {

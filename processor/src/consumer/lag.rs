@@ -3,26 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use hookline_schemas::topics::{Partition, Topics};
+use hookline_schemas::topics::{Partition, Topic, Topics};
 use rdkafka::Statistics;
 
-use crate::batch::Positions;
-use crate::batch::position::Topic;
+use crate::batch::PartitionOffsets;
 use crate::metrics::Metrics;
 
 /// What is behind.
 pub struct Lag {
     topics: Topics,
     metrics: Metrics,
-    patience: Duration,
+    stall_limit: Duration,
     moved: BTreeMap<(Topic, Partition), (i64, Instant)>,
     stuck: bool,
 }
 
 impl Lag {
-    /// A partition that stands still for longer than `patience` is stuck.
-    pub fn new(topics: Topics, metrics: Metrics, patience: Duration) -> Self {
-        Self { topics, metrics, patience, moved: BTreeMap::new(), stuck: false }
+    /// A partition that stands still for longer than `stall_limit` is stuck.
+    pub fn new(topics: Topics, metrics: Metrics, stall_limit: Duration) -> Self {
+        Self { topics, metrics, stall_limit, moved: BTreeMap::new(), stuck: false }
     }
 
     /// Takes the statistics in. While the writer is `busy` nothing is expected to move.
@@ -30,7 +29,7 @@ impl Lag {
         &mut self,
         statistics: &Statistics,
         assigned: &BTreeSet<(Topic, Partition)>,
-        written: &Positions,
+        written: &PartitionOffsets,
         busy: bool,
     ) {
         let now = Instant::now();
@@ -53,7 +52,7 @@ impl Lag {
             if seen.0 != read || busy || read >= partition.hi_offset {
                 *seen = (read, now);
             }
-            self.stuck |= now.duration_since(seen.1) > self.patience;
+            self.stuck |= now.duration_since(seen.1) > self.stall_limit;
         }
     }
 

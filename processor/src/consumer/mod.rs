@@ -8,18 +8,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hookline_schemas::topics::{Offset, Partition, Topics};
+use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::shutdown::CancellationToken;
 use prometheus::IntCounter;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Message, Statistics, TopicPartitionList};
 
-use crate::batch::position::{Place, Topic};
-use crate::batch::{Batch, Positions};
+use crate::batch::position::RecordPosition;
+use crate::batch::{Batch, PartitionOffsets};
 use crate::config::{BatchConfig, GroupConfig};
 use crate::consumer::lag::Lag;
-use crate::fail_point::{Fault, pass};
+use crate::fail_point::{FailPoint, hit};
 use crate::metrics::Metrics;
 
 /// Called off, the writer answers as soon as it next waits for something.
@@ -27,7 +27,7 @@ const CALL_OFF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For the writer to do.
 #[derive(Debug)]
-pub enum Work {
+pub enum WriterCommand {
     /// Partitions were assigned: what others counted is to be known.
     Assigned,
     /// Write a batch.
@@ -38,15 +38,15 @@ pub enum Work {
 
 /// The word to let go of whatever work is under way, for when partitions have to be given back.
 #[derive(Clone, Debug, Default)]
-pub struct CallOff(Arc<Mutex<CancellationToken>>);
+pub struct CancelCurrent(Arc<Mutex<CancellationToken>>);
 
-impl CallOff {
+impl CancelCurrent {
     /// What calls off the work that begins now.
     pub fn current(&self) -> CancellationToken {
         self.lock().clone()
     }
 
-    fn call_off(&self) {
+    fn cancel_current(&self) {
         self.lock().cancel();
     }
 
@@ -65,11 +65,11 @@ impl CallOff {
 
 /// What the writer has done.
 #[derive(Debug)]
-pub enum Done {
+pub enum WriterEvent {
     /// A batch is in; here is its memory back.
     Written(Batch),
     /// These may be committed.
-    Commit(Positions),
+    Commit(PartitionOffsets),
     /// Nothing written is left uncommitted, unless it was called off.
     Settled(u64),
     /// This partition cannot go on.
@@ -78,21 +78,21 @@ pub enum Done {
 
 /// The way to the writer and back.
 #[derive(Debug)]
-pub struct Writing {
+pub struct WriterHandle {
     /// What it is to do.
-    pub work: SyncSender<Work>,
+    pub work: SyncSender<WriterCommand>,
     /// What it has done.
-    pub done: Receiver<Done>,
+    pub done: Receiver<WriterEvent>,
     /// How to make it let go.
-    pub call_off: CallOff,
+    pub cancel_current: CancelCurrent,
 }
 
 /// What stands between polling and writing.
-pub struct Pump {
+pub struct Batcher {
     topics: Topics,
     limits: BatchConfig,
     settle_timeout: Duration,
-    to: Writing,
+    to: WriterHandle,
     filling: Batch,
     spare: Batch,
     began: Option<Instant>,
@@ -100,19 +100,19 @@ pub struct Pump {
     settles: u64,
     assigned: BTreeSet<(Topic, Partition)>,
     stopped: BTreeSet<(Topic, Partition)>,
-    written: Positions,
+    written: PartitionOffsets,
     lag: Lag,
     metrics: Metrics,
     consumed: BTreeMap<Topic, IntCounter>,
 }
 
 /// The context of the consumer.
-pub struct Group(Mutex<Pump>);
+pub struct RebalanceContext(Mutex<Batcher>);
 
-impl Group {
+impl RebalanceContext {
     /// Between a consumer yet to be made and a writer that works already.
-    pub fn new(topics: Topics, batch: &BatchConfig, group: &GroupConfig, metrics: Metrics, to: Writing) -> Self {
-        Self(Mutex::new(Pump {
+    pub fn new(topics: Topics, batch: &BatchConfig, group: &GroupConfig, metrics: Metrics, to: WriterHandle) -> Self {
+        Self(Mutex::new(Batcher {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
             topics,
@@ -126,58 +126,58 @@ impl Group {
             settles: 0,
             assigned: BTreeSet::new(),
             stopped: BTreeSet::new(),
-            written: Positions::new(),
+            written: PartitionOffsets::new(),
             metrics,
         }))
     }
 
     /// Not to be held while polling: the rebalance callback needs it.
-    pub fn pump(&self) -> MutexGuard<'_, Pump> {
+    pub fn batcher(&self) -> MutexGuard<'_, Batcher> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Group {
+impl ClientContext for RebalanceContext {
     fn stats(&self, statistics: Statistics) {
-        let mut pump = self.pump();
-        let Pump { lag, assigned, written, writing, .. } = &mut *pump;
+        let mut batcher = self.batcher();
+        let Batcher { lag, assigned, written, writing, .. } = &mut *batcher;
         lag.observe(&statistics, assigned, written, *writing);
     }
 }
 
-impl ConsumerContext for Group {
+impl ConsumerContext for RebalanceContext {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
-            let mut pump = self.pump();
+            let mut batcher = self.batcher();
             tracing::info!(partitions = partitions.count(), "partitions revoked");
-            pump.metrics.rebalances.with_label_values(&["revoke"]).inc();
-            pump.settle(consumer);
-            pump.forget();
+            batcher.metrics.rebalances.with_label_values(&["revoke"]).inc();
+            batcher.flush_and_commit(consumer);
+            batcher.clear_assignment();
         }
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            let mut pump = self.pump();
+            let mut batcher = self.batcher();
             tracing::info!(partitions = partitions.count(), "partitions assigned");
-            pump.metrics.rebalances.with_label_values(&["assign"]).inc();
-            let topics = pump.topics.clone();
-            pump.assigned = partitions
+            batcher.metrics.rebalances.with_label_values(&["assign"]).inc();
+            let topics = batcher.topics.clone();
+            batcher.assigned = partitions
                 .elements()
                 .iter()
                 .filter_map(|element| Some((Topic::named(element.topic(), &topics)?, Partition(element.partition()))))
                 .collect();
-            pump.send(Work::Assigned);
+            batcher.send(WriterCommand::Assigned);
         }
     }
 }
 
-impl Pump {
+impl Batcher {
     /// Takes a message into the batch.
     pub fn push(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = Topic::named(message.topic(), &self.topics) else { return };
-        let place = Place::of(message, topic);
-        self.filling.push_message(place, message);
+        let position = RecordPosition::of(message, topic);
+        self.filling.push_message(position, message);
         if let Some(consumed) = self.consumed.get(&topic) {
             consumed.inc();
         }
@@ -196,30 +196,30 @@ impl Pump {
     }
 
     /// Hands the batch over if it is due and the writer is free.
-    pub fn hand_over_if_due(&mut self) {
+    pub fn submit_batch_if_due(&mut self) {
         if self.is_due() && !self.writing {
-            self.hand_over();
+            self.submit_batch();
         }
     }
 
-    fn hand_over(&mut self) {
+    fn submit_batch(&mut self) {
         self.began = None;
         if self.filling.is_empty() {
             return;
         }
         let batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare));
         self.writing = true;
-        self.send(Work::Write(batch));
-        pass(Fault::AfterConsume);
+        self.send(WriterCommand::Write(batch));
+        hit(FailPoint::AfterConsume);
     }
 
     /// Does what the writer's reports ask for; waits at most so long for the first. False = nothing was reported.
-    pub fn attend(&mut self, consumer: &BaseConsumer<Group>, wait: Duration) -> bool {
+    pub fn handle_writer_events(&mut self, consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> bool {
         let mut report =
             if wait.is_zero() { self.to.done.try_recv().ok() } else { self.to.done.recv_timeout(wait).ok() };
         let any = report.is_some();
         while let Some(done) = report {
-            self.on_done(consumer, done, CommitMode::Async);
+            self.on_writer_event(consumer, done, CommitMode::Async);
             report = self.to.done.try_recv().ok();
         }
         any
@@ -235,26 +235,26 @@ impl Pump {
         self.lag.is_stuck()
     }
 
-    fn on_done(&mut self, consumer: &BaseConsumer<Group>, done: Done, mode: CommitMode) {
+    fn on_writer_event(&mut self, consumer: &BaseConsumer<RebalanceContext>, done: WriterEvent, mode: CommitMode) {
         match done {
-            Done::Written(mut batch) => {
+            WriterEvent::Written(mut batch) => {
                 self.written.append(&mut batch.positions);
                 batch.clear();
                 self.spare = batch;
                 self.writing = false;
             }
-            Done::Commit(positions) => self.commit(consumer, &positions, mode),
-            Done::Stopped(topic, partition) => {
+            WriterEvent::Commit(positions) => self.commit(consumer, &positions, mode),
+            WriterEvent::Stopped(topic, partition) => {
                 self.stopped.insert((topic, partition));
                 self.pause_stopped(consumer);
             }
             // The answer to a question that was given up.
-            Done::Settled(_) => {}
+            WriterEvent::Settled(_) => {}
         }
     }
 
-    fn commit(&self, consumer: &BaseConsumer<Group>, positions: &Positions, mode: CommitMode) {
-        pass(Fault::BeforeCommit);
+    fn commit(&self, consumer: &BaseConsumer<RebalanceContext>, positions: &PartitionOffsets, mode: CommitMode) {
+        hit(FailPoint::BeforeCommit);
         let mut offsets = TopicPartitionList::new();
         for ((topic, partition), progress) in positions.iter().filter(|(key, _)| self.assigned.contains(key)) {
             let Offset(next) = progress.next;
@@ -265,25 +265,25 @@ impl Pump {
             return;
         }
         match consumer.commit(&offsets, mode) {
-            Ok(()) => pass(Fault::AfterCommit),
+            Ok(()) => hit(FailPoint::AfterCommit),
             Err(error) => tracing::warn!(%error, "offsets could not be committed; they will be read again"),
         }
     }
 
     /// Finishes what is under way within the deadline, and commits it.
-    pub fn settle(&mut self, consumer: &BaseConsumer<Group>) {
+    pub fn flush_and_commit(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
         let mut deadline = Instant::now() + self.settle_timeout;
         let mut called_off = false;
         self.settles += 1;
-        self.send(Work::Settle(self.settles));
+        self.send(WriterCommand::Settle(self.settles));
         loop {
             match self.to.done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Done::Settled(number)) if number == self.settles => break,
-                Ok(done) => self.on_done(consumer, done, CommitMode::Sync),
+                Ok(WriterEvent::Settled(number)) if number == self.settles => break,
+                Ok(done) => self.on_writer_event(consumer, done, CommitMode::Sync),
                 Err(RecvTimeoutError::Timeout) if !called_off => {
                     tracing::warn!("not settled in time: the rest will be read again");
                     called_off = true;
-                    self.to.call_off.call_off();
+                    self.to.cancel_current.cancel_current();
                     deadline = Instant::now() + CALL_OFF_TIMEOUT;
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -292,28 +292,28 @@ impl Pump {
                 }
             }
         }
-        self.to.call_off.renew();
+        self.to.cancel_current.renew();
     }
 
     /// Writes what was consumed, too, and settles: the end.
-    pub fn finish(&mut self, consumer: &BaseConsumer<Group>) {
+    pub fn finish(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
         if !self.writing {
-            self.hand_over();
+            self.submit_batch();
         }
-        self.settle(consumer);
+        self.flush_and_commit(consumer);
         if !self.filling.is_empty() {
-            self.hand_over();
-            self.settle(consumer);
+            self.submit_batch();
+            self.flush_and_commit(consumer);
         }
     }
 
     /// Lets the writer go; nothing is committed any more.
     pub fn abandon(&self) {
-        self.to.call_off.call_off();
+        self.to.cancel_current.cancel_current();
     }
 
     /// Drops what belongs to partitions that go.
-    fn forget(&mut self) {
+    fn clear_assignment(&mut self) {
         self.filling.clear();
         self.began = None;
         self.writing = false;
@@ -324,21 +324,21 @@ impl Pump {
     }
 
     /// Stops fetching while the writer waits; the group's membership lives on polling.
-    pub fn pause(&self, consumer: &BaseConsumer<Group>) {
+    pub fn pause(&self, consumer: &BaseConsumer<RebalanceContext>) {
         if let Err(error) = consumer.assignment().and_then(|partitions| consumer.pause(&partitions)) {
             tracing::warn!(%error, "cannot pause");
         }
     }
 
     /// Fetches again, except from stopped partitions.
-    pub fn resume(&self, consumer: &BaseConsumer<Group>) {
+    pub fn resume(&self, consumer: &BaseConsumer<RebalanceContext>) {
         if let Err(error) = consumer.assignment().and_then(|partitions| consumer.resume(&partitions)) {
             tracing::warn!(%error, "cannot resume");
         }
         self.pause_stopped(consumer);
     }
 
-    fn pause_stopped(&self, consumer: &BaseConsumer<Group>) {
+    fn pause_stopped(&self, consumer: &BaseConsumer<RebalanceContext>) {
         let mut partitions = TopicPartitionList::new();
         for (topic, partition) in &self.stopped {
             partitions.add_partition(topic.name(&self.topics), partition.0);
@@ -348,7 +348,7 @@ impl Pump {
         }
     }
 
-    fn send(&self, work: Work) {
+    fn send(&self, work: WriterCommand) {
         if self.to.work.send(work).is_err() {
             tracing::error!("the writer has ended");
         }

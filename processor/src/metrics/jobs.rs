@@ -1,4 +1,4 @@
-//! Business metrics: what became of jobs. Counted after the insert, at a job's first terminal event, and never again: a
+//! JobMetrics metrics: what became of jobs. Counted after the insert, at a job's first terminal event, and never again: a
 //! bounded memory of the jobs that finished lately says which ones were counted, by this process or by another.
 //!
 //! They are for alerting within minutes. A SIGKILL loses the counts of the batch under way, and a job whose `started` comes
@@ -9,20 +9,20 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 
 use clickhouse::{Client, Row};
 use foldhash::quality::RandomState;
-use hookline_schemas::derived::{Derived, Outcome};
 use hookline_schemas::facts::Facts;
 use hookline_schemas::ids::Resource;
+use hookline_schemas::outcome::{Derived, Outcome};
 use hookline_schemas::time::OccurredAt;
-use hookline_service::recent::Recent;
+use hookline_service::bounded_map::BoundedMap;
 use hookline_service::shutdown::CancellationToken;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde::Deserialize;
 
 use crate::batch::fold::JobRow;
 use crate::clickhouse::error::{Cause, Remedy};
-use crate::metrics::label_cap::Capped;
+use crate::metrics::label_cap::CappedLabel;
 use crate::metrics::register;
-use crate::retry::{CalledOff, Patience};
+use crate::retry::{Backoff, Cancelled};
 
 /// Seconds: the provider's medians lie between 3 s and 13 min.
 const BUCKETS: [f64; 17] =
@@ -37,7 +37,7 @@ const CONTRADICTIONS: [&str; 3] = ["outcome", "order", "charged"];
 
 /// Counts finished jobs.
 #[derive(Clone, Debug)]
-pub struct Business {
+pub struct JobMetrics {
     finished_total: IntCounterVec,
     total_seconds: HistogramVec,
     run_seconds: HistogramVec,
@@ -45,14 +45,14 @@ pub struct Business {
     contradictions: IntCounterVec,
     remembered: IntGauge,
     forgotten: IntCounter,
-    started: Recent<JobHash, OccurredAt, BuildHasherDefault<AsIs>>,
-    finished: Recent<JobHash, Ends, BuildHasherDefault<AsIs>>,
-    sources: Capped,
-    job_types: Capped,
-    error_codes: Capped,
+    started: BoundedMap<JobHash, OccurredAt, BuildHasherDefault<IdentityHasher>>,
+    finished: BoundedMap<JobHash, TerminalEvents, BuildHasherDefault<IdentityHasher>>,
+    sources: CappedLabel,
+    job_types: CappedLabel,
+    error_codes: CappedLabel,
     hashes: RandomState,
     /// By the hash of what an event says, so that labels are looked up once.
-    series: HashMap<u64, Series, BuildHasherDefault<AsIs>>,
+    series: HashMap<u64, Series, BuildHasherDefault<IdentityHasher>>,
 }
 
 /// Where a finished job is counted.
@@ -66,7 +66,7 @@ struct Series {
 
 /// Which ends of a job were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends {
+struct TerminalEvents {
     completed: bool,
     errored: bool,
 }
@@ -77,9 +77,9 @@ struct JobHash(u64);
 
 /// The hash of what is a hash.
 #[derive(Clone, Copy, Debug, Default)]
-struct AsIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsIs {
+impl Hasher for IdentityHasher {
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }
@@ -97,7 +97,7 @@ impl Hasher for AsIs {
 
 /// What another process may have counted.
 #[derive(Debug, Row, Deserialize)]
-struct Known {
+struct JobsRow {
     source: String,
     resource: String,
     job_id: String,
@@ -106,7 +106,7 @@ struct Known {
     errored: u8,
 }
 
-impl Business {
+impl JobMetrics {
     /// Registers the metrics; remembers up to so many finished jobs.
     pub fn new(registry: &Registry, remembered_jobs: usize) -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
@@ -141,11 +141,11 @@ impl Business {
                     "Jobs forgotten because of counting.remembered_jobs: a late duplicate would count them again",
                 )?,
             )?,
-            started: Recent::new(remembered_jobs),
-            finished: Recent::new(remembered_jobs),
-            sources: Capped::new(100),
-            job_types: Capped::new(200),
-            error_codes: Capped::new(200),
+            started: BoundedMap::new(remembered_jobs),
+            finished: BoundedMap::new(remembered_jobs),
+            sources: CappedLabel::new(100),
+            job_types: CappedLabel::new(200),
+            error_codes: CappedLabel::new(200),
             hashes: RandomState::default(),
             series: HashMap::default(),
         };
@@ -157,7 +157,7 @@ impl Business {
 
     /// Learns what is in the tables already, whoever put it there. To be called before anything of newly assigned
     /// partitions is inserted, or it would be taken for counted.
-    pub async fn reload(&mut self, client: &Client, give_up: &CancellationToken) -> Result<(), CalledOff> {
+    pub async fn reload(&mut self, client: &Client, cancel: &CancellationToken) -> Result<(), Cancelled> {
         let query = format!(
             "SELECT toString(source) AS source, toString(resource) AS resource, job_id, \
              toUnixTimestamp64Milli(started_at) AS started_ms, completed_at IS NOT NULL AS completed, \
@@ -165,13 +165,13 @@ impl Business {
              WHERE last_received_at >= now64(3) - INTERVAL {RELOADED} \
              AND created_hour >= now() - INTERVAL {RELOADED} - INTERVAL {MAX_JOB_AGE}"
         );
-        let mut patience = Patience::until(give_up);
+        let mut backoff = Backoff::until(cancel);
         loop {
-            match patience.or_give_up(self.learn(client, &query)).await? {
+            match backoff.or_cancelled(self.learn(client, &query)).await? {
                 Ok(()) => return Ok(()),
                 Err(error) if Cause::from(&error).remedy() == Remedy::Retry => {
                     tracing::warn!(%error, "finished jobs could not be read, trying again");
-                    patience.wait().await?;
+                    backoff.wait().await?;
                 }
                 Err(error) => {
                     tracing::error!(%error, "finished jobs could not be read: some may be counted twice");
@@ -182,10 +182,10 @@ impl Business {
     }
 
     async fn learn(&mut self, client: &Client, query: &str) -> clickhouse::error::Result<()> {
-        let mut rows = client.query(query).fetch::<Known>()?;
+        let mut rows = client.query(query).fetch::<JobsRow>()?;
         while let Some(row) = rows.next().await? {
             let job = self.job(&row.source, &row.resource, &row.job_id);
-            let ends = Ends { completed: row.completed != 0, errored: row.errored != 0 };
+            let ends = TerminalEvents { completed: row.completed != 0, errored: row.errored != 0 };
             if ends.completed || ends.errored {
                 self.remember(job, ends);
             } else if let Some(started) = row.started_ms {
@@ -201,7 +201,7 @@ impl Business {
         for job in jobs {
             let id = self.job(job.key.source, job.key.resource.as_str(), job.key.job_id.as_str());
             let facts = &job.facts;
-            let ends = Ends { completed: facts.completed_at.is_some(), errored: facts.errored_at.is_some() };
+            let ends = TerminalEvents { completed: facts.completed_at.is_some(), errored: facts.errored_at.is_some() };
             if ends.completed || ends.errored {
                 let started = self.started.remove(&id);
                 match self.remember(id, ends) {
@@ -225,7 +225,7 @@ impl Business {
     }
 
     /// Remembers the ends and returns those that were known before.
-    fn remember(&mut self, job: JobHash, ends: Ends) -> Option<Ends> {
+    fn remember(&mut self, job: JobHash, ends: TerminalEvents) -> Option<TerminalEvents> {
         let before = self.finished.get(&job).copied();
         let all = before.map_or(ends, |before| before.and(ends));
         if before != Some(all) {
@@ -309,7 +309,7 @@ impl Series {
     }
 }
 
-impl Ends {
+impl TerminalEvents {
     const fn and(self, other: Self) -> Self {
         Self { completed: self.completed || other.completed, errored: self.errored || other.errored }
     }
@@ -330,8 +330,8 @@ mod tests {
 
     const CREATED: i64 = 1_793_491_200_000;
 
-    fn business(registry: &Registry) -> Business {
-        Business::new(registry, 1_000).unwrap()
+    fn job_metrics(registry: &Registry) -> JobMetrics {
+        JobMetrics::new(registry, 1_000).unwrap()
     }
 
     /// What a batch says of job `id`: seconds after its creation.
@@ -366,52 +366,52 @@ mod tests {
         }
     }
 
-    fn finished(business: &Business, outcome: &str, code: &str) -> u64 {
-        business.finished_total.with_label_values(&["prod", "video", "LIP_SYNC", outcome, code]).get()
+    fn finished(job_metrics: &JobMetrics, outcome: &str, code: &str) -> u64 {
+        job_metrics.finished_total.with_label_values(&["prod", "video", "LIP_SYNC", outcome, code]).get()
     }
 
     #[test]
     fn a_job_is_counted_once_with_what_earlier_batches_said() {
-        let mut business = business(&Registry::new());
-        business.count([said("j1", Some(2), None, None)].iter());
+        let mut job_metrics = job_metrics(&Registry::new());
+        job_metrics.count([said("j1", Some(2), None, None)].iter());
         for _ in 0..3 {
-            business.count([said("j1", None, Some(10), None)].iter());
+            job_metrics.count([said("j1", None, Some(10), None)].iter());
         }
-        business.count([said("j2", None, None, Some(5))].iter());
-        business.count([said("j2", Some(1), None, None)].iter());
-        assert_eq!(finished(&business, "completed", ""), 1);
-        assert_eq!(finished(&business, "errored", "no_source_face"), 1);
+        job_metrics.count([said("j2", None, None, Some(5))].iter());
+        job_metrics.count([said("j2", Some(1), None, None)].iter());
+        assert_eq!(finished(&job_metrics, "completed", ""), 1);
+        assert_eq!(finished(&job_metrics, "errored", "no_source_face"), 1);
         let labels = ["prod", "video", "completed"];
         for (histogram, seconds) in
-            [(&business.total_seconds, 10.0), (&business.run_seconds, 8.0), (&business.queue_seconds, 2.0)]
+            [(&job_metrics.total_seconds, 10.0), (&job_metrics.run_seconds, 8.0), (&job_metrics.queue_seconds, 2.0)]
         {
             let histogram = histogram.with_label_values(&labels);
             assert_eq!((histogram.get_sample_count(), histogram.get_sample_sum()), (1, seconds));
         }
-        let errored = business.run_seconds.with_label_values(&["prod", "video", "errored"]);
+        let errored = job_metrics.run_seconds.with_label_values(&["prod", "video", "errored"]);
         assert_eq!(errored.get_sample_count(), 0, "its start came after its end");
-        assert_eq!(business.started.len(), 0, "nothing is kept of the start of a job that ended");
+        assert_eq!(job_metrics.started.len(), 0, "nothing is kept of the start of a job that ended");
     }
 
     #[test]
     fn contradictions_are_counted_once_and_give_no_duration() {
-        let mut business = business(&Registry::new());
-        business.count([said("j1", None, None, Some(5))].iter());
+        let mut job_metrics = job_metrics(&Registry::new());
+        job_metrics.count([said("j1", None, None, Some(5))].iter());
         for _ in 0..2 {
-            business.count([said("j1", None, Some(9), None)].iter());
+            job_metrics.count([said("j1", None, Some(9), None)].iter());
         }
-        business.count([said("j2", Some(7), Some(3), None)].iter());
-        let count = |kind: &str| business.contradictions.with_label_values(&[kind]).get();
+        job_metrics.count([said("j2", Some(7), Some(3), None)].iter());
+        let count = |kind: &str| job_metrics.contradictions.with_label_values(&[kind]).get();
         assert_eq!((count("outcome"), count("order"), count("charged")), (1, 1, 0));
-        assert_eq!(business.run_seconds.with_label_values(&["prod", "video", "completed"]).get_sample_count(), 0);
+        assert_eq!(job_metrics.run_seconds.with_label_values(&["prod", "video", "completed"]).get_sample_count(), 0);
     }
 
     #[test]
     fn what_does_not_fit_is_forgotten_and_said_so() {
-        let mut business = Business::new(&Registry::new(), 2).unwrap();
+        let mut job_metrics = JobMetrics::new(&Registry::new(), 2).unwrap();
         for id in ["a", "b", "c", "d"] {
-            business.count([said(id, None, Some(9), None)].iter());
+            job_metrics.count([said(id, None, Some(9), None)].iter());
         }
-        assert!(business.remembered.get() <= 2 && business.forgotten.get() > 0);
+        assert!(job_metrics.remembered.get() <= 2 && job_metrics.forgotten.get() > 0);
     }
 }

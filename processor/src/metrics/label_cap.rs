@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 /// Values of a label, up to a number: what comes after them, or is very long, becomes `other`.
 #[derive(Clone, Debug)]
-pub struct Capped {
+pub struct CappedLabel {
     known: HashSet<Box<str>>,
     most: usize,
 }
 
-impl Capped {
+impl CappedLabel {
     const LONGEST: usize = 64;
     const OTHER: &str = "other";
 
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn labels_are_capped() {
-        let mut capped = Capped::new(2);
+        let mut capped = CappedLabel::new(2);
         assert_eq!(["a", "b", "c", "a"].map(|value| capped.label(value)), ["a", "b", "other", "a"]);
-        assert_eq!(Capped::new(9).label(&"x".repeat(65)), "other");
+        assert_eq!(CappedLabel::new(9).label(&"x".repeat(65)), "other");
     }
 }

@@ -3,13 +3,13 @@
 pub mod jobs;
 mod label_cap;
 
-use hookline_schemas::dead::Reason;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::batch::position::Topic;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
+use hookline_schemas::topics::Topic;
 
 /// Whether records come from the group or from a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +36,13 @@ impl Mode {
 pub struct Metrics {
     pub consumed: IntCounterVec,
     pub decoded: IntCounter,
-    pub wrong_types: IntCounter,
+    pub invalid_fields: IntCounter,
     pub inserted: IntCounterVec,
     pub insert_retries: IntCounterVec,
     pub dead_lettered: IntCounterVec,
     pub batch_records: Histogram,
     pub batch_seconds: Histogram,
-    pub visible_seconds: Histogram,
+    pub end_to_end_latency_seconds: Histogram,
     pub refreshes: IntCounterVec,
     pub refreshed_hours: IntCounter,
     pub refresh_seconds: Histogram,
@@ -80,7 +80,7 @@ impl Metrics {
         let metrics = Self {
             consumed: counter("records_consumed_total", "Records read from the topics", &["topic"])?,
             decoded: one("records_decoded_total", "Records of resource topics that gave facts")?,
-            wrong_types: one("wrong_types_total", "Optional fields of a wrong type, counted as absent")?,
+            invalid_fields: one("invalid_fields_total", "Optional fields of a wrong type, counted as absent")?,
             inserted: counter("rows_inserted_total", "Rows that ClickHouse took", &["table"])?,
             insert_retries: counter(
                 "insert_retries_total",
@@ -98,8 +98,8 @@ impl Metrics {
                 &[1.0, 10.0, 100.0, 1e3, 3e3, 1e4, 3e4, 1e5],
             )?,
             batch_seconds: histogram("batch_seconds", "Time to fold and insert a batch", &seconds)?,
-            visible_seconds: histogram(
-                "visible_seconds",
+            end_to_end_latency_seconds: histogram(
+                "end_to_end_latency_seconds",
                 "From the signed second to the row in ClickHouse, the oldest of a batch",
                 &waits,
             )?,
@@ -110,7 +110,7 @@ impl Metrics {
             lag_seconds: gauge("lag_seconds", "Age of the last record inserted, 0 where nothing is left to read")?,
             partition_stopped: gauge(
                 "partition_stopped",
-                "1 = stopped: not even a bare dead letter could be inserted",
+                "1 = stopped: not even a without_payload dead letter could be inserted",
             )?,
             rebalances: counter("rebalances_total", "Assignments and revocations", &["kind"])?,
             consumer_restarts: counter("consumer_restarts_total", "Consumers made anew", &["cause"])?,
@@ -132,7 +132,7 @@ impl Metrics {
                 self.insert_retries.with_label_values(&[table.as_str(), cause]);
             }
         }
-        for reason in [Reason::InsertRefused, Reason::BadRecord] {
+        for reason in [DeadLetterReason::InsertRefused, DeadLetterReason::BadRecord] {
             self.dead_lettered.with_label_values(&[reason.as_str()]);
         }
         for (family, labels) in [
@@ -166,13 +166,13 @@ pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::jobs::Business;
+    use crate::metrics::jobs::JobMetrics;
 
     #[test]
     fn names_labels_and_types_are_pinned() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry, Mode::Live).unwrap();
-        Business::new(&registry, 10).unwrap().touch();
+        JobMetrics::new(&registry, 10).unwrap().touch();
         for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
             of_partition.with_label_values(&["t", "0"]);
         }

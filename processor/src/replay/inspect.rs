@@ -8,11 +8,11 @@ use hookline_schemas::time::{CreatedAt, OccurredAt, ReceivedAt};
 use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
-use super::plan::Part;
+use super::plan::PartitionRange;
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::{Cause, Remedy};
-use crate::retry::Patience;
+use crate::retry::Backoff;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
@@ -22,12 +22,12 @@ const MAX_QUERY_BYTES: &str = "1073741824";
 pub struct Inspector {
     client: Client,
     log_id: String,
-    give_up: CancellationToken,
+    cancel: CancellationToken,
 }
 
 /// What the table knows of a job, in the order of its key.
 #[derive(Row, Deserialize)]
-struct Known {
+struct JobsRow {
     source: String,
     resource: String,
     created_hour: u32,
@@ -62,7 +62,7 @@ const KNOWN: &str = "SELECT toString(source) AS source, toString(resource) AS re
      toUnixTimestamp64Milli(min(first_received_at)) AS first_received_at, \
      toUnixTimestamp64Milli(max(last_received_at)) AS last_received_at, min(fold_version) AS fold_version FROM jobs";
 
-impl Known {
+impl JobsRow {
     fn key(&self) -> (&str, &str, i64, &str) {
         (&self.source, &self.resource, self.created_hour.into(), &self.job_id)
     }
@@ -102,12 +102,12 @@ struct Origin {
 
 impl Inspector {
     /// Asks through `client` until called off.
-    pub fn new(client: Client, log_id: String, give_up: CancellationToken) -> Self {
-        Self { client, log_id, give_up }
+    pub fn new(client: Client, log_id: String, cancel: CancellationToken) -> Self {
+        Self { client, log_id, cancel }
     }
 
     /// Origins in this partition that have a dead letter already.
-    pub async fn dead_origins(&self, part: &Part) -> anyhow::Result<HashSet<String>> {
+    pub async fn dead_origins(&self, part: &PartitionRange) -> anyhow::Result<HashSet<String>> {
         let prefix = format!("{}/{}/", part.topic, part.partition);
         let query = "SELECT DISTINCT origin FROM dead_letters WHERE startsWith(origin, ?)";
         let rows: Vec<Origin> = self.ask(|| self.client.query(query).bind(&prefix).fetch_all()).await?;
@@ -115,7 +115,7 @@ impl Inspector {
     }
 
     /// How many offsets of `first..end` have a row.
-    pub async fn present(&self, table: Table, part: &Part, first: i64, end: i64) -> anyhow::Result<u64> {
+    pub async fn present(&self, table: Table, part: &PartitionRange, first: i64, end: i64) -> anyhow::Result<u64> {
         let query = format!(
             "SELECT uniqExact(offset) AS count FROM {} WHERE log_id = ? AND topic = ? AND partition = ? AND offset >= ? AND \
              offset < ?",
@@ -129,7 +129,7 @@ impl Inspector {
     }
 
     /// How many jobs of a batch the table does not know all about that the batch says.
-    pub async fn lacking(&self, folded: &Folded<'_>) -> anyhow::Result<u64> {
+    pub async fn missing_facts(&self, folded: &Folded<'_>) -> anyhow::Result<u64> {
         if folded.jobs.is_empty() {
             return Ok(0);
         }
@@ -148,9 +148,9 @@ impl Inspector {
             let query = self.client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
             // The columns are meant where they are aggregated and filtered, not what is made of them.
             let query = query.with_setting("prefer_column_name_to_alias", "1");
-            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<Known>()
+            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<JobsRow>()
         };
-        Ok(lacking(&folded.jobs, &self.ask(ask).await?))
+        Ok(missing_facts(&folded.jobs, &self.ask(ask).await?))
     }
 
     /// Asks again where ClickHouse is away or busy.
@@ -158,13 +158,13 @@ impl Inspector {
     where
         F: Future<Output = Result<T, clickhouse::error::Error>>,
     {
-        let mut patience = Patience::until(&self.give_up);
+        let mut backoff = Backoff::until(&self.cancel);
         loop {
-            match patience.or_give_up(question()).await.map_err(|_| anyhow::anyhow!("called off"))? {
+            match backoff.or_cancelled(question()).await.map_err(|_| anyhow::anyhow!("called off"))? {
                 Ok(answer) => return Ok(answer),
                 Err(error) if Cause::from(&error).remedy() == Remedy::Retry => {
                     tracing::warn!(%error, "ClickHouse does not answer, asking again");
-                    patience.wait().await.map_err(|_| anyhow::anyhow!("called off"))?;
+                    backoff.wait().await.map_err(|_| anyhow::anyhow!("called off"))?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -173,7 +173,7 @@ impl Inspector {
 }
 
 /// Both in the order of the table's key.
-fn lacking(said: &[JobRow<'_>], known: &[Known]) -> u64 {
+fn missing_facts(said: &[JobRow<'_>], known: &[JobsRow]) -> u64 {
     let mut known = known.iter().peekable();
     let lacks = said.iter().filter(|job| {
         let key = (job.key.source, job.key.resource.as_str(), job.key.created_hour.0, job.key.job_id.as_str());
@@ -195,8 +195,8 @@ mod tests {
     use super::*;
     use crate::batch::fold::JobKey;
 
-    fn known(job: &str, started_at: Option<i64>) -> Known {
-        Known {
+    fn known(job: &str, started_at: Option<i64>) -> JobsRow {
+        JobsRow {
             source: "prod".into(),
             resource: "video".into(),
             created_hour: 0,
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    fn said(known: &Known) -> JobRow<'_> {
+    fn said(known: &JobsRow) -> JobRow<'_> {
         let key = JobKey {
             source: &known.source,
             resource: Resource::Video,
@@ -236,10 +236,10 @@ mod tests {
         let batch = [known("a", Some(3)), known("b", Some(3)), known("d", None)];
         let batch: Vec<_> = batch.iter().map(said).collect();
         let all = [known("a", Some(3)), known("b", Some(2)), known("c", None), known("d", Some(9))];
-        assert_eq!(lacking(&batch, &all), 0, "it knows as much or more");
-        assert_eq!(lacking(&batch, &all[1..]), 1, "a job is missing");
+        assert_eq!(missing_facts(&batch, &all), 0, "it knows as much or more");
+        assert_eq!(missing_facts(&batch, &all[1..]), 1, "a job is missing");
         let late = [known("a", Some(4)), known("b", None), known("d", None)];
-        assert_eq!(lacking(&batch, &late), 2, "a later start, and none at all");
-        assert_eq!(lacking(&batch, &[]), 3);
+        assert_eq!(missing_facts(&batch, &late), 2, "a later start, and none at all");
+        assert_eq!(missing_facts(&batch, &[]), 3);
     }
 }

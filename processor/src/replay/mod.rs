@@ -27,16 +27,16 @@ use tokio::runtime::Handle;
 
 use self::inspect::Inspector;
 use self::pace::Pace;
-use self::plan::{Part, plan};
+use self::plan::{PartitionRange, plan};
 use self::progress::{File, Progress, Repaired};
 use self::read::{Reader, Shared};
 use self::select::Selection;
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::inserter::Sink;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
-use crate::dead_letter_producer::Post;
+use crate::dead_letter_producer::DeadLetterProducer;
 use crate::metrics::{Metrics, Mode};
-use crate::retry::CalledOff;
+use crate::retry::Cancelled;
 use crate::writer::Writer;
 use crate::writer::rollup::Refresher;
 
@@ -108,9 +108,9 @@ impl Replay {
         if self.args.dry_run {
             return self.tell_plan(&consumer, &progress, left);
         }
-        let sink = Sink::new(self.config.clickhouse.client()?);
+        let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
         for table in Table::ALL {
-            runtime.block_on(sink.check(table))?;
+            runtime.block_on(clickhouse.check(table))?;
         }
         let began = Instant::now();
         file.keep(&progress)?;
@@ -129,7 +129,7 @@ impl Replay {
             topics: self.topics.clone(),
             shutdown: shutdown.clone(),
         };
-        self.read(&shared, &sink, &cluster, runtime)?;
+        self.read(&shared, &clickhouse, &cluster, runtime)?;
         shared.bar.finish_and_clear();
         let progress = shared.progress().clone();
         let stopped =
@@ -137,15 +137,20 @@ impl Replay {
         if shutdown.is_cancelled() {
             return Err(stopped());
         }
-        runtime.block_on(self.refresh(sink, &progress, shutdown)).map_err(|CalledOff| stopped())?;
+        runtime.block_on(self.refresh(clickhouse, &progress, shutdown)).map_err(|Cancelled| stopped())?;
         self.tell_result(&progress, left, began.elapsed());
         file.remove()
     }
 
     /// The hours that were touched, whatever was found there: an earlier run of this replay may have repaired them.
-    async fn refresh(&self, sink: Sink, progress: &Progress, shutdown: &CancellationToken) -> Result<(), CalledOff> {
+    async fn refresh(
+        &self,
+        clickhouse: ClickHouse,
+        progress: &Progress,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Cancelled> {
         let metrics = self.metrics.clone();
-        let refresher = Refresher { sink, metrics, readiness: Readiness::waiting_for(&[]) };
+        let refresher = Refresher { clickhouse, metrics, readiness: Readiness::waiting_for(&[]) };
         let hours = progress.hours();
         let bar = self.bar(hours.len() as u64, 0, "{bar:30} {pos} of {len} hours of the roll-up");
         refresher.refresh(&hours, shutdown, |hours| bar.inc(hours as u64)).await?;
@@ -168,20 +173,20 @@ impl Replay {
         Ok(client.create()?)
     }
 
-    fn read(&self, shared: &Shared, sink: &Sink, cluster: &str, runtime: &Handle) -> anyhow::Result<()> {
+    fn read(&self, shared: &Shared, clickhouse: &ClickHouse, cluster: &str, runtime: &Handle) -> anyhow::Result<()> {
         let readers = (0..self.args.parallel)
             .map(|_| {
                 let writer = Writer {
-                    sink: sink.clone(),
-                    post: Post::new(&self.config.kafka, &self.topics)?,
+                    clickhouse: clickhouse.clone(),
+                    post: DeadLetterProducer::new(&self.config.kafka, &self.topics)?,
                     topics: self.topics.clone(),
                     log_id: cluster.into(),
                     metrics: self.metrics.clone(),
-                    business: None,
+                    job_metrics: None,
                     readiness: Readiness::waiting_for(&[]),
                     stopped: Default::default(),
                 };
-                let inspector = Inspector::new(sink.client().clone(), cluster.into(), shared.shutdown.clone());
+                let inspector = Inspector::new(clickhouse.client().clone(), cluster.into(), shared.shutdown.clone());
                 Ok(Reader { consumer: self.consumer()?, writer, inspector, shared, runtime: runtime.clone() })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
@@ -245,26 +250,26 @@ impl Replay {
     }
 
     fn tell_result(&self, progress: &Progress, records: u64, took: Duration) {
-        let Repaired { deliveries, dead_letters, jobs, gone } = progress.repaired;
+        let Repaired { deliveries, dead_letters, jobs, expired } = progress.repaired;
         let rate = records as f64 / took.as_secs_f64().max(0.001);
         if self.args.json {
             let result = json!({
                 "records": records, "seconds": took.as_secs_f64(), "records_per_second": rate,
-                "repaired": { "deliveries": deliveries, "dead_letters": dead_letters, "jobs": jobs }, "gone": gone,
+                "repaired": { "deliveries": deliveries, "dead_letters": dead_letters, "jobs": jobs }, "expired": expired,
                 "hours": progress.dirty_hours.len(), "changed": !progress.repaired.is_nothing(),
             });
             println!("{result}");
             return;
         }
         println!("{} records in {}, {rate:.0} records/s", HumanCount(records), HumanDuration(took));
-        if gone > 0 {
-            println!("{} records of the plan were not in the topics any more", HumanCount(gone));
+        if expired > 0 {
+            println!("{} records of the plan were not in the topics any more", HumanCount(expired));
         }
         if progress.repaired.is_nothing() {
             println!("the tables were right: nothing changed");
         } else {
             println!(
-                "absent and now there: {} deliveries, {} dead letters",
+                "absent and now there: {} deliveries, {} dead dead_letters",
                 HumanCount(deliveries),
                 HumanCount(dead_letters)
             );
@@ -274,7 +279,7 @@ impl Replay {
 }
 
 /// The mean bytes of a record, of the first few of a part.
-fn mean_size(consumer: &BaseConsumer, part: &Part) -> anyhow::Result<u64> {
+fn mean_size(consumer: &BaseConsumer, part: &PartitionRange) -> anyhow::Result<u64> {
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&part.topic, part.partition, Offset::Offset(part.next))?;
     consumer.assign(&from)?;

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hookline_schemas::topics::{Offset, Partition, Topics};
+use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::select::{Moment, Selection};
-use crate::batch::position::Topic;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is left to read of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct PartitionRange {
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -29,7 +28,7 @@ pub struct Part {
     pub next: i64,
 }
 
-impl Part {
+impl PartitionRange {
     /// Records of the plan.
     pub fn records(&self) -> u64 {
         u64::try_from(self.end - self.start).unwrap_or(0)
@@ -51,10 +50,10 @@ struct Bounds {
 }
 
 /// The part of a partition that is there and was asked for, if any.
-fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<Part> {
+fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<PartitionRange> {
     let start = bounds.from.map_or(bounds.low, |from| from.max(bounds.low)).0;
     let end = bounds.to.map_or(bounds.high, |to| to.min(bounds.high)).0;
-    (start < end).then(|| Part { topic: topic.into(), partition: partition.0, start, end, next: start })
+    (start < end).then(|| PartitionRange { topic: topic.into(), partition: partition.0, start, end, next: start })
 }
 
 /// Asks the brokers where everything lies.
@@ -63,7 +62,7 @@ pub fn plan(
     topics: &Topics,
     selection: &Selection,
     now: OffsetDateTime,
-) -> anyhow::Result<Vec<Part>> {
+) -> anyhow::Result<Vec<PartitionRange>> {
     let metadata = consumer.fetch_metadata(None, TIMEOUT).context("Kafka does not answer")?;
     let mut parts = Vec::new();
     for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {

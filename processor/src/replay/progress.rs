@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use hookline_schemas::time::CreatedHour;
 use serde::{Deserialize, Serialize};
 
-use super::plan::Part;
+use super::plan::PartitionRange;
 use super::select::Selection;
 
 /// What the file holds.
@@ -18,7 +18,7 @@ pub struct Progress {
     /// What was asked for, as it was typed: the same words continue the same replay.
     pub asked: Selection,
     /// What it came to.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartitionRange>,
     /// Created hours, Unix seconds, whose roll-up is to be refreshed.
     pub dirty_hours: BTreeSet<i64>,
     /// What was found so far.
@@ -35,7 +35,7 @@ pub struct Repaired {
     /// Jobs whose facts changed.
     pub jobs: u64,
     /// Records of the plan that the topic no longer had.
-    pub gone: u64,
+    pub expired: u64,
 }
 
 impl Repaired {
@@ -44,7 +44,7 @@ impl Repaired {
         self.deliveries += other.deliveries;
         self.dead_letters += other.dead_letters;
         self.jobs += other.jobs;
-        self.gone += other.gone;
+        self.expired += other.expired;
     }
 
     /// The tables were right.
@@ -61,17 +61,23 @@ impl Progress {
 
     /// Records of the plan.
     pub fn records(&self) -> u64 {
-        self.parts.iter().map(Part::records).sum()
+        self.parts.iter().map(PartitionRange::records).sum()
     }
 
     /// Records that are done.
     pub fn done(&self) -> u64 {
-        self.parts.iter().map(Part::done).sum()
+        self.parts.iter().map(PartitionRange::done).sum()
     }
 
     /// Notes that a part was read up to `next`, and what was found there.
-    pub fn advance(&mut self, part: &Part, next: i64, repaired: Repaired, dirty: impl Iterator<Item = CreatedHour>) {
-        let known = |known: &&mut Part| known.topic == part.topic && known.partition == part.partition;
+    pub fn advance(
+        &mut self,
+        part: &PartitionRange,
+        next: i64,
+        repaired: Repaired,
+        dirty: impl Iterator<Item = CreatedHour>,
+    ) {
+        let known = |known: &&mut PartitionRange| known.topic == part.topic && known.partition == part.partition;
         if let Some(known) = self.parts.iter_mut().find(known) {
             known.next = known.next.max(next.min(known.end));
         }
@@ -130,7 +136,7 @@ mod tests {
     use super::*;
 
     fn progress() -> Progress {
-        let part = |partition| Part { topic: "t".into(), partition, start: 10, end: 20, next: 10 };
+        let part = |partition| PartitionRange { topic: "t".into(), partition, start: 10, end: 20, next: 10 };
         Progress {
             cluster: "c".into(),
             asked: Selection::default(),

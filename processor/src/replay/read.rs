@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::Topics;
+use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::shutdown::CancellationToken;
 use indicatif::ProgressBar;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,11 +16,11 @@ use tokio::runtime::Handle;
 
 use super::inspect::Inspector;
 use super::pace::Pace;
-use super::plan::Part;
+use super::plan::PartitionRange;
 use super::progress::{File, Progress, Repaired};
 use crate::batch::Batch;
 use crate::batch::fold::{Folded, fold};
-use crate::batch::position::{Place, Topic};
+use crate::batch::position::RecordPosition;
 use crate::clickhouse::columns::Table;
 use crate::config::BatchConfig;
 use crate::writer::Writer;
@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// What the readers of a replay share.
 pub struct Shared {
     /// Parts that nobody reads yet.
-    pub queue: Mutex<VecDeque<Part>>,
+    pub queue: Mutex<VecDeque<PartitionRange>>,
     /// How far everything is.
     pub progress: Mutex<Progress>,
     /// Where that is kept.
@@ -67,7 +67,7 @@ impl Shared {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_part(&self) -> Option<Part> {
+    fn next_part(&self) -> Option<PartitionRange> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
@@ -84,31 +84,31 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn read(&mut self, part: &Part) -> anyhow::Result<()> {
+    fn read(&mut self, part: &PartitionRange) -> anyhow::Result<()> {
         let topic = Topic::named(&part.topic, &self.shared.topics).context("not a topic of this prefix")?;
         self.writer.post.spare(self.runtime.block_on(self.inspector.dead_origins(part))?);
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(&part.topic, part.partition, Offset::Offset(part.next))?;
         self.consumer.assign(&from)?;
         let mut batch = Batch::default();
-        let (mut written, mut position) = (part.next, part.next);
-        while position < part.end && !self.shared.shutdown.is_cancelled() {
+        let (mut written, mut next) = (part.next, part.next);
+        while next < part.end && !self.shared.shutdown.is_cancelled() {
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) if message.offset() < part.end => {
-                    let place = Place::of(&message, topic);
-                    batch.push_message(place, &message);
-                    position = place.offset.0 + 1;
+                    let position = RecordPosition::of(&message, topic);
+                    batch.push_message(position, &message);
+                    next = position.offset.0 + 1;
                 }
                 // The plan ends before the log does; what was left of it is not there any more.
-                Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => position = part.end,
+                Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => next = part.end,
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer is of no more use: {code}"),
                 Some(Err(error)) => tracing::warn!(%error, "Kafka"),
                 None => {}
             }
             let full = batch.len() >= self.limits().max_rows || batch.bytes() >= self.limits().max_bytes;
-            if full || position >= part.end {
-                self.write(part, topic, &batch, written, position)?;
-                written = position;
+            if full || next >= part.end {
+                self.write(part, topic, &batch, written, next)?;
+                written = next;
                 batch.clear();
             }
         }
@@ -120,7 +120,14 @@ impl Reader<'_> {
     }
 
     /// Writes the records of `first..end` and notes what that changed.
-    fn write(&mut self, part: &Part, topic: Topic, batch: &Batch, first: i64, end: i64) -> anyhow::Result<()> {
+    fn write(
+        &mut self,
+        part: &PartitionRange,
+        topic: Topic,
+        batch: &Batch,
+        first: i64,
+        end: i64,
+    ) -> anyhow::Result<()> {
         let folded = fold(batch);
         let table = match topic {
             Topic::Resource(_) => Table::Deliveries,
@@ -129,7 +136,7 @@ impl Reader<'_> {
         let runtime = self.runtime.clone();
         let (jobs, absent) = runtime.block_on(async {
             let present = self.inspector.present(table, part, first, end).await?;
-            let jobs = self.inspector.lacking(&folded).await?;
+            let jobs = self.inspector.missing_facts(&folded).await?;
             let written = self.writer.write(batch, &folded, &self.shared.shutdown).await;
             written.map_err(|_| anyhow::anyhow!("stopped; the same command goes on from here"))?;
             let absent = if present < batch.len() as u64 {
@@ -140,7 +147,7 @@ impl Reader<'_> {
             anyhow::Ok((jobs, absent))
         })?;
         let sent = self.writer.post.take_sent();
-        let mut repaired = Repaired { jobs, gone: (end - first) as u64 - batch.len() as u64, ..Repaired::default() };
+        let mut repaired = Repaired { jobs, expired: (end - first) as u64 - batch.len() as u64, ..Repaired::default() };
         match table {
             Table::DeadLetters => repaired.dead_letters = absent,
             Table::Jobs | Table::Deliveries => (repaired.deliveries, repaired.dead_letters) = (absent, sent),

@@ -1,16 +1,12 @@
 //! What to replay, as the command line says it.
 
-use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
-use hookline_schemas::ids::Resource;
-use hookline_schemas::topics::{Offset, Partition};
+use hookline_schemas::topics::{Offset, Partition, Topic};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-use crate::batch::position::Topic;
 
 /// Which records; everything the topics hold unless narrowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -26,7 +22,7 @@ pub struct Selection {
     pub offsets: Option<OffsetRange>,
     /// Only this resource: video, image, audio, or dead-letter; may be given several times
     #[arg(long = "resource", value_name = "RESOURCE")]
-    pub resources: Vec<Lane>,
+    pub resources: Vec<Topic>,
     /// Only this partition; may be given several times
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     pub partitions: Vec<i32>,
@@ -35,7 +31,7 @@ pub struct Selection {
 impl Selection {
     /// Whether records of the topic are wanted.
     pub fn wants_topic(&self, topic: Topic) -> bool {
-        self.resources.is_empty() || self.resources.iter().any(|lane| lane.topic() == topic)
+        self.resources.is_empty() || self.resources.contains(&topic)
     }
 
     /// Whether records of the partition are wanted.
@@ -107,52 +103,10 @@ impl FromStr for OffsetRange {
     }
 }
 
-/// A topic by the name of what it carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lane {
-    /// `video`
-    Video,
-    /// `image`
-    Image,
-    /// `audio`
-    Audio,
-    /// `dead-letter`
-    DeadLetter,
-}
-
-impl Lane {
-    const ALL: [Self; 4] = [Self::Video, Self::Image, Self::Audio, Self::DeadLetter];
-
-    const fn topic(self) -> Topic {
-        match self {
-            Self::Video => Topic::Resource(Resource::Video),
-            Self::Image => Topic::Resource(Resource::Image),
-            Self::Audio => Topic::Resource(Resource::Audio),
-            Self::DeadLetter => Topic::DeadLetter,
-        }
-    }
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.topic() {
-            Topic::Resource(resource) => resource.as_str(),
-            Topic::DeadLetter => "dead-letter",
-        })
-    }
-}
-
-impl FromStr for Lane {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|lane| lane.to_string() == text);
-        known.ok_or_else(|| format!("{text:?} is not video, image, audio or dead-letter"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use hookline_schemas::ids::Resource;
+
     use super::*;
 
     const NOW: OffsetDateTime = time::macros::datetime!(2026-08-14 09:26:53 UTC);
@@ -177,10 +131,14 @@ mod tests {
     fn nothing_named_means_everything() {
         let all = Selection::default();
         assert!(all.wants_topic(Topic::DeadLetter) && all.wants_partition(Partition(7)));
-        let some = Selection { resources: vec![Lane::Audio], partitions: vec![1], ..Selection::default() };
+        let some = Selection {
+            resources: vec![Topic::Resource(Resource::Audio)],
+            partitions: vec![1],
+            ..Selection::default()
+        };
         assert!(some.wants_topic(Topic::Resource(Resource::Audio)) && !some.wants_topic(Topic::DeadLetter));
         assert!(some.wants_partition(Partition(1)) && !some.wants_partition(Partition(0)));
-        assert_eq!("dead-letter".parse(), Ok(Lane::DeadLetter));
-        assert!("vdieo".parse::<Lane>().is_err());
+        assert_eq!("dead-letter".parse(), Ok(Topic::DeadLetter));
+        assert!("vdieo".parse::<Topic>().is_err());
     }
 }

@@ -8,27 +8,26 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hookline_schemas::dead::Reason;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::record::DeadLetter;
 use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::{Offset, Partition, Topics};
+use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
-use crate::batch::dead_letter::Letter;
+use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
-use crate::batch::position::Topic;
-use crate::batch::{Batch, Positions};
+use crate::batch::{Batch, PartitionOffsets};
 use crate::clickhouse::columns::{self, Table};
 use crate::clickhouse::error::Remedy;
-use crate::clickhouse::inserter::{Refusal, Sink};
+use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
-use crate::dead_letter_producer::{Post, Rejected};
-use crate::fail_point::{Fault, pass};
+use crate::dead_letter_producer::{DeadLetterProducer, Rejected};
+use crate::fail_point::{FailPoint, hit};
 use crate::metrics::Metrics;
-use crate::metrics::jobs::Business;
-use crate::retry::{CalledOff, Patience};
+use crate::metrics::jobs::JobMetrics;
+use crate::retry::{Backoff, Cancelled};
 
 /// The part of readiness that ClickHouse is.
 pub const CLICKHOUSE: &str = "clickhouse";
@@ -36,9 +35,9 @@ pub const CLICKHOUSE: &str = "clickhouse";
 /// Where batches go.
 pub struct Writer {
     /// The tables.
-    pub sink: Sink,
+    pub clickhouse: ClickHouse,
     /// The dead-letter topic.
-    pub post: Post,
+    pub post: DeadLetterProducer,
     /// Names of topics.
     pub topics: Topics,
     /// The Kafka cluster's id.
@@ -46,7 +45,7 @@ pub struct Writer {
     /// What the machinery did.
     pub metrics: Metrics,
     /// What became of jobs; a replay counts none.
-    pub business: Option<Business>,
+    pub job_metrics: Option<JobMetrics>,
     /// Where a long wait shows.
     pub readiness: Readiness,
     /// Partitions that cannot go on, and the record that stopped them.
@@ -57,7 +56,7 @@ pub struct Writer {
 #[derive(Debug, Default)]
 pub struct Written {
     /// How far every partition of it may be committed.
-    pub positions: Positions,
+    pub positions: PartitionOffsets,
     /// Created hours whose roll-up is no longer right.
     pub dirty: BTreeSet<CreatedHour>,
 }
@@ -76,40 +75,40 @@ impl Writer {
         &mut self,
         batch: &Batch,
         folded: &Folded<'_>,
-        give_up: &CancellationToken,
-    ) -> Result<Written, CalledOff> {
+        cancel: &CancellationToken,
+    ) -> Result<Written, Cancelled> {
         let began = Instant::now();
         self.metrics.decoded.inc_by(folded.deliveries.len() as u64);
-        self.metrics.wrong_types.inc_by(folded.wrong_types);
-        self.reject_unreadable(batch, folded, give_up).await?;
+        self.metrics.invalid_fields.inc_by(folded.invalid_fields);
+        self.reject_unreadable(batch, folded, cancel).await?;
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
 
         let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
-        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), give_up).await?;
-        pass(Fault::AfterJobs);
+        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await?;
+        hit(FailPoint::AfterJobs);
 
-        let guilty = self.reject_jobs(batch, folded, &guilty_jobs, give_up).await?;
-        let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.place.key_order()));
+        let guilty = self.reject_jobs(batch, folded, &guilty_jobs, cancel).await?;
+        let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.position.key_order()));
         let blocks = partitions::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
         let refused = self
             .insert(
                 Table::Deliveries,
                 blocks,
                 |rows| columns::deliveries(rows, batch, &self.topics, &self.log_id),
-                give_up,
+                cancel,
             )
             .await?;
         for (delivery, refusal) in refused {
-            self.reject(batch, delivery, Table::Deliveries, &refusal, give_up).await?;
+            self.reject(batch, delivery, Table::Deliveries, &refusal, cancel).await?;
         }
-        self.write_letters(&batch.letters, give_up).await?;
-        pass(Fault::AfterDeliveries);
+        self.write_letters(&batch.dead_letters, cancel).await?;
+        hit(FailPoint::AfterDeliveries);
 
         self.readiness.ready(CLICKHOUSE);
         self.observe(batch, began);
-        if let Some(business) = &mut self.business {
+        if let Some(job_metrics) = &mut self.job_metrics {
             let is_in = |job: &&JobRow<'_>| !guilty_jobs.iter().any(|(refused, _)| refused.key == job.key);
-            business.count(folded.jobs.iter().filter(is_in));
+            job_metrics.count(folded.jobs.iter().filter(is_in));
         }
         Ok(Written { positions: self.committable(batch), dirty })
     }
@@ -120,15 +119,15 @@ impl Writer {
         table: Table,
         blocks: Vec<Vec<&'r T>>,
         encode: impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
-        give_up: &CancellationToken,
-    ) -> Result<Vec<(&'r T, Refusal)>, CalledOff> {
+        cancel: &CancellationToken,
+    ) -> Result<Vec<(&'r T, InsertError)>, Cancelled> {
         let mut guilty = Vec::new();
         let mut todo = blocks;
         while let Some(mut rows) = todo.pop() {
             let Some(first) = rows.first().copied() else { continue };
-            let mut patience = Patience::until(give_up);
+            let mut backoff = Backoff::until(cancel);
             loop {
-                let Err(refusal) = patience.or_give_up(self.sink.insert(table, encode(&rows))).await? else {
+                let Err(refusal) = backoff.or_cancelled(self.clickhouse.insert(table, encode(&rows))).await? else {
                     self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64);
                     break;
                 };
@@ -147,7 +146,7 @@ impl Writer {
                     Remedy::Retry | Remedy::Wait | Remedy::Halve => {
                         tracing::warn!(table = table.as_str(), cause = cause.as_str(), error = %refusal, "insert failed, trying again");
                         self.readiness.not_ready(CLICKHOUSE, refusal.text);
-                        patience.wait().await?;
+                        backoff.wait().await?;
                     }
                 }
             }
@@ -160,21 +159,21 @@ impl Writer {
         &self,
         batch: &Batch,
         folded: &Folded<'_>,
-        give_up: &CancellationToken,
-    ) -> Result<(), CalledOff> {
-        for record in &batch.foreign {
-            self.posted(Reason::BadRecord, give_up, || self.post.reject_foreign(record, &self.topics)).await?;
+        cancel: &CancellationToken,
+    ) -> Result<(), Cancelled> {
+        for record in &batch.unattributed {
+            self.posted(DeadLetterReason::BadRecord, cancel, || self.post.reject_foreign(record, &self.topics)).await?;
         }
         for (row, refusal) in &folded.refused {
-            let origin = row.place.position(&self.topics).to_string();
+            let origin = row.position.named(&self.topics).to_string();
             let rejected = Rejected {
-                stamps: batch.stamps(row),
+                metadata: batch.metadata(row),
                 event_type: refusal.event_type,
                 job_id: refusal.job_id.as_ref().map_or("", |id| id.as_str()),
                 body: batch.body(row),
                 dead: DeadLetter { reason: refusal.reason, detail: &refusal.detail, origin: &origin, redrives: 0 },
             };
-            self.posted(refusal.reason, give_up, || self.post.reject(&rejected)).await?;
+            self.posted(refusal.reason, cancel, || self.post.reject(&rejected)).await?;
         }
         Ok(())
     }
@@ -184,14 +183,14 @@ impl Writer {
         &self,
         batch: &Batch,
         folded: &Folded<'_>,
-        guilty: &[(&JobRow<'_>, Refusal)],
-        give_up: &CancellationToken,
-    ) -> Result<HashSet<(u8, Partition, Offset)>, CalledOff> {
+        guilty: &[(&JobRow<'_>, InsertError)],
+        cancel: &CancellationToken,
+    ) -> Result<HashSet<(u8, Partition, Offset)>, Cancelled> {
         let mut places = HashSet::new();
         for (job, refusal) in guilty {
             for delivery in folded.deliveries.iter().filter(|delivery| delivery.is_about(&job.key, batch)) {
-                self.reject(batch, delivery, Table::Jobs, refusal, give_up).await?;
-                places.insert(delivery.row.place.key_order());
+                self.reject(batch, delivery, Table::Jobs, refusal, cancel).await?;
+                places.insert(delivery.row.position.key_order());
             }
         }
         Ok(places)
@@ -202,68 +201,72 @@ impl Writer {
         batch: &Batch,
         delivery: &Delivery<'_>,
         table: Table,
-        refusal: &Refusal,
-        give_up: &CancellationToken,
-    ) -> Result<(), CalledOff> {
-        let position = delivery.row.place.position(&self.topics);
+        refusal: &InsertError,
+        cancel: &CancellationToken,
+    ) -> Result<(), Cancelled> {
+        let position = delivery.row.position.named(&self.topics);
         let code = refusal.cause.code().unwrap_or_default();
         tracing::error!(table = table.as_str(), code, %position, "ClickHouse refuses a record");
         let (detail, origin) = (format!("table {} code {code}", table.as_str()), position.to_string());
         let rejected = Rejected {
-            stamps: batch.stamps(delivery.row),
+            metadata: batch.metadata(delivery.row),
             event_type: Some(delivery.event_type),
             job_id: delivery.job_id.as_str(),
             body: batch.body(delivery.row),
-            dead: DeadLetter { reason: Reason::InsertRefused, detail: &detail, origin: &origin, redrives: 0 },
+            dead: DeadLetter { reason: DeadLetterReason::InsertRefused, detail: &detail, origin: &origin, redrives: 0 },
         };
-        self.posted(Reason::InsertRefused, give_up, || self.post.reject(&rejected)).await
+        self.posted(DeadLetterReason::InsertRefused, cancel, || self.post.reject(&rejected)).await
     }
 
     /// Sends a dead letter until the brokers have it.
     async fn posted<F: Future<Output = Result<(), rdkafka::error::KafkaError>>>(
         &self,
-        reason: Reason,
-        give_up: &CancellationToken,
+        reason: DeadLetterReason,
+        cancel: &CancellationToken,
         send: impl Fn() -> F,
-    ) -> Result<(), CalledOff> {
-        let mut patience = Patience::until(give_up);
-        while let Err(error) = patience.or_give_up(send()).await? {
+    ) -> Result<(), Cancelled> {
+        let mut backoff = Backoff::until(cancel);
+        while let Err(error) = backoff.or_cancelled(send()).await? {
             tracing::warn!(%error, "a dead letter could not be sent, trying again");
-            patience.wait().await?;
+            backoff.wait().await?;
         }
         self.metrics.dead_lettered.with_label_values(&[reason.as_str()]).inc();
         Ok(())
     }
 
     /// A dead letter that is refused goes in without body and detail; if even that fails, its partition stops.
-    async fn write_letters(&mut self, letters: &[Letter], give_up: &CancellationToken) -> Result<(), CalledOff> {
-        let guilty = self.insert_letters(letters, give_up).await?;
-        let bare: Vec<Letter> = guilty.iter().map(|(letter, _)| letter.bare()).collect();
-        let refused = self.insert_letters(&bare, give_up).await?;
-        let stops: Vec<_> = refused.into_iter().map(|(letter, refusal)| (letter.place, refusal)).collect();
-        for (place, refusal) in stops {
-            let position = place.position(&self.topics);
-            tracing::error!(%position, error = %refusal, "a dead letter is refused even without its body: its partition stops");
-            let partition = place.partition.0.to_string();
-            self.metrics.partition_stopped.with_label_values(&[position.topic, &partition]).set(1);
-            let at = self.stopped.entry((place.topic, place.partition)).or_insert(place.offset);
-            *at = (*at).min(place.offset);
+    async fn write_letters(
+        &mut self,
+        dead_letters: &[DeadLetterRow],
+        cancel: &CancellationToken,
+    ) -> Result<(), Cancelled> {
+        let guilty = self.insert_letters(dead_letters, cancel).await?;
+        let without_payload: Vec<DeadLetterRow> = guilty.iter().map(|(letter, _)| letter.without_payload()).collect();
+        let refused = self.insert_letters(&without_payload, cancel).await?;
+        let stops: Vec<_> = refused.into_iter().map(|(letter, refusal)| (letter.position, refusal)).collect();
+        for (position, refusal) in stops {
+            let named = position.named(&self.topics);
+            tracing::error!(position = %named, error = %refusal, "a dead letter is refused even without its body: its partition stops");
+            let partition = position.partition.0.to_string();
+            self.metrics.partition_stopped.with_label_values(&[named.topic, &partition]).set(1);
+            let at = self.stopped.entry((position.topic, position.partition)).or_insert(position.offset);
+            *at = (*at).min(position.offset);
         }
         Ok(())
     }
 
     async fn insert_letters<'r>(
         &self,
-        letters: &'r [Letter],
-        give_up: &CancellationToken,
-    ) -> Result<Vec<(&'r Letter, Refusal)>, CalledOff> {
-        let blocks = partitions::blocks(letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
-        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, &self.topics, &self.log_id), give_up)
+        dead_letters: &'r [DeadLetterRow],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<(&'r DeadLetterRow, InsertError)>, Cancelled> {
+        let blocks = partitions::blocks(dead_letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
+        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, &self.topics, &self.log_id), cancel)
             .await
     }
 
     /// A stopped partition is not committed beyond the record that stopped it.
-    fn committable(&self, batch: &Batch) -> Positions {
+    fn committable(&self, batch: &Batch) -> PartitionOffsets {
         let mut positions = batch.positions.clone();
         for (key, progress) in &mut positions {
             if let Some(stop) = self.stopped.get(key) {
@@ -278,7 +281,7 @@ impl Writer {
         self.metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         if let Some(oldest) = batch.rows.iter().map(|row| row.signed_at).min() {
-            self.metrics.visible_seconds.observe((now - f64::from(oldest.0)).max(0.0));
+            self.metrics.end_to_end_latency_seconds.observe((now - f64::from(oldest.0)).max(0.0));
         }
     }
 }

@@ -8,9 +8,9 @@ use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
 use crate::clickhouse::error::Cause;
-use crate::clickhouse::inserter::Sink;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::metrics::Metrics;
-use crate::retry::{CalledOff, Patience};
+use crate::retry::{Backoff, Cancelled};
 use crate::writer::CLICKHOUSE;
 
 /// So many hours in one statement: more would take memory and save nothing.
@@ -20,7 +20,7 @@ const HOURS_AT_ONCE: usize = 48;
 #[derive(Clone, Debug)]
 pub struct Refresher {
     /// The tables.
-    pub sink: Sink,
+    pub clickhouse: ClickHouse,
     /// What is counted.
     pub metrics: Metrics,
     /// Where a long wait shows.
@@ -35,16 +35,16 @@ impl Refresher {
     pub async fn refresh(
         &self,
         hours: &BTreeSet<CreatedHour>,
-        give_up: &CancellationToken,
+        cancel: &CancellationToken,
         mut done: impl FnMut(usize),
-    ) -> Result<(), CalledOff> {
+    ) -> Result<(), Cancelled> {
         let hours: Vec<CreatedHour> = hours.iter().copied().collect();
         let mut todo: Vec<&[CreatedHour]> = hours.chunks(HOURS_AT_ONCE).rev().collect();
         while let Some(hours) = todo.pop() {
-            let mut patience = Patience::until(give_up);
+            let mut backoff = Backoff::until(cancel);
             loop {
                 let began = Instant::now();
-                let Err(refusal) = patience.or_give_up(self.sink.refresh(hours)).await? else {
+                let Err(refusal) = backoff.or_cancelled(self.clickhouse.refresh(hours)).await? else {
                     self.metrics.refreshes.with_label_values(&["ok"]).inc();
                     self.metrics.refreshed_hours.inc_by(hours.len() as u64);
                     self.metrics.refresh_seconds.observe(began.elapsed().as_secs_f64());
@@ -61,7 +61,7 @@ impl Refresher {
                     break;
                 }
                 self.readiness.not_ready(CLICKHOUSE, refusal.text);
-                patience.wait().await?;
+                backoff.wait().await?;
             }
         }
         Ok(())

@@ -7,14 +7,14 @@ use tokio::runtime::Handle;
 
 use crate::batch::Batch;
 use crate::batch::fold::fold;
-use crate::consumer::{CallOff, Done, Work};
-use crate::fail_point::{Fault, pass};
-use crate::retry::CalledOff;
+use crate::consumer::{CancelCurrent, WriterCommand, WriterEvent};
+use crate::fail_point::{FailPoint, hit};
+use crate::retry::Cancelled;
 use crate::writer::rollup::Refresher;
 use crate::writer::{Writer, Written};
 
 /// What works.
-pub struct Worker {
+pub struct WriterThread {
     /// Fills the tables.
     pub writer: Writer,
     /// Follows with the roll-up.
@@ -22,9 +22,9 @@ pub struct Worker {
     /// How often.
     pub refresh_every: Duration,
     /// The word to let go.
-    pub call_off: CallOff,
+    pub cancel_current: CancelCurrent,
     /// Where it reports.
-    pub done: Sender<Done>,
+    pub done: Sender<WriterEvent>,
     /// For what waits.
     pub runtime: Handle,
 }
@@ -35,24 +35,24 @@ struct Pending {
     since: Instant,
 }
 
-impl Worker {
+impl WriterThread {
     /// Works until nobody is left to ask for it.
-    pub fn run(mut self, work: &Receiver<Work>) {
+    pub fn run(mut self, work: &Receiver<WriterCommand>) {
         let mut pending: Option<Pending> = None;
         loop {
             let idle = pending.as_ref().map_or(self.refresh_every, |pending| self.left(pending));
             match work.recv_timeout(idle) {
-                Ok(Work::Write(batch)) => self.write(batch, &mut pending),
-                Ok(Work::Settle(number)) => {
-                    self.conclude(pending.take());
-                    self.report(Done::Settled(number));
+                Ok(WriterCommand::Write(batch)) => self.write(batch, &mut pending),
+                Ok(WriterCommand::Settle(number)) => {
+                    self.refresh_and_release_offsets(pending.take());
+                    self.report(WriterEvent::Settled(number));
                 }
-                Ok(Work::Assigned) => self.learn_what_others_counted(),
+                Ok(WriterCommand::Assigned) => self.reload_counted_jobs(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if pending.as_ref().is_some_and(|pending| self.left(pending).is_zero()) {
-                self.conclude(pending.take());
+                self.refresh_and_release_offsets(pending.take());
             }
         }
     }
@@ -61,44 +61,44 @@ impl Worker {
         self.refresh_every.saturating_sub(pending.since.elapsed())
     }
 
-    fn learn_what_others_counted(&mut self) {
-        let call_off = self.call_off.current();
-        if let Some(business) = &mut self.writer.business {
+    fn reload_counted_jobs(&mut self) {
+        let cancel_current = self.cancel_current.current();
+        if let Some(job_metrics) = &mut self.writer.job_metrics {
             // Called off = the partitions go again before anything of them was written.
-            let _ = self.runtime.block_on(business.reload(self.writer.sink.client(), &call_off));
+            let _ = self.runtime.block_on(job_metrics.reload(self.writer.clickhouse.client(), &cancel_current));
         }
     }
 
     fn write(&mut self, mut batch: Batch, pending: &mut Option<Pending>) {
         let stopped = self.writer.stopped.len();
-        let call_off = self.call_off.current();
-        match self.runtime.block_on(self.writer.write(&batch, &fold(&batch), &call_off)) {
+        let cancel_current = self.cancel_current.current();
+        match self.runtime.block_on(self.writer.write(&batch, &fold(&batch), &cancel_current)) {
             Ok(written) => {
                 let nothing = || Pending { written: Written::default(), since: Instant::now() };
                 pending.get_or_insert_with(nothing).written.append(written);
             }
-            Err(CalledOff) => batch.positions.clear(),
+            Err(Cancelled) => batch.positions.clear(),
         }
         if self.writer.stopped.len() > stopped {
             for (topic, partition) in self.writer.stopped.keys() {
-                self.report(Done::Stopped(*topic, *partition));
+                self.report(WriterEvent::Stopped(*topic, *partition));
             }
         }
-        self.report(Done::Written(batch));
+        self.report(WriterEvent::Written(batch));
     }
 
     /// Refreshes what became dirty, and lets what was written be committed. Called off, it is read again by whoever has its
     /// partitions then, and the roll-up with it.
-    fn conclude(&self, pending: Option<Pending>) {
+    fn refresh_and_release_offsets(&self, pending: Option<Pending>) {
         let Some(Pending { written: Written { positions, dirty }, .. }) = pending else { return };
-        let call_off = self.call_off.current();
-        if self.runtime.block_on(self.refresher.refresh(&dirty, &call_off, |_| {})).is_ok() {
-            pass(Fault::AfterRefresh);
-            self.report(Done::Commit(positions));
+        let cancel_current = self.cancel_current.current();
+        if self.runtime.block_on(self.refresher.refresh(&dirty, &cancel_current, |_| {})).is_ok() {
+            hit(FailPoint::AfterRefresh);
+            self.report(WriterEvent::Commit(positions));
         }
     }
 
-    fn report(&self, done: Done) {
+    fn report(&self, done: WriterEvent) {
         // Nobody listens any more only where the consumer is being thrown away.
         let _ = self.done.send(done);
     }

@@ -1,6 +1,6 @@
 //! A finished job is counted once.
 
-use hookline_service::testing::{Daemon, eventually};
+use hookline_testkit::{Daemon, eventually};
 
 use crate::stand::{DEADLINE, Stand, now};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookline_service::testing::{Daemon, KafkaCluster, Servers, eventually};
+use hookline_testkit::{Daemon, KafkaCluster, Servers, eventually};
 use nix::sys::signal::Signal;
 
 use crate::stand::{DEADLINE, Stand, now};

@@ -59,7 +59,7 @@ async fn a_dead_letter_that_is_refused_goes_in_bare_and_else_stops_its_partition
     stand.execute("ALTER TABLE dead_letters ADD CONSTRAINT d CHECK job_id != 'k3'").await;
     stand.send_raw(video, "k3", b"worse", rdkafka::message::OwnedHeaders::new());
     stand.flush();
-    hookline_service::testing::eventually("a stopped partition", crate::stand::DEADLINE, async || {
+    hookline_testkit::eventually("a stopped partition", crate::stand::DEADLINE, async || {
         (daemon.metric_if_there("hookline_processor_partition_stopped", &["dead-letter"]).await == Some(1.0))
             .then_some(())
     })
@@ -87,7 +87,7 @@ async fn a_missing_table_is_waited_for_and_blamed_on_no_record() {
     daemon.wait_ready().await;
     stand.execute("RENAME TABLE deliveries TO away").await;
     stand.send_jobs(0..30, now() - 600);
-    hookline_service::testing::eventually("a refusal", crate::stand::DEADLINE, async || {
+    hookline_testkit::eventually("a refusal", crate::stand::DEADLINE, async || {
         (daemon.metric("hookline_processor_insert_retries_total", &["cause=\"setup\""]).await > 0.0).then_some(())
     })
     .await;

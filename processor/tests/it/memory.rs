@@ -1,6 +1,6 @@
 //! Memory does not grow with what is waiting.
 
-use hookline_service::testing::{Daemon, eventually};
+use hookline_testkit::{Daemon, eventually};
 use nix::sys::signal::Signal;
 
 use crate::stand::{DEADLINE, Stand, now};

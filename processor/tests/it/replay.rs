@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use hookline_schemas::ids::Resource;
-use hookline_service::testing::{Daemon, eventually};
+use hookline_testkit::{Daemon, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
 

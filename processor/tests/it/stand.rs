@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clickhouse::Client;
 use hookline_schemas::ids::{EventType, Resource};
-use hookline_schemas::record::{Stamps, encode_headers};
-use hookline_schemas::sign::HexSignature;
-use hookline_schemas::tables::{MIGRATIONS, Migration};
+use hookline_schemas::migrations::{MIGRATIONS, Migration};
+use hookline_schemas::record::{DeliveryMetadata, encode_headers};
+use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
-use hookline_service::testing::{Daemon, Servers, eventually};
+use hookline_testkit::{Daemon, Servers, eventually};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -63,7 +63,7 @@ impl Stand {
 
     pub fn send(&self, sent: &Sent) {
         let signature = format!("{:064x}", u128::from(sent.signed_at) << 64 | sent.body.len() as u128);
-        let stamps = Stamps {
+        let metadata = DeliveryMetadata {
             source: "test",
             received_at: ReceivedAt(sent.received_ms),
             signed_at: SignedAt(sent.signed_at),
@@ -73,7 +73,7 @@ impl Stand {
             first_signed_at: None,
         };
         let mut headers = OwnedHeaders::new();
-        encode_headers(&stamps, Some(sent.event), &sent.job, None, |key, value| {
+        encode_headers(&metadata, Some(sent.event), &sent.job, None, |key, value| {
             headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
         });
         self.send_raw(self.topics.resource(sent.event.resource), &sent.job, sent.body.as_bytes(), headers);

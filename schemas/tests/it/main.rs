@@ -4,12 +4,12 @@
 
 mod properties;
 
-use hookline_schemas::derived::Derived;
 use hookline_schemas::envelope;
 use hookline_schemas::facts::Facts;
 use hookline_schemas::ids::{EventType, KeyName};
-use hookline_schemas::record::Stamps;
-use hookline_schemas::sign::{NamedKey, SigningKey, Unverified};
+use hookline_schemas::outcome::Derived;
+use hookline_schemas::record::DeliveryMetadata;
+use hookline_schemas::signature::{NamedKey, SigningKey, Unverified};
 use hookline_schemas::time::ReceivedAt;
 
 #[test]
@@ -24,10 +24,10 @@ fn every_example_gives_the_same_facts() {
         let unverified = Unverified::new(signed_at.as_bytes(), signature.as_str().as_bytes(), &body).unwrap();
         let verified = unverified.verify(&keys).unwrap();
         let event = envelope::decode(verified.body()).unwrap();
-        assert_eq!((event.event_type, event.wrong_types), (event_type, 0));
+        assert_eq!((event.event_type, event.invalid_fields), (event_type, 0));
         let facts = Facts::of(
             &event,
-            &Stamps {
+            &DeliveryMetadata {
                 source: "magichour",
                 received_at,
                 signed_at: verified.signed_at(),

@@ -4,7 +4,7 @@
 use hookline_schemas::envelope;
 use hookline_schemas::ids::KeyName;
 use hookline_schemas::record::{decode_headers, encode_headers, header};
-use hookline_schemas::sign::{NamedKey, SigningKey, Unverified};
+use hookline_schemas::signature::{NamedKey, SigningKey, Unverified};
 use serde::de::IgnoredAny;
 
 /// A body that decodes is JSON in UTF-8, and decodes the same way twice.
@@ -40,12 +40,12 @@ pub fn record(data: &[u8]) {
     let Ok(decoded) = decode_headers(headers) else { return };
     let mut encoded = Vec::new();
     let event_type = decoded.event_type.parse().ok();
-    encode_headers(&decoded.stamps, event_type, "j1", decoded.dead.as_ref(), |name, value| {
+    encode_headers(&decoded.metadata, event_type, "j1", decoded.dead.as_ref(), |name, value| {
         encoded.push((name, value.to_owned()));
     });
     let again = decode_headers(encoded.iter().map(|(name, value)| (*name, Some(value.as_bytes()))));
     let again = again.expect("what we write, we read");
-    assert_eq!((again.stamps, again.dead), (decoded.stamps, decoded.dead));
+    assert_eq!((again.metadata, again.dead), (decoded.metadata, decoded.dead));
     assert!(encoded.iter().any(|(name, _)| *name == header::SIGNATURE));
 }
 

@@ -8,15 +8,9 @@
     reason = "a soak that cannot go on has failed"
 )]
 
-#[path = "../../tests/it/clickhouse_server.rs"]
-mod clickhouse_server;
 #[path = "../../tests/it/faults.rs"]
 mod faults;
 mod long_run;
-#[path = "../../tests/it/memory.rs"]
-mod memory;
-#[path = "../../tests/it/proxy.rs"]
-mod proxy;
 mod report;
 #[path = "../../tests/it/scene.rs"]
 mod scene;

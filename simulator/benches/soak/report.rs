@@ -5,10 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
-use hookline_service::testing::Daemon;
+use hookline_testkit::Daemon;
 
 use crate::faults::Fault;
-use crate::memory::memory;
+use hookline_testkit::memory;
 
 /// Seconds from the end of each fault until the lag was zero again, and the memory meanwhile.
 pub struct Report {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hookline_schemas::derived::Derived;
 use hookline_schemas::envelope;
 use hookline_schemas::facts::Facts;
-use hookline_schemas::record::Stamps;
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::outcome::Derived;
+use hookline_schemas::record::DeliveryMetadata;
+use hookline_schemas::signature::SigningKey;
 use hookline_schemas::time::{ReceivedAt, SignedAt, occurred_at};
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ fn right() -> Evidence {
             });
             continue;
         };
-        let stamps = Stamps {
+        let metadata = DeliveryMetadata {
             source: "test",
             received_at: ReceivedAt(received_at.0),
             signed_at,
@@ -88,7 +88,7 @@ fn right() -> Evidence {
         };
         let resource = event.event_type.resource.to_string();
         let job = ("test".to_owned(), resource.clone(), delivery.job_id.clone());
-        let said = Facts::of(&event, &stamps).into_owned();
+        let said = Facts::of(&event, &metadata).into_owned();
         facts.entry(job).and_modify(|known| known.join(said.clone())).or_insert(said);
         evidence.deliveries.push(Delivery {
             log_id: "log".into(),

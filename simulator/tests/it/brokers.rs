@@ -7,7 +7,7 @@ use std::time::Duration;
 use hookline_schemas::record::header;
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::{Daemon, eventually};
+use hookline_testkit::{Daemon, eventually};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;

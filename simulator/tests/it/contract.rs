@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use hookline_service::testing::{Daemon, OF_DATA};
 use hookline_simulator::ledger;
 use hookline_simulator::oracle::Difference;
 use hookline_simulator::oracle::difference::Receipt;
+use hookline_testkit::{Daemon, OF_DATA};
 use serde_json::{Value, json};
 
 use crate::brokers::{client_id, groups, has_partitions, record_headers, topics};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hookline_service::testing::eventually;
 use hookline_simulator::oracle::Difference;
+use hookline_testkit::eventually;
 
 use crate::stage::Stage;
 use crate::traffic::Traffic;

@@ -4,16 +4,16 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use hookline_service::testing::{Daemon, eventually};
+use hookline_testkit::{Daemon, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::proxy::Network;
 use crate::scene::{DEADLINE, Scene};
 use crate::topics::{caught_up, census};
 use crate::traffic::Traffic;
 use crate::verdict::{assert_nothing_to_repair, assert_right, change, settled};
+use hookline_testkit::Network;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {

@@ -8,14 +8,11 @@
 )]
 
 mod brokers;
-mod clickhouse_server;
 mod contract;
 mod crash_matrix;
 mod end_to_end;
 mod faults;
-mod memory;
 mod outage;
-mod proxy;
 mod scene;
 mod shapes;
 mod stage;

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use hookline_schemas::record::decode_headers;
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::{KafkaCluster, Servers, eventually};
 use hookline_simulator::ledger::{Answer, Attempt, sha256_hex};
 use hookline_simulator::report::Tally;
+use hookline_testkit::{KafkaCluster, Servers, eventually};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::memory::memory;
 use crate::stage::Stage;
 use crate::traffic::Traffic;
+use hookline_testkit::memory;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -119,10 +119,10 @@ fn read_topics(kafka: &KafkaConfig) -> BTreeMap<Key, usize> {
         let record = consumer.poll(PATIENCE).expect("a record").unwrap();
         let headers = record.headers().expect("headers");
         let headers = decode_headers(headers.iter().map(|header| (header.key, header.value))).unwrap();
-        let stamps = headers.stamps;
+        let metadata = headers.metadata;
         let body = sha256_hex(record.payload().unwrap());
         let dead = record.topic() == topics.dead_letter();
-        let key = (stamps.source.into(), stamps.signed_at_text.into(), stamps.signature.to_string(), body, dead);
+        let key = (metadata.source.into(), metadata.signed_at_text.into(), metadata.signature.to_string(), body, dead);
         *records.entry(key).or_insert(0) += 1;
         left -= 1;
     }

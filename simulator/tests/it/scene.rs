@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use hookline_service::testing::{Daemon, KafkaCluster, eventually};
+use hookline_testkit::{Daemon, KafkaCluster, eventually};
 use reqwest::Url;
 
-use crate::clickhouse_server::ClickHouseServer;
-use crate::proxy::Proxy;
 use crate::stage::Stage;
+use hookline_testkit::ClickHouseServer;
+use hookline_testkit::Proxy;
 
 /// A generous deadline: the machine may be compiling beside the tests.
 pub const DEADLINE: Duration = Duration::from_secs(90);

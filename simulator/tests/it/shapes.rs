@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use hookline_service::testing::{OF_DATA, Page};
+use hookline_testkit::{OF_DATA, Page};
 use serde_json::Value;
 
 /// The path of every value and the types that it has. The elements of a list are one, or one for each `kind`; the statuses

@@ -7,7 +7,7 @@ use clickhouse::Client;
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::Secret;
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::{Daemon, Servers};
+use hookline_testkit::{Daemon, Servers};
 use reqwest::Url;
 
 use crate::traffic::SECRET;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
-use hookline_service::testing::eventually;
+use hookline_testkit::eventually;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookline_schemas::sign::SigningKey;
+use hookline_schemas::signature::SigningKey;
 use hookline_service::shutdown::CancellationToken;
 use hookline_simulator::ledger::{self, Attempt, Writer};
 use hookline_simulator::moment::Moment;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use hookline_service::testing::{Daemon, eventually};
 use hookline_simulator::ledger::Attempt;
 use hookline_simulator::oracle::rows::JobStats;
 use hookline_simulator::oracle::{Difference, Evidence, tables};
+use hookline_testkit::{Daemon, eventually};
 
 use crate::stage::Stage;
 use crate::topics::census;

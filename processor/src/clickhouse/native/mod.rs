@@ -1,7 +1,7 @@
 //! A block in ClickHouse's Native format: columns one after the other, which costs the server less than rows.
 //!
 //! Native matches columns by name, in silence; [`Encoded::columns`] of each table is therefore compared with the server's
-//! table before the first insert (see [`crate::clickhouse::inserter::Sink::check`]).
+//! table before the first insert (see [`crate::clickhouse::inserter::ClickHouse::check`]).
 
 mod column;
 

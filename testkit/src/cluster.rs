@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::eventually;
-use crate::kafka::KafkaConfig;
+use hookline_service::kafka::KafkaConfig;
 
 /// Three JVMs on two busy cores take their time.
 const DEADLINE: Duration = Duration::from_secs(120);

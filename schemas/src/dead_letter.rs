@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// The reason of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum DeadLetterReason {
     /// The body is not JSON in UTF-8.
     NotJson,
     /// No `type`, or one that is none of the nine events.
@@ -24,7 +24,7 @@ pub enum Reason {
     BadRecord,
 }
 
-impl Reason {
+impl DeadLetterReason {
     /// Every reason.
     pub const ALL: [Self; 8] = [
         Self::NotJson,
@@ -52,21 +52,21 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for DeadLetterReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for Reason {
-    type Err = UnknownReason;
+impl FromStr for DeadLetterReason {
+    type Err = UnknownDeadLetterReason;
 
-    fn from_str(text: &str) -> Result<Self, UnknownReason> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or(UnknownReason)
+    fn from_str(text: &str) -> Result<Self, UnknownDeadLetterReason> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or(UnknownDeadLetterReason)
     }
 }
 
 /// Text that is no reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a reason of a dead letter")]
-pub struct UnknownReason;
+pub struct UnknownDeadLetterReason;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::eventually;
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::Secret;
-use hookline_service::testing::eventually;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(60);

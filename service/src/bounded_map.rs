@@ -6,13 +6,13 @@ use std::hash::{BuildHasher, Hash, RandomState};
 /// Remembers at least the last half of `capacity` keys and never more than `capacity`: two generations, of which the
 /// older is dropped whole.
 #[derive(Clone, Debug)]
-pub struct Recent<K, V, S = RandomState> {
+pub struct BoundedMap<K, V, S = RandomState> {
     young: HashMap<K, V, S>,
     old: HashMap<K, V, S>,
     generation: usize,
 }
 
-impl<K: Eq + Hash, V, S: BuildHasher + Default> Recent<K, V, S> {
+impl<K: Eq + Hash, V, S: BuildHasher + Default> BoundedMap<K, V, S> {
     /// Remembers nothing yet.
     pub fn new(capacity: usize) -> Self {
         Self { young: HashMap::default(), old: HashMap::default(), generation: (capacity / 2).max(1) }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_latest_stay_and_memory_is_bounded() {
-        let mut recent: Recent<i32, i32> = Recent::new(10);
+        let mut recent: BoundedMap<i32, i32> = BoundedMap::new(10);
         for key in 0..1000 {
             recent.insert(key, key);
             assert!(recent.len() <= 10);
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_key_is_there_once() {
-        let mut recent: Recent<char, i32> = Recent::new(2);
+        let mut recent: BoundedMap<char, i32> = BoundedMap::new(2);
         assert_eq!(recent.insert('a', 1), 0);
         assert_eq!(recent.insert('b', 2), 0);
         assert_eq!(recent.insert('a', 3), 0, "b grows old, a is young again");

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use crate::clickhouse::ClickHouseConfig;
-use crate::config::Secret;
-use crate::kafka::KafkaConfig;
+use hookline_service::clickhouse::ClickHouseConfig;
+use hookline_service::config::Secret;
+use hookline_service::kafka::KafkaConfig;
 
 /// A topic prefix and a database that nobody else uses; the database is dropped with it.
 #[derive(Debug)]

@@ -110,20 +110,20 @@ pub struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     /// Checks the form of both headers.
-    pub fn new(timestamp: &'a [u8], signature: &[u8], body: &'a [u8]) -> Result<Self, Refusal> {
-        let signed_at = SignedAt::parse(timestamp).ok_or(Refusal::TimestampMalformed)?;
-        let timestamp = std::str::from_utf8(timestamp).map_err(|_| Refusal::TimestampMalformed)?;
-        let signature = Signature::parse(signature).ok_or(Refusal::SignatureMalformed)?;
+    pub fn new(timestamp: &'a [u8], signature: &[u8], body: &'a [u8]) -> Result<Self, VerifyError> {
+        let signed_at = SignedAt::parse(timestamp).ok_or(VerifyError::TimestampMalformed)?;
+        let timestamp = std::str::from_utf8(timestamp).map_err(|_| VerifyError::TimestampMalformed)?;
+        let signature = Signature::parse(signature).ok_or(VerifyError::SignatureMalformed)?;
         Ok(Self { timestamp, signed_at, signature, body })
     }
 
     /// Tries each key in turn.
-    pub fn verify<'k>(self, keys: &'k [NamedKey]) -> Result<Verified<'a, 'k>, Refusal> {
+    pub fn verify<'k>(self, keys: &'k [NamedKey]) -> Result<Verified<'a, 'k>, VerifyError> {
         let Self { timestamp, signed_at, signature, body } = self;
         keys.iter()
             .find(|named| named.key.verifies(timestamp, body, &signature))
             .map(|named| Verified { timestamp, signed_at, signature, body, key: &named.name })
-            .ok_or(Refusal::SignatureWrong)
+            .ok_or(VerifyError::SignatureWrong)
     }
 }
 
@@ -166,7 +166,7 @@ impl<'a, 'k> Verified<'a, 'k> {
 
 /// Why a request was not let in. The answer does not tell; metrics and the debug log do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
+pub enum VerifyError {
     /// No timestamp header.
     #[error("the timestamp header is missing")]
     TimestampMissing,
@@ -190,7 +190,7 @@ pub enum Refusal {
     SignatureWrong,
 }
 
-impl Refusal {
+impl VerifyError {
     /// Every refusal.
     pub const ALL: [Self; 7] = [
         Self::TimestampMissing,
@@ -273,12 +273,12 @@ mod tests {
             for bit in 0..body.len() * 8 {
                 let mut body = body.clone().into_bytes();
                 body[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(verify(&timestamp, &signature, &body), Err(Refusal::SignatureWrong), "bit {bit}");
+                assert_eq!(verify(&timestamp, &signature, &body), Err(VerifyError::SignatureWrong), "bit {bit}");
             }
-            assert_eq!(verify("1729314985", &signature, body.as_bytes()), Err(Refusal::SignatureWrong));
+            assert_eq!(verify("1729314985", &signature, body.as_bytes()), Err(VerifyError::SignatureWrong));
             assert_eq!(
                 verify(&format!("0{timestamp}")[..10], &signature, body.as_bytes()),
-                Err(Refusal::SignatureWrong),
+                Err(VerifyError::SignatureWrong),
                 "the text is signed, not the number"
             );
         }
@@ -289,9 +289,9 @@ mod tests {
         let refused = |timestamp: &str, signature: &str| {
             Unverified::new(timestamp.as_bytes(), signature.as_bytes(), b"{}").map(|_| ()).unwrap_err()
         };
-        assert_eq!(refused("now", &"0".repeat(64)), Refusal::TimestampMalformed);
+        assert_eq!(refused("now", &"0".repeat(64)), VerifyError::TimestampMalformed);
         for bad in ["", "0", &"0".repeat(62), &"0".repeat(66), &"g".repeat(64), &format!("sha256={}", "0".repeat(57))] {
-            assert_eq!(refused("1", bad), Refusal::SignatureMalformed, "{bad:?}");
+            assert_eq!(refused("1", bad), VerifyError::SignatureMalformed, "{bad:?}");
         }
     }
 
