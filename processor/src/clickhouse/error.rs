@@ -1,37 +1,44 @@
-//! What a refusal of ClickHouse means. Decided here and nowhere else.
+//! What an error of ClickHouse means, and what is done about it: [`Cause::remedy`] is the only place that decides.
 
 use clickhouse::error::Error;
 
-/// Why an insert did not go in.
+use crate::clickhouse::code;
+
+/// Why a statement failed. Numbers are ClickHouse's codes of exceptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// No answer: connection refused, cut, or a gateway's error page.
+    /// There was no answer: the connection was refused or cut, or a gateway answered instead.
     Network,
-    /// No answer in time.
     Timeout,
-    /// The server is there and has too much to do, or is not ready: its code.
+    /// The server has too much to do, or is not ready.
     Busy(u32),
-    /// The query needs more memory than there is.
     Memory,
-    /// Tables, rights or settings are not what they should be: its code.
+    /// Tables, rights or settings are not what they should be.
     Configuration(u32),
-    /// Client and server do not mean the same columns: versions that do not go together.
+    /// Client and server do not agree on the columns: their versions do not go together.
     SchemaMismatch,
-    /// The server read the block and refuses it: its code.
+    /// The server read the block and refuses it.
     Refused(u32),
 }
 
-/// What to do about it.
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Insert { rows: usize },
+    Refresh { hours: usize },
+    Read,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Wait and send the same again, without limit.
+    /// Try the same again, without limit: the server recovers, or an operator puts it right.
     Retry,
-    /// Send halves; a single row waits.
+    /// Try each half by itself.
     Halve,
-    /// Wait for an operator, asking again now and then: no record is to blame.
-    Wait,
-    /// Send halves; a single row is guilty and becomes a dead letter.
-    Bisect,
+    /// The only row of the block is to blame, and becomes a dead letter.
+    Reject,
+    /// Report the error: trying again changes nothing, and nothing is lost without the answer.
+    Fail,
 }
 
 impl Cause {
@@ -39,17 +46,27 @@ impl Cause {
     pub const NAMES: [&'static str; 7] =
         ["network", "timeout", "busy", "memory", "setup", "schema_mismatch", "refused"];
 
-    /// The one place that decides.
-    pub const fn remedy(self) -> Remedy {
-        match self {
-            Self::Network | Self::Timeout | Self::Busy(_) => Remedy::Retry,
-            Self::Memory => Remedy::Halve,
-            Self::Configuration(_) | Self::SchemaMismatch => Remedy::Wait,
-            Self::Refused(_) => Remedy::Bisect,
+    pub const fn remedy(self, operation: Operation) -> Remedy {
+        match (operation, self) {
+            (_, Self::Network | Self::Busy(_)) => Remedy::Retry,
+            (Operation::Insert { .. } | Operation::Read, Self::Timeout) => Remedy::Retry,
+            (Operation::Insert { rows: ..=1 }, Self::Memory) => Remedy::Retry,
+            (Operation::Insert { .. }, Self::Memory) => Remedy::Halve,
+            (Operation::Insert { rows: ..=1 }, Self::Refused(_)) => Remedy::Reject,
+            (Operation::Insert { .. }, Self::Refused(_)) => Remedy::Halve,
+            (Operation::Refresh { hours: 2.. }, Self::Memory | Self::Timeout) => Remedy::Halve,
+            (Operation::Refresh { .. }, Self::Memory | Self::Timeout | Self::Refused(_)) => Remedy::Retry,
+            // No record is to blame, so none is given up.
+            (Operation::Insert { .. } | Operation::Refresh { .. }, Self::Configuration(_) | Self::SchemaMismatch) => {
+                Remedy::Retry
+            }
+            (Operation::Read, Self::Memory | Self::Configuration(_) | Self::SchemaMismatch | Self::Refused(_)) => {
+                Remedy::Fail
+            }
         }
     }
 
-    /// For metrics.
+    /// The value of the label `cause`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Network => "network",
@@ -62,34 +79,54 @@ impl Cause {
         }
     }
 
-    /// ClickHouse's number of the exception, where it gave one.
+    /// The exception's code, where ClickHouse gave one.
     pub const fn code(self) -> Option<u32> {
         match self {
             Self::Network | Self::Timeout | Self::SchemaMismatch => None,
-            Self::Memory => Some(241),
+            Self::Memory => Some(code::MEMORY_LIMIT_EXCEEDED),
             Self::Busy(code) | Self::Configuration(code) | Self::Refused(code) => Some(code),
         }
     }
 
-    /// The cause behind the exception's number.
-    pub const fn of_code(code: u32) -> Self {
+    const fn of_code(code: u32) -> Self {
         match code {
-            // TOO_MANY_PARTS, TOO_MANY_SIMULTANEOUS_QUERIES, RECEIVED_ERROR_TOO_MANY_REQUESTS,
-            // QUERY_WAS_CANCELLED, ABORTED, TABLE_IS_READ_ONLY, KEEPER_EXCEPTION, NO_ZOOKEEPER,
-            // NOT_ENOUGH_SPACE, CANNOT_SCHEDULE_TASK, UNKNOWN_STATUS_OF_INSERT, TOO_FEW_LIVE_REPLICAS,
-            // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE, ALL_CONNECTION_TRIES_FAILED, SERVER_OVERLOADED, quotas.
-            252 | 202 | 364 | 394 | 236 | 242 | 999 | 225 | 243 | 439 | 319 | 285 | 286 | 279 | 745 | 201 => {
-                Self::Busy(code)
-            }
-            // TIMEOUT_EXCEEDED, SOCKET_TIMEOUT, DEADLOCK_AVOIDED.
-            159 | 209 | 473 => Self::Timeout,
-            // NETWORK_ERROR, ATTEMPT_TO_READ_AFTER_EOF, CANNOT_READ_ALL_DATA, CHECKSUM_DOESNT_MATCH: the bytes did not arrive.
-            210 | 32 | 33 | 40 => Self::Network,
-            241 => Self::Memory,
-            // NO_SUCH_COLUMN_IN_TABLE, UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, UNKNOWN_DATABASE, UNKNOWN_SETTING, READONLY,
-            // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, ACCESS_DENIED, AUTHENTICATION_FAILED,
-            // TABLE_IS_DROPPED, NOT_FOUND_COLUMN_IN_BLOCK, THERE_IS_NO_COLUMN.
-            16 | 47 | 60 | 81 | 115 | 164 | 192 | 193 | 194 | 497 | 516 | 218 | 10 | 8 => Self::Configuration(code),
+            code::TOO_MANY_PARTS
+            | code::TOO_MANY_SIMULTANEOUS_QUERIES
+            | code::RECEIVED_ERROR_TOO_MANY_REQUESTS
+            | code::QUERY_WAS_CANCELLED
+            | code::ABORTED
+            | code::TABLE_IS_READ_ONLY
+            | code::KEEPER_EXCEPTION
+            | code::NO_ZOOKEEPER
+            | code::NOT_ENOUGH_SPACE
+            | code::CANNOT_SCHEDULE_TASK
+            | code::UNKNOWN_STATUS_OF_INSERT
+            | code::TOO_FEW_LIVE_REPLICAS
+            | code::UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+            | code::ALL_CONNECTION_TRIES_FAILED
+            | code::SERVER_OVERLOADED
+            | code::QUOTA_EXCEEDED => Self::Busy(code),
+            code::TIMEOUT_EXCEEDED | code::SOCKET_TIMEOUT | code::DEADLOCK_AVOIDED => Self::Timeout,
+            // The block did not arrive as it was sent, so its records are not to blame.
+            code::NETWORK_ERROR
+            | code::ATTEMPT_TO_READ_AFTER_EOF
+            | code::CANNOT_READ_ALL_DATA
+            | code::CHECKSUM_DOESNT_MATCH => Self::Network,
+            code::MEMORY_LIMIT_EXCEEDED => Self::Memory,
+            code::NO_SUCH_COLUMN_IN_TABLE
+            | code::UNKNOWN_IDENTIFIER
+            | code::UNKNOWN_TABLE
+            | code::UNKNOWN_DATABASE
+            | code::UNKNOWN_SETTING
+            | code::READONLY
+            | code::UNKNOWN_USER
+            | code::WRONG_PASSWORD
+            | code::REQUIRED_PASSWORD
+            | code::ACCESS_DENIED
+            | code::AUTHENTICATION_FAILED
+            | code::TABLE_IS_DROPPED
+            | code::NOT_FOUND_COLUMN_IN_BLOCK
+            | code::THERE_IS_NO_COLUMN => Self::Configuration(code),
             other => Self::Refused(other),
         }
     }
@@ -130,7 +167,7 @@ mod tests {
         assert_eq!(answer("Code: 60. DB::Exception: Table x does not exist"), Cause::Configuration(60));
         assert_eq!(answer("Code: 469. DB::Exception: Constraint"), Cause::Refused(469));
         assert_eq!(answer("502 Bad Gateway"), Cause::Network);
-        assert_eq!(Cause::from(&Error::SchemaMismatch("a column".into())).remedy(), Remedy::Wait);
+        assert_eq!(Cause::from(&Error::SchemaMismatch("a column".into())), Cause::SchemaMismatch);
     }
 
     #[test]
@@ -141,13 +178,28 @@ mod tests {
     }
 
     #[test]
-    fn only_a_block_that_was_read_makes_its_records_guilty() {
+    fn only_a_record_whose_block_was_read_is_rejected() {
         for code in 0..2_000 {
             let cause = Cause::of_code(code);
-            assert_eq!(cause.remedy() == Remedy::Bisect, matches!(cause, Cause::Refused(_)), "{code}");
+            let remedy = cause.remedy(Operation::Insert { rows: 1 });
+            assert_eq!(remedy == Remedy::Reject, matches!(cause, Cause::Refused(_)), "{code}");
+            assert_ne!(cause.remedy(Operation::Refresh { hours: 1 }), Remedy::Reject, "{code}");
+            assert_ne!(cause.remedy(Operation::Read), Remedy::Reject, "{code}");
         }
-        assert_eq!(Cause::Memory.remedy(), Remedy::Halve);
-        assert_eq!(Cause::Configuration(60).remedy(), Remedy::Wait);
-        assert_eq!(Cause::Network.remedy(), Remedy::Retry);
+    }
+
+    #[test]
+    fn the_operation_and_its_size_decide() {
+        let insert = |cause: Cause| [1, 2].map(|rows| cause.remedy(Operation::Insert { rows }));
+        assert_eq!(insert(Cause::Memory), [Remedy::Retry, Remedy::Halve]);
+        assert_eq!(insert(Cause::Refused(469)), [Remedy::Reject, Remedy::Halve]);
+        assert_eq!(insert(Cause::Timeout), [Remedy::Retry; 2]);
+        assert_eq!(insert(Cause::Configuration(60)), [Remedy::Retry; 2], "no record is to blame");
+        assert_eq!(insert(Cause::SchemaMismatch), [Remedy::Retry; 2]);
+        let refresh = |cause: Cause| [1, 2].map(|hours| cause.remedy(Operation::Refresh { hours }));
+        assert_eq!(refresh(Cause::Timeout), [Remedy::Retry, Remedy::Halve]);
+        assert_eq!(refresh(Cause::Refused(469)), [Remedy::Retry; 2]);
+        assert_eq!(Cause::Network.remedy(Operation::Read), Remedy::Retry);
+        assert_eq!(Cause::Memory.remedy(Operation::Read), Remedy::Fail);
     }
 }

@@ -8,6 +8,7 @@ use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
 use serde::Deserialize;
 
+use crate::clickhouse::code;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
 use crate::clickhouse::native::Encoded;
@@ -94,7 +95,7 @@ impl ClickHouse {
         match difference.or_else(|| there.iter().find(|column| !written.contains(column))) {
             None => Ok(()),
             Some((name, kind)) => Err(InsertError {
-                cause: Cause::Configuration(16),
+                cause: Cause::Configuration(code::NO_SUCH_COLUMN_IN_TABLE),
                 text: if there.is_empty() {
                     format!("the table {} is missing: run hookline-analytics migrate", table.as_str())
                 } else {

@@ -19,10 +19,10 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use serde::Deserialize;
 
 use crate::batch::fold::JobRow;
-use crate::clickhouse::error::{Cause, Remedy};
+use crate::clickhouse::error::{Cause, Operation, Remedy};
 use crate::metrics::label_cap::CappedLabel;
 use crate::metrics::register;
-use crate::retry::{Backoff, Cancelled};
+use crate::retry::{Cancelled, until_cancelled};
 
 /// Seconds: the provider's medians lie between 3 s and 13 min.
 const BUCKETS: [f64; 17] =
@@ -165,20 +165,21 @@ impl JobMetrics {
              WHERE last_received_at >= now64(3) - INTERVAL {RELOADED} \
              AND created_hour >= now() - INTERVAL {RELOADED} - INTERVAL {MAX_JOB_AGE}"
         );
-        let mut backoff = Backoff::until(cancel);
-        loop {
-            match backoff.or_cancelled(self.learn(client, &query)).await? {
-                Ok(()) => return Ok(()),
-                Err(error) if Cause::from(&error).remedy() == Remedy::Retry => {
+        let learned = until_cancelled(
+            cancel,
+            async || self.learn(client, &query).await,
+            |error| {
+                let retry = Cause::from(error).remedy(Operation::Read) == Remedy::Retry;
+                if retry {
                     tracing::warn!(%error, "finished jobs could not be read, trying again");
-                    backoff.wait().await?;
                 }
-                Err(error) => {
-                    tracing::error!(%error, "finished jobs could not be read: some may be counted twice");
-                    return Ok(());
-                }
-            }
+                retry
+            },
+        );
+        if let Err(error) = learned.await? {
+            tracing::error!(%error, "finished jobs could not be read: some may be counted twice");
         }
+        Ok(())
     }
 
     async fn learn(&mut self, client: &Client, query: &str) -> clickhouse::error::Result<()> {

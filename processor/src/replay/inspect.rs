@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::plan::PartitionRange;
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::error::{Cause, Remedy};
-use crate::retry::Backoff;
+use crate::clickhouse::error::{Cause, Operation, Remedy};
+use crate::retry::until_cancelled;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
@@ -158,17 +158,14 @@ impl Inspector {
     where
         F: Future<Output = Result<T, clickhouse::error::Error>>,
     {
-        let mut backoff = Backoff::until(&self.cancel);
-        loop {
-            match backoff.or_cancelled(question()).await.map_err(|_| anyhow::anyhow!("called off"))? {
-                Ok(answer) => return Ok(answer),
-                Err(error) if Cause::from(&error).remedy() == Remedy::Retry => {
-                    tracing::warn!(%error, "ClickHouse does not answer, asking again");
-                    backoff.wait().await.map_err(|_| anyhow::anyhow!("called off"))?;
-                }
-                Err(error) => return Err(error.into()),
+        let retry = |error: &clickhouse::error::Error| {
+            let retry = Cause::from(error).remedy(Operation::Read) == Remedy::Retry;
+            if retry {
+                tracing::warn!(%error, "ClickHouse does not answer a query, asking again");
             }
-        }
+            retry
+        };
+        Ok(until_cancelled(&self.cancel, async || question().await, retry).await??)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
 use crate::batch::{Batch, PartitionOffsets};
 use crate::clickhouse::columns::{self, Table};
-use crate::clickhouse::error::Remedy;
+use crate::clickhouse::error::{Operation, Remedy};
 use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
@@ -27,7 +27,7 @@ use crate::dead_letter_producer::{DeadLetterProducer, Rejected};
 use crate::fail_point::{FailPoint, hit};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
-use crate::retry::{Backoff, Cancelled};
+use crate::retry::{Cancelled, until_cancelled};
 
 /// The part of readiness that ClickHouse is.
 pub const CLICKHOUSE: &str = "clickhouse";
@@ -125,30 +125,24 @@ impl Writer {
         let mut todo = blocks;
         while let Some(mut rows) = todo.pop() {
             let Some(first) = rows.first().copied() else { continue };
-            let mut backoff = Backoff::until(cancel);
-            loop {
-                let Err(refusal) = backoff.or_cancelled(self.clickhouse.insert(table, encode(&rows))).await? else {
-                    self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64);
-                    break;
-                };
-                let cause = refusal.cause;
-                self.metrics.insert_retries.with_label_values(&[table.as_str(), cause.as_str()]).inc();
-                match cause.remedy() {
-                    Remedy::Halve | Remedy::Bisect if rows.len() > 1 => {
-                        let half = rows.split_off(rows.len() / 2);
-                        todo.extend([half, rows]);
-                        break;
-                    }
-                    Remedy::Bisect => {
-                        guilty.push((first, refusal));
-                        break;
-                    }
-                    Remedy::Retry | Remedy::Wait | Remedy::Halve => {
-                        tracing::warn!(table = table.as_str(), cause = cause.as_str(), error = %refusal, "insert failed, trying again");
-                        self.readiness.not_ready(CLICKHOUSE, refusal.text);
-                        backoff.wait().await?;
-                    }
+            let retry = |error: &InsertError| {
+                let cause = error.cause.as_str();
+                self.metrics.insert_retries.with_label_values(&[table.as_str(), cause]).inc();
+                let retry = error.cause.remedy(Operation::Insert { rows: rows.len() }) == Remedy::Retry;
+                if retry {
+                    tracing::warn!(table = table.as_str(), cause, %error, "insert failed, trying again");
+                    self.readiness.not_ready(CLICKHOUSE, error.text.clone());
                 }
+                retry
+            };
+            let insert = async || self.clickhouse.insert(table, encode(&rows)).await;
+            match until_cancelled(cancel, insert, retry).await? {
+                Ok(()) => self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64),
+                Err(_) if rows.len() > 1 => {
+                    let half = rows.split_off(rows.len() / 2);
+                    todo.extend([half, rows]);
+                }
+                Err(error) => guilty.push((first, error)),
             }
         }
         Ok(guilty)
@@ -225,11 +219,11 @@ impl Writer {
         cancel: &CancellationToken,
         send: impl Fn() -> F,
     ) -> Result<(), Cancelled> {
-        let mut backoff = Backoff::until(cancel);
-        while let Err(error) = backoff.or_cancelled(send()).await? {
+        let retry = |error: &rdkafka::error::KafkaError| {
             tracing::warn!(%error, "a dead letter could not be sent, trying again");
-            backoff.wait().await?;
-        }
+            true
+        };
+        let _ = until_cancelled(cancel, async || send().await, retry).await?;
         self.metrics.dead_lettered.with_label_values(&[reason.as_str()]).inc();
         Ok(())
     }

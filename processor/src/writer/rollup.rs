@@ -7,10 +7,10 @@ use hookline_schemas::time::CreatedHour;
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
-use crate::clickhouse::error::Cause;
-use crate::clickhouse::inserter::ClickHouse;
+use crate::clickhouse::error::{Operation, Remedy};
+use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::metrics::Metrics;
-use crate::retry::{Backoff, Cancelled};
+use crate::retry::{Cancelled, until_cancelled};
 use crate::writer::CLICKHOUSE;
 
 /// So many hours in one statement: more would take memory and save nothing.
@@ -41,27 +41,32 @@ impl Refresher {
         let hours: Vec<CreatedHour> = hours.iter().copied().collect();
         let mut todo: Vec<&[CreatedHour]> = hours.chunks(HOURS_AT_ONCE).rev().collect();
         while let Some(hours) = todo.pop() {
-            let mut backoff = Backoff::until(cancel);
-            loop {
-                let began = Instant::now();
-                let Err(refusal) = backoff.or_cancelled(self.clickhouse.refresh(hours)).await? else {
+            let mut began = Instant::now();
+            let refresh = async || {
+                began = Instant::now();
+                self.clickhouse.refresh(hours).await
+            };
+            let retry = |error: &InsertError| {
+                tracing::warn!(cause = error.cause.as_str(), %error, hours = hours.len(), "the roll-up was not refreshed, trying again");
+                self.metrics.refreshes.with_label_values(&["failed"]).inc();
+                let retry = error.cause.remedy(Operation::Refresh { hours: hours.len() }) == Remedy::Retry;
+                if retry {
+                    self.readiness.not_ready(CLICKHOUSE, error.text.clone());
+                }
+                retry
+            };
+            match until_cancelled(cancel, refresh, retry).await? {
+                Ok(()) => {
                     self.metrics.refreshes.with_label_values(&["ok"]).inc();
                     self.metrics.refreshed_hours.inc_by(hours.len() as u64);
                     self.metrics.refresh_seconds.observe(began.elapsed().as_secs_f64());
                     self.readiness.ready(CLICKHOUSE);
                     done(hours.len());
-                    break;
-                };
-                let cause = refusal.cause;
-                tracing::warn!(cause = cause.as_str(), error = %refusal, "the roll-up was not refreshed, trying again");
-                self.metrics.refreshes.with_label_values(&["failed"]).inc();
-                if matches!(cause, Cause::Memory | Cause::Timeout) && hours.len() > 1 {
+                }
+                Err(_) => {
                     let (early, late) = hours.split_at(hours.len() / 2);
                     todo.extend([late, early]);
-                    break;
                 }
-                self.readiness.not_ready(CLICKHOUSE, refusal.text);
-                backoff.wait().await?;
             }
         }
         Ok(())
