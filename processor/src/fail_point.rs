@@ -1,18 +1,16 @@
-//! Places where a test kills the process: `HOOKLINE_FAULT=after_jobs:3` sends SIGKILL to the process itself when it passes
-//! that position for the third time. Builds without debug assertions have none of this.
+//! Points where a test kills the process: with `HOOKLINE_FAIL_POINT=after_jobs:3` the process sends itself SIGKILL when it
+//! hits that point for the third time. Builds without debug assertions leave all of this out.
 //!
-//! | position | the process has just |
+//! | point | the process has just |
 //! |---|---|
 //! | `after_consume` | handed a batch to the writer |
 //! | `after_jobs` | inserted a batch's rows of `jobs` |
 //! | `after_deliveries` | inserted a batch's rows of `deliveries` and `dead_letters` |
 //! | `after_refresh` | refreshed the roll-up |
 //! | `before_commit` | received offsets that may be committed |
-//! | `after_commit` | committed them |
+//! | `after_commit` | sent the commit of these offsets |
 
-/// A position in the way of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table above")]
 pub enum FailPoint {
     AfterConsume,
     AfterJobs,
@@ -22,26 +20,25 @@ pub enum FailPoint {
     AfterCommit,
 }
 
-/// Passes a position.
 #[cfg(not(debug_assertions))]
 pub fn hit(_: FailPoint) {}
 
-/// Passes a position, perhaps never to leave it.
+/// Does not return where the test wants the process killed.
 #[cfg(debug_assertions)]
-pub fn hit(fault: FailPoint) {
+pub fn hit(point: FailPoint) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     static PLAN: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
     let plan = PLAN.get_or_init(|| {
-        let plan = std::env::var("HOOKLINE_FAULT").ok()?;
-        let (position, times) = plan.split_once(':').unwrap_or((&plan, "1"));
-        Some((position.to_owned(), AtomicI64::new(times.parse().ok()?)))
+        let plan = std::env::var("HOOKLINE_FAIL_POINT").ok()?;
+        let (point, times) = plan.split_once(':').unwrap_or((&plan, "1"));
+        Some((point.to_owned(), AtomicI64::new(times.parse().ok()?)))
     });
-    let Some((position, left)) = plan else { return };
-    if *position == fault.as_str() && left.fetch_sub(1, Ordering::Relaxed) == 1 {
+    let Some((wanted, left)) = plan else { return };
+    if *wanted == point.as_str() && left.fetch_sub(1, Ordering::Relaxed) == 1 {
         let own = nix::unistd::Pid::this();
-        // A signal to oneself that nobody can catch.
+        // No handler can catch this signal, so it cannot fail.
         let _ = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGKILL);
         loop {
             std::thread::park();

@@ -1,7 +1,7 @@
 //! From topics to tables: reads the records, folds them to facts, fills `jobs`, `deliveries` and `dead_letters`.
 //!
-//! One thread consumes ([`consumer`]), one writes ([`writer`]); what they hit on is a [`batch`]. What takes values and
-//! returns values is in [`batch`] and [`clickhouse`], apart from the inserter.
+//! One thread consumes ([`consumer`]) and hands each [`batch`] to another, which writes it ([`writer`]). Decoding, folding and
+//! encoding are pure functions in [`batch`] and [`clickhouse`]; only the inserter there talks to a server.
 
 mod batch;
 mod clickhouse;

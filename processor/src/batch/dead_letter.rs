@@ -1,4 +1,4 @@
-//! Dead dead_letters as consumed, and records that have to become dead dead_letters because ingest did not write them.
+//! Dead letters as consumed, and records that have to become dead letters because ingest did not write them.
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::record::{BadHeader, Headers, header};
@@ -8,7 +8,6 @@ use crate::batch::position::RecordPosition;
 
 /// A row of `dead_letters`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of the table")]
 pub struct DeadLetterRow {
     pub position: RecordPosition,
     pub source: String,
@@ -26,7 +25,7 @@ pub struct DeadLetterRow {
 }
 
 impl DeadLetterRow {
-    /// Reads a record of the dead-letter topic; one with unattributed headers keeps what can be read.
+    /// Reads a record of the dead-letter topic. Where the headers are not a dead letter's, the row keeps what can be read.
     pub fn read<'h>(
         position: RecordPosition,
         decoded: Result<Headers<'_>, BadHeader>,
@@ -79,20 +78,14 @@ impl DeadLetterRow {
         }
     }
 
-    /// The same without what could be refused because of its content.
+    /// Leaves out the two columns whose content ClickHouse could refuse.
     pub fn without_payload(&self) -> Self {
         Self { detail: String::new(), body: Vec::new(), ..self.clone() }
-    }
-
-    /// How much memory its texts take.
-    pub fn text_bytes(&self) -> usize {
-        self.detail.len() + self.origin.len() + self.job_id.len() + self.body.len()
     }
 }
 
 /// A record of a resource topic without the headers that ingest writes.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the parts of a record")]
 pub struct UnattributedRecord {
     pub position: RecordPosition,
     pub bad: BadHeader,
@@ -102,7 +95,7 @@ pub struct UnattributedRecord {
 }
 
 impl UnattributedRecord {
-    /// Keeps the record whole, except for headers that a dead letter has of its own.
+    /// Copies the whole record, except for headers that it will have as a dead letter.
     pub fn new<'h>(
         position: RecordPosition,
         bad: BadHeader,

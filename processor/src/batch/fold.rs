@@ -1,4 +1,4 @@
-//! Reads a batch's bodies and folds what they say to one partial row for each job. Pure: the same records give the same
+//! Decodes a batch's bodies and folds their facts to one partial row for each job. Pure: the same records give the same
 //! rows, in the order of the tables' keys.
 
 use hookline_schemas::envelope::{self, DecodeError};
@@ -8,23 +8,19 @@ use hookline_schemas::time::{CreatedAt, CreatedHour, OccurredAt, occurred_at};
 
 use crate::batch::{Batch, BatchRecord};
 
-/// A delivery whose body is in order.
+/// A record with its decoded body.
 #[derive(Debug)]
 pub struct Delivery<'b> {
-    /// Where it lies and how it came in.
     pub row: &'b BatchRecord,
-    /// What happened.
     pub event_type: EventType,
-    /// To which job.
     pub job_id: JobId<'b>,
-    /// When that was created, as this event says.
+    /// When the job was created, as this event says.
     pub created_at: CreatedAt,
-    /// When it happened.
     pub occurred_at: OccurredAt,
 }
 
 impl Delivery<'_> {
-    /// Whether it is behind that row of `jobs`.
+    /// Whether the delivery's facts are in that row of `jobs`.
     pub fn is_about(&self, key: &JobKey<'_>, batch: &Batch) -> bool {
         self.job_id == key.job_id
             && self.event_type.resource == key.resource
@@ -33,18 +29,15 @@ impl Delivery<'_> {
     }
 }
 
-/// What the batch says of one job: a row of `jobs`.
+/// The facts of one job that a batch has.
 #[derive(Debug)]
 pub struct JobRow<'b> {
-    /// Which job.
     pub key: JobKey<'b>,
-    /// What is said of it.
     pub facts: Facts<'b>,
 }
 
-/// The key of `jobs`.
+/// The key of the table `jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of the key")]
 pub struct JobKey<'b> {
     pub source: &'b str,
     pub resource: Resource,
@@ -52,29 +45,27 @@ pub struct JobKey<'b> {
     pub job_id: JobId<'b>,
 }
 
-/// A batch, read.
 #[derive(Debug, Default)]
 pub struct Folded<'b> {
-    /// In the order of the key of `jobs`.
+    /// Sorted by the key of `jobs`.
     pub jobs: Vec<JobRow<'b>>,
-    /// In the order of the key of `deliveries`.
+    /// Sorted by the key of `deliveries`.
     pub deliveries: Vec<Delivery<'b>>,
-    /// What cannot be processed.
-    pub refused: Vec<(&'b BatchRecord, DecodeError)>,
-    /// Values of a wrong type that count as absent.
+    /// Records whose body cannot be decoded.
+    pub unreadable: Vec<(&'b BatchRecord, DecodeError)>,
+    /// Optional fields of a wrong type, which count as absent.
     pub invalid_fields: u64,
 }
 
-/// Reads and folds.
 pub fn fold(batch: &Batch) -> Folded<'_> {
     let mut folded = Folded { deliveries: Vec::with_capacity(batch.rows.len()), ..Folded::default() };
-    let mut said = Vec::with_capacity(batch.rows.len());
+    let mut facts = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
         let metadata = batch.metadata(row);
         let event = match envelope::decode(batch.body(row)) {
             Ok(event) => event,
-            Err(refusal) => {
-                folded.refused.push((row, refusal));
+            Err(error) => {
+                folded.unreadable.push((row, error));
                 continue;
             }
         };
@@ -85,7 +76,7 @@ pub fn fold(batch: &Batch) -> Folded<'_> {
             created_hour: event.created_at.hour(),
             job_id: event.job_id.clone(),
         };
-        said.push(JobRow { key, facts: Facts::of(&event, &metadata) });
+        facts.push(JobRow { key, facts: Facts::of(&event, &metadata) });
         folded.deliveries.push(Delivery {
             row,
             event_type: event.event_type,
@@ -94,25 +85,25 @@ pub fn fold(batch: &Batch) -> Folded<'_> {
             job_id: event.job_id,
         });
     }
-    folded.jobs = join(said);
+    folded.jobs = join(facts);
     // A partition's records are in order already, so this merges runs.
     folded.deliveries.sort_by_key(|delivery| delivery.row.position.key_order());
     folded
 }
 
-/// Joins what is said of the same job, and sorts by key.
-fn join(said: Vec<JobRow<'_>>) -> Vec<JobRow<'_>> {
-    let mut sources: Vec<&str> = said.iter().map(|row| row.key.source).collect();
+/// Joins the facts of the same job, and sorts by key.
+fn join(rows: Vec<JobRow<'_>>) -> Vec<JobRow<'_>> {
+    let mut sources: Vec<&str> = rows.iter().map(|row| row.key.source).collect();
     sources.dedup();
     sources.sort_unstable();
     sources.dedup();
-    // Sorts small keys instead of whole rows: most comparisons are decided by numbers that lie side by side.
-    let mut order: Vec<_> = said.iter().enumerate().map(|(index, row)| (row.key.prefix(&sources), index)).collect();
-    let mut said: Vec<Option<JobRow<'_>>> = said.into_iter().map(Some).collect();
-    let job_id = |index: usize| said.get(index).and_then(|row| Some(&row.as_ref()?.key.job_id));
+    // Sorts small keys instead of whole rows: adjacent numbers decide most comparisons.
+    let mut order: Vec<_> = rows.iter().enumerate().map(|(index, row)| (row.key.prefix(&sources), index)).collect();
+    let mut rows: Vec<Option<JobRow<'_>>> = rows.into_iter().map(Some).collect();
+    let job_id = |index: usize| rows.get(index).and_then(|row| Some(&row.as_ref()?.key.job_id));
     order.sort_unstable_by(|(a, a_index), (b, b_index)| a.cmp(b).then_with(|| job_id(*a_index).cmp(&job_id(*b_index))));
-    let mut jobs: Vec<JobRow<'_>> = Vec::with_capacity(said.len() / 2);
-    for row in order.into_iter().filter_map(|(_, index)| said.get_mut(index)?.take()) {
+    let mut jobs: Vec<JobRow<'_>> = Vec::with_capacity(rows.len() / 2);
+    for row in order.into_iter().filter_map(|(_, index)| rows.get_mut(index)?.take()) {
         match jobs.last_mut() {
             Some(last) if last.key == row.key => last.facts.join(row.facts),
             _ => jobs.push(row),
@@ -134,8 +125,8 @@ impl JobKey<'_> {
             Resource::Video => 2,
         };
         let mut id = [0; 16];
-        for (byte, of) in id.iter_mut().zip(self.job_id.as_str().bytes()) {
-            *byte = of;
+        for (to, byte) in id.iter_mut().zip(self.job_id.as_str().bytes()) {
+            *to = byte;
         }
         let id = u128::from_be_bytes(id);
         (source << 40 | resource << 32 | self.created_hour.0 as u64, [(id >> 64) as u64, id as u64])

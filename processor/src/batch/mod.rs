@@ -1,7 +1,7 @@
-//! What was consumed and is not yet inserted: the records' bytes in one arena, and what their headers say.
+//! Records that were consumed and are not yet inserted: their bytes in one arena, and what their headers say.
 //!
-//! A record is copied once, when it is consumed, so that librdkafka has its buffers back at once and a batch takes the
-//! memory that its limits allow.
+//! A record is copied once, when it is consumed, so that librdkafka gets its buffers back at once and a batch takes no
+//! more memory than its limits allow.
 
 pub mod dead_letter;
 pub mod fold;
@@ -13,68 +13,57 @@ use hookline_schemas::record::{DeliveryMetadata, Headers, decode_headers};
 use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{AppendedAt, ReceivedAt, SignedAt};
 use hookline_schemas::topics::{Offset, Partition, Topic};
-
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers as KafkaHeaders};
 
 use crate::batch::dead_letter::{DeadLetterRow, UnattributedRecord};
 use crate::batch::position::RecordPosition;
+use crate::config::BatchConfig;
 
 /// A delivery whose headers are in order. Its body is not read yet.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchRecord {
-    /// Where it lies.
     pub position: RecordPosition,
     source: Interned,
     key_name: Interned,
-    /// When it reached ingest.
     pub received_at: ReceivedAt,
-    /// When it was signed.
     pub signed_at: SignedAt,
-    /// When its first attempt was signed, if another than this one.
+    /// The signed time of the first attempt, if that was another one.
     pub first_signed_at: Option<SignedAt>,
-    /// The signature.
     pub signature: HexSignature,
-    /// In the arena: the signed time as text, then the body.
+    /// Where the arena has the signed time as text, and after it the body.
     start: usize,
     text_length: usize,
     body_length: usize,
 }
 
-/// A text that many rows share.
+/// An index into the names that many rows of a batch share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Interned(usize);
 
-/// How far a partition was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionProgress {
-    /// The offset to be read next.
+    /// The offset after the last record, as Kafka commits it.
     pub next: Offset,
-    /// When the last record was appended.
     pub appended_at: AppendedAt,
 }
 
-/// How far each partition was read.
 pub type PartitionOffsets = BTreeMap<(Topic, Partition), PartitionProgress>;
 
-/// Records on their way to the tables.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Deliveries.
     pub rows: Vec<BatchRecord>,
-    /// Dead dead_letters.
     pub dead_letters: Vec<DeadLetterRow>,
-    /// Records of resource topics that ingest did not write.
+    /// Records of resource topics without the headers that ingest writes.
     pub unattributed: Vec<UnattributedRecord>,
-    /// How far the batch reaches.
     pub positions: PartitionOffsets,
     arena: Vec<u8>,
     names: Vec<Box<str>>,
+    /// The keys and bodies of records that are not in the arena.
     kept_bytes: usize,
 }
 
 impl Batch {
-    /// Takes a message in.
     pub fn push_message(&mut self, position: RecordPosition, message: &BorrowedMessage<'_>) {
         let headers = message.headers();
         let headers = (0..headers.map_or(0, KafkaHeaders::count))
@@ -83,7 +72,6 @@ impl Batch {
         self.push(position, message.key().unwrap_or_default(), message.payload().unwrap_or_default(), headers);
     }
 
-    /// Takes a record in.
     pub fn push<'h>(
         &mut self,
         position: RecordPosition,
@@ -113,8 +101,8 @@ impl Batch {
         let metadata = &headers.metadata;
         let row = BatchRecord {
             position,
-            source: self.symbol(metadata.source),
-            key_name: self.symbol(metadata.key_name),
+            source: self.intern(metadata.source),
+            key_name: self.intern(metadata.key_name),
             received_at: metadata.received_at,
             signed_at: metadata.signed_at,
             first_signed_at: metadata.first_signed_at,
@@ -128,8 +116,8 @@ impl Batch {
         self.rows.push(row);
     }
 
-    /// Sources and key names are few.
-    fn symbol(&mut self, name: &str) -> Interned {
+    /// A linear search: sources and key names are few.
+    fn intern(&mut self, name: &str) -> Interned {
         let known = self.names.iter().position(|known| **known == *name);
         Interned(known.unwrap_or_else(|| {
             self.names.push(name.into());
@@ -137,32 +125,27 @@ impl Batch {
         }))
     }
 
-    fn name(&self, symbol: Interned) -> &str {
-        self.names.get(symbol.0).map_or("", |name| name)
+    fn name(&self, interned: Interned) -> &str {
+        self.names.get(interned.0).map_or("", |name| name)
     }
 
-    /// Who sent a row of this batch.
     pub fn source(&self, row: &BatchRecord) -> &str {
         self.name(row.source)
     }
 
-    /// The name of the secret that verified a row of this batch.
     pub fn key_name(&self, row: &BatchRecord) -> &str {
         self.name(row.key_name)
     }
 
-    /// The signed time of a row of this batch, as it came.
     pub fn signed_at_text(&self, row: &BatchRecord) -> &[u8] {
         self.arena.get(row.start..row.start + row.text_length).unwrap_or_default()
     }
 
-    /// The signed bytes of a row of this batch.
     pub fn body(&self, row: &BatchRecord) -> &[u8] {
         let start = row.start + row.text_length;
         self.arena.get(start..start + row.body_length).unwrap_or_default()
     }
 
-    /// What the headers of a row of this batch say.
     pub fn metadata<'b>(&'b self, row: &'b BatchRecord) -> DeliveryMetadata<'b> {
         DeliveryMetadata {
             source: self.source(row),
@@ -175,22 +158,24 @@ impl Batch {
         }
     }
 
-    /// How many records.
     pub fn len(&self) -> usize {
         self.rows.len() + self.dead_letters.len() + self.unattributed.len()
     }
 
-    /// Whether there is nothing to insert.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How much memory it takes, near enough.
-    pub fn bytes(&self) -> usize {
+    /// Estimates the memory that the records take.
+    fn bytes(&self) -> usize {
         self.arena.len() + self.kept_bytes + self.len() * size_of::<BatchRecord>()
     }
 
-    /// Empties it and keeps its memory.
+    pub fn is_full(&self, limits: &BatchConfig) -> bool {
+        self.len() >= limits.max_rows || self.bytes() >= limits.max_bytes
+    }
+
+    /// Keeps the memory for the next batch.
     pub fn clear(&mut self) {
         self.rows.clear();
         self.dead_letters.clear();

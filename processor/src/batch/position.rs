@@ -1,24 +1,18 @@
-//! Where a record lies in the log.
+//! A record's position in the log.
 
 use hookline_schemas::ids::Resource;
 use hookline_schemas::time::AppendedAt;
 use hookline_schemas::topics::{Offset, Partition, Position, Topic, Topics};
 
-/// Where a record lies, and when the broker took it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordPosition {
-    /// The topic.
     pub topic: Topic,
-    /// The partition.
     pub partition: Partition,
-    /// The offset.
     pub offset: Offset,
-    /// By the broker's clock.
     pub appended_at: AppendedAt,
 }
 
 impl RecordPosition {
-    /// Where a message of that topic lies.
     pub fn of(message: &impl rdkafka::Message, topic: Topic) -> Self {
         Self {
             topic,
@@ -39,7 +33,7 @@ impl RecordPosition {
         (topic, self.partition, self.offset)
     }
 
-    /// The same with the topic's name.
+    /// Adds the prefix, for everything that leaves the process.
     pub fn named(self, topics: &Topics) -> Position<'_> {
         Position { topic: self.topic.name(topics), partition: self.partition, offset: self.offset }
     }

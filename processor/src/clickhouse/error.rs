@@ -36,7 +36,7 @@ pub enum Remedy {
     /// Try each half by itself.
     Halve,
     /// The only row of the block is to blame, and becomes a dead letter.
-    Reject,
+    Reject { code: u32 },
     /// Report the error: trying again changes nothing, and nothing is lost without the answer.
     Fail,
 }
@@ -52,7 +52,7 @@ impl Cause {
             (Operation::Insert { .. } | Operation::Read, Self::Timeout) => Remedy::Retry,
             (Operation::Insert { rows: ..=1 }, Self::Memory) => Remedy::Retry,
             (Operation::Insert { .. }, Self::Memory) => Remedy::Halve,
-            (Operation::Insert { rows: ..=1 }, Self::Refused(_)) => Remedy::Reject,
+            (Operation::Insert { rows: ..=1 }, Self::Refused(code)) => Remedy::Reject { code },
             (Operation::Insert { .. }, Self::Refused(_)) => Remedy::Halve,
             (Operation::Refresh { hours: 2.. }, Self::Memory | Self::Timeout) => Remedy::Halve,
             (Operation::Refresh { .. }, Self::Memory | Self::Timeout | Self::Refused(_)) => Remedy::Retry,
@@ -76,15 +76,6 @@ impl Cause {
             Self::Configuration(_) => "setup",
             Self::SchemaMismatch => "schema_mismatch",
             Self::Refused(_) => "refused",
-        }
-    }
-
-    /// The exception's code, where ClickHouse gave one.
-    pub const fn code(self) -> Option<u32> {
-        match self {
-            Self::Network | Self::Timeout | Self::SchemaMismatch => None,
-            Self::Memory => Some(code::MEMORY_LIMIT_EXCEEDED),
-            Self::Busy(code) | Self::Configuration(code) | Self::Refused(code) => Some(code),
         }
     }
 
@@ -182,9 +173,9 @@ mod tests {
         for code in 0..2_000 {
             let cause = Cause::of_code(code);
             let remedy = cause.remedy(Operation::Insert { rows: 1 });
-            assert_eq!(remedy == Remedy::Reject, matches!(cause, Cause::Refused(_)), "{code}");
-            assert_ne!(cause.remedy(Operation::Refresh { hours: 1 }), Remedy::Reject, "{code}");
-            assert_ne!(cause.remedy(Operation::Read), Remedy::Reject, "{code}");
+            assert_eq!(remedy == Remedy::Reject { code }, matches!(cause, Cause::Refused(_)), "{code}");
+            assert_ne!(cause.remedy(Operation::Refresh { hours: 1 }), Remedy::Reject { code }, "{code}");
+            assert_ne!(cause.remedy(Operation::Read), Remedy::Reject { code }, "{code}");
         }
     }
 
@@ -192,7 +183,7 @@ mod tests {
     fn the_operation_and_its_size_decide() {
         let insert = |cause: Cause| [1, 2].map(|rows| cause.remedy(Operation::Insert { rows }));
         assert_eq!(insert(Cause::Memory), [Remedy::Retry, Remedy::Halve]);
-        assert_eq!(insert(Cause::Refused(469)), [Remedy::Reject, Remedy::Halve]);
+        assert_eq!(insert(Cause::Refused(469)), [Remedy::Reject { code: 469 }, Remedy::Halve]);
         assert_eq!(insert(Cause::Timeout), [Remedy::Retry; 2]);
         assert_eq!(insert(Cause::Configuration(60)), [Remedy::Retry; 2], "no record is to blame");
         assert_eq!(insert(Cause::SchemaMismatch), [Remedy::Retry; 2]);

@@ -1,4 +1,4 @@
-//! The tables of ClickHouse: sends a block, and says what went wrong.
+//! Sends blocks and statements to ClickHouse.
 
 use std::time::Duration;
 
@@ -13,18 +13,16 @@ use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
 use crate::clickhouse::native::Encoded;
 
-/// A block may take long where the server is busy; a cut connection shows earlier.
+/// A busy server may take long for a block; a connection that was cut shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(180);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A refusal.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct InsertError {
-    /// What it means.
     pub cause: Cause,
-    /// What the server or the network said; bounded.
+    /// At most 500 characters of what the server or the client said.
     pub text: String,
 }
 
@@ -38,7 +36,6 @@ impl From<Error> for InsertError {
     }
 }
 
-/// A connection for inserts.
 #[derive(Clone, Debug)]
 pub struct ClickHouse {
     client: Client,
@@ -51,7 +48,6 @@ struct Column {
 }
 
 impl ClickHouse {
-    /// Inserts through `client`.
     pub fn new(client: Client) -> Self {
         let client = client
             .with_setting("insert_deduplicate", "0")
@@ -60,12 +56,11 @@ impl ClickHouse {
         Self { client }
     }
 
-    /// The client, for queries.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Sends a block; all of it is in when this returns.
+    /// Inserts a block; ClickHouse has all of it when this returns `Ok`.
     pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), InsertError> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
         let mut insert =
@@ -76,37 +71,40 @@ impl ClickHouse {
         Ok(insert.end().await?)
     }
 
-    /// Refreshes the roll-up of these hours in one statement.
     pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), InsertError> {
         let statement = refresh_statement(hours);
         let refreshed = self.client.query_raw(&statement).execute();
         Ok(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.unwrap_or(Err(Error::TimedOut))?)
     }
 
-    /// Compares a table with the columns that are written: Native matches them by name, in silence.
+    /// Compares a table with the columns that are written. An insert would not tell: Native matches columns by name, and fills the
+    /// others with defaults.
     pub async fn check(&self, table: Table) -> Result<(), InsertError> {
         let query = "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = ?";
         let columns: Vec<Column> = self.client.query(query).bind(table.as_str()).fetch_all().await?;
-        let mut there: Vec<_> = columns.into_iter().map(|column| (column.name, plain(&column.kind))).collect();
+        let mut found: Vec<_> = columns.into_iter().map(|column| (column.name, plain(&column.kind))).collect();
         let mut written = table.columns();
-        there.sort();
+        found.sort();
         written.sort();
-        let difference = written.iter().find(|column| !there.contains(column));
-        match difference.or_else(|| there.iter().find(|column| !written.contains(column))) {
+        let difference = written.iter().find(|column| !found.contains(column));
+        match difference.or_else(|| found.iter().find(|column| !written.contains(column))) {
             None => Ok(()),
             Some((name, kind)) => Err(InsertError {
                 cause: Cause::Configuration(code::NO_SUCH_COLUMN_IN_TABLE),
-                text: if there.is_empty() {
+                text: if found.is_empty() {
                     format!("the table {} is missing: run hookline-analytics migrate", table.as_str())
                 } else {
-                    format!("the table {} does not agree with this version in column {name} {kind}", table.as_str())
+                    format!(
+                        "the column {name} {kind} of the table {} is not what this version writes: run hookline-analytics migrate",
+                        table.as_str()
+                    )
                 },
             }),
         }
     }
 }
 
-/// The type that values of a column have on the wire.
+/// Gives the type that the values of a column have on the wire.
 fn plain(kind: &str) -> String {
     let inner = kind.strip_prefix("SimpleAggregateFunction(").and_then(|rest| rest.strip_suffix(')'));
     inner.and_then(|inner| inner.split_once(", ")).map_or(kind, |(_, value)| value).to_owned()

@@ -1,4 +1,4 @@
-//! How rows reach ClickHouse: blocks in its Native format, split by partition, inserted, and what a refusal of them means.
+//! How rows reach ClickHouse: as blocks in its Native format, split by partition; and what an error of it means.
 
 mod code;
 pub mod columns;

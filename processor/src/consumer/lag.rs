@@ -1,4 +1,4 @@
-//! How far behind each partition is, from librdkafka's own statistics, and whether one stands still for no reason.
+//! The lag of each assigned partition, from librdkafka's own statistics, and whether one has records but makes no progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -9,28 +9,28 @@ use rdkafka::Statistics;
 use crate::batch::PartitionOffsets;
 use crate::metrics::Metrics;
 
-/// What is behind.
 pub struct Lag {
     topics: Topics,
     metrics: Metrics,
     stall_limit: Duration,
-    moved: BTreeMap<(Topic, Partition), (i64, Instant)>,
-    stuck: bool,
+    /// The offset that each partition was last read to, and when that changed.
+    progress: BTreeMap<(Topic, Partition), (i64, Instant)>,
+    is_stuck: bool,
 }
 
 impl Lag {
-    /// A partition that stands still for longer than `stall_limit` is stuck.
     pub fn new(topics: Topics, metrics: Metrics, stall_limit: Duration) -> Self {
-        Self { topics, metrics, stall_limit, moved: BTreeMap::new(), stuck: false }
+        Self { topics, metrics, stall_limit, progress: BTreeMap::new(), is_stuck: false }
     }
 
-    /// Takes the statistics in. While the writer is `busy` nothing is expected to move.
+    /// Sets the metrics. A partition is stuck when it has records, and for longer than the limit none was read though the writer
+    /// was free.
     pub fn observe(
         &mut self,
         statistics: &Statistics,
         assigned: &BTreeSet<(Topic, Partition)>,
         written: &PartitionOffsets,
-        busy: bool,
+        is_writing: bool,
     ) {
         let now = Instant::now();
         for key in assigned {
@@ -46,32 +46,31 @@ impl Lag {
             self.metrics.lag_seconds.with_label_values(&labels).set(age);
             // Zero until it is stopped: whoever watches a partition must find it.
             self.metrics.partition_stopped.with_label_values(&labels);
-            // A partition of which this consumer was given nothing yet is where its group left it.
+            // Until this consumer has read a record of a partition, it is where its group left it.
             let read = partition.app_offset.max(begin);
-            let seen = self.moved.entry(*key).or_insert((read, now));
-            if seen.0 != read || busy || read >= partition.hi_offset {
+            let seen = self.progress.entry(*key).or_insert((read, now));
+            if seen.0 != read || is_writing || read >= partition.hi_offset {
                 *seen = (read, now);
             }
-            self.stuck |= now.duration_since(seen.1) > self.stall_limit;
+            self.is_stuck |= now.duration_since(seen.1) > self.stall_limit;
         }
     }
 
-    /// Whether a partition has records, a free writer, and makes no progress.
     pub fn is_stuck(&self) -> bool {
-        self.stuck
+        self.is_stuck
     }
 
-    /// The partitions are somebody else's now.
+    /// Removes the series of revoked partitions: another member exports them now.
     pub fn remove(&mut self, partitions: &BTreeSet<(Topic, Partition)>) {
         for (topic, Partition(number)) in partitions {
             let labels = [topic.name(&self.topics), &number.to_string()];
             for series in [&self.metrics.lag_records, &self.metrics.lag_seconds, &self.metrics.partition_stopped] {
-                // A series that never was need not go.
+                // A series that was never set cannot be removed.
                 let _ = series.remove_label_values(&labels);
             }
         }
-        self.moved.clear();
-        self.stuck = false;
+        self.progress.clear();
+        self.is_stuck = false;
     }
 }
 

@@ -1,15 +1,15 @@
-//! The consumer's side of a batch: fills one while the writer writes another, hands over, commits what is written, and on
-//! a revocation settles what is under way. Called from the consumer's own thread only, also from inside `poll`.
+//! The consumer's side of a batch: fills one while the writer writes another, commits what is written, and finishes or
+//! cancels the batch in progress when partitions are revoked. Called only from the thread that polls, also inside `poll`.
 
 mod lag;
+pub mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
-use hookline_service::shutdown::CancellationToken;
 use prometheus::IntCounter;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::message::BorrowedMessage;
@@ -21,83 +21,23 @@ use crate::config::{BatchConfig, GroupConfig};
 use crate::consumer::lag::Lag;
 use crate::fail_point::{FailPoint, hit};
 use crate::metrics::Metrics;
+use crate::writer::channel::{WriterCommand, WriterEvent, WriterHandle};
 
-/// Called off, the writer answers as soon as it next waits for something.
-const CALL_OFF_TIMEOUT: Duration = Duration::from_secs(5);
+/// A cancelled writer answers as soon as it next waits for something.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For the writer to do.
-#[derive(Debug)]
-pub enum WriterCommand {
-    /// Partitions were assigned: what others counted is to be known.
-    Assigned,
-    /// Write a batch.
-    Write(Batch),
-    /// Refresh what is dirty now, so that everything written can be committed; the answer carries the number.
-    Settle(u64),
-}
-
-/// The word to let go of whatever work is under way, for when partitions have to be given back.
-#[derive(Clone, Debug, Default)]
-pub struct CancelCurrent(Arc<Mutex<CancellationToken>>);
-
-impl CancelCurrent {
-    /// What calls off the work that begins now.
-    pub fn current(&self) -> CancellationToken {
-        self.lock().clone()
-    }
-
-    fn cancel_current(&self) {
-        self.lock().cancel();
-    }
-
-    /// What begins from now on is wanted again.
-    fn renew(&self) {
-        let mut token = self.lock();
-        if token.is_cancelled() {
-            *token = CancellationToken::new();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, CancellationToken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the writer has done.
-#[derive(Debug)]
-pub enum WriterEvent {
-    /// A batch is in; here is its memory back.
-    Written(Batch),
-    /// These may be committed.
-    Commit(PartitionOffsets),
-    /// Nothing written is left uncommitted, unless it was called off.
-    Settled(u64),
-    /// This partition cannot go on.
-    Stopped(Topic, Partition),
-}
-
-/// The way to the writer and back.
-#[derive(Debug)]
-pub struct WriterHandle {
-    /// What it is to do.
-    pub work: SyncSender<WriterCommand>,
-    /// What it has done.
-    pub done: Receiver<WriterEvent>,
-    /// How to make it let go.
-    pub cancel_current: CancelCurrent,
-}
-
-/// What stands between polling and writing.
+/// Collects records into the next batch while the writer inserts the previous one.
 pub struct Batcher {
     topics: Topics,
     limits: BatchConfig,
     settle_timeout: Duration,
-    to: WriterHandle,
+    writer: WriterHandle,
     filling: Batch,
-    spare: Batch,
-    began: Option<Instant>,
-    writing: bool,
-    settles: u64,
+    /// The memory of the batch that was written last, for the next one.
+    empty: Batch,
+    first_record_at: Option<Instant>,
+    is_writing: bool,
+    last_settle: u64,
     assigned: BTreeSet<(Topic, Partition)>,
     stopped: BTreeSet<(Topic, Partition)>,
     written: PartitionOffsets,
@@ -106,24 +46,29 @@ pub struct Batcher {
     consumed: BTreeMap<Topic, IntCounter>,
 }
 
-/// The context of the consumer.
+/// librdkafka calls this context inside `poll`: on a rebalance, and with statistics.
 pub struct RebalanceContext(Mutex<Batcher>);
 
 impl RebalanceContext {
-    /// Between a consumer yet to be made and a writer that works already.
-    pub fn new(topics: Topics, batch: &BatchConfig, group: &GroupConfig, metrics: Metrics, to: WriterHandle) -> Self {
+    pub fn new(
+        topics: Topics,
+        batch: &BatchConfig,
+        group: &GroupConfig,
+        metrics: Metrics,
+        writer: WriterHandle,
+    ) -> Self {
         Self(Mutex::new(Batcher {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
             topics,
             limits: batch.clone(),
             settle_timeout: Duration::from_millis(group.settle_timeout_ms),
-            to,
+            writer,
             filling: Batch::default(),
-            spare: Batch::default(),
-            began: None,
-            writing: false,
-            settles: 0,
+            empty: Batch::default(),
+            first_record_at: None,
+            is_writing: false,
+            last_settle: 0,
             assigned: BTreeSet::new(),
             stopped: BTreeSet::new(),
             written: PartitionOffsets::new(),
@@ -131,7 +76,7 @@ impl RebalanceContext {
         }))
     }
 
-    /// Not to be held while polling: the rebalance callback needs it.
+    /// The guard must not be held while polling: the rebalance callback locks the batcher, too.
     pub fn batcher(&self) -> MutexGuard<'_, Batcher> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,8 +85,8 @@ impl RebalanceContext {
 impl ClientContext for RebalanceContext {
     fn stats(&self, statistics: Statistics) {
         let mut batcher = self.batcher();
-        let Batcher { lag, assigned, written, writing, .. } = &mut *batcher;
-        lag.observe(&statistics, assigned, written, *writing);
+        let Batcher { lag, assigned, written, is_writing, .. } = &mut *batcher;
+        lag.observe(&statistics, assigned, written, *is_writing);
     }
 }
 
@@ -173,7 +118,6 @@ impl ConsumerContext for RebalanceContext {
 }
 
 impl Batcher {
-    /// Takes a message into the batch.
     pub fn push(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = Topic::named(message.topic(), &self.topics) else { return };
         let position = RecordPosition::of(message, topic);
@@ -181,74 +125,69 @@ impl Batcher {
         if let Some(consumed) = self.consumed.get(&topic) {
             consumed.inc();
         }
-        self.began.get_or_insert_with(Instant::now);
+        self.first_record_at.get_or_insert_with(Instant::now);
     }
 
-    /// No room for more.
     pub fn is_full(&self) -> bool {
-        self.filling.len() >= self.limits.max_rows || self.filling.bytes() >= self.limits.max_bytes
+        self.filling.is_full(&self.limits)
     }
 
-    /// Full, or waiting long enough.
     fn is_due(&self) -> bool {
         let age = Duration::from_millis(self.limits.max_age_ms);
-        self.is_full() || self.began.is_some_and(|began| began.elapsed() >= age)
+        self.is_full() || self.first_record_at.is_some_and(|first| first.elapsed() >= age)
     }
 
-    /// Hands the batch over if it is due and the writer is free.
+    /// Submits the batch if it is full or old enough and the writer is free.
     pub fn submit_batch_if_due(&mut self) {
-        if self.is_due() && !self.writing {
+        if self.is_due() && !self.is_writing {
             self.submit_batch();
         }
     }
 
     fn submit_batch(&mut self) {
-        self.began = None;
+        self.first_record_at = None;
         if self.filling.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare));
-        self.writing = true;
+        let batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.empty));
+        self.is_writing = true;
         self.send(WriterCommand::Write(batch));
         hit(FailPoint::AfterConsume);
     }
 
-    /// Does what the writer's reports ask for; waits at most so long for the first. False = nothing was reported.
+    /// Handles pending writer events. Blocks up to `wait` for the first one; returns whether there was any.
     pub fn handle_writer_events(&mut self, consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> bool {
-        let mut report =
-            if wait.is_zero() { self.to.done.try_recv().ok() } else { self.to.done.recv_timeout(wait).ok() };
-        let any = report.is_some();
-        while let Some(done) = report {
-            self.on_writer_event(consumer, done, CommitMode::Async);
-            report = self.to.done.try_recv().ok();
+        let mut next = self.writer.events.recv_timeout(wait).ok();
+        let any = next.is_some();
+        while let Some(event) = next {
+            self.on_writer_event(consumer, event, CommitMode::Async);
+            next = self.writer.events.try_recv().ok();
         }
         any
     }
 
-    /// Whether a batch is being written.
     pub fn is_writing(&self) -> bool {
-        self.writing
+        self.is_writing
     }
 
-    /// Whether a partition has lag and makes no progress though nothing holds it up.
     pub fn is_stuck(&self) -> bool {
         self.lag.is_stuck()
     }
 
-    fn on_writer_event(&mut self, consumer: &BaseConsumer<RebalanceContext>, done: WriterEvent, mode: CommitMode) {
-        match done {
+    fn on_writer_event(&mut self, consumer: &BaseConsumer<RebalanceContext>, event: WriterEvent, mode: CommitMode) {
+        match event {
             WriterEvent::Written(mut batch) => {
                 self.written.append(&mut batch.positions);
                 batch.clear();
-                self.spare = batch;
-                self.writing = false;
+                self.empty = batch;
+                self.is_writing = false;
             }
             WriterEvent::Commit(positions) => self.commit(consumer, &positions, mode),
             WriterEvent::Stopped(topic, partition) => {
                 self.stopped.insert((topic, partition));
                 self.pause_stopped(consumer);
             }
-            // The answer to a question that was given up.
+            // The answer to a command that was cancelled.
             WriterEvent::Settled(_) => {}
         }
     }
@@ -266,38 +205,44 @@ impl Batcher {
         }
         match consumer.commit(&offsets, mode) {
             Ok(()) => hit(FailPoint::AfterCommit),
-            Err(error) => tracing::warn!(%error, "offsets could not be committed; they will be read again"),
+            Err(error) => {
+                tracing::warn!(%error, "offsets were not committed: their records are read again after a restart or rebalance")
+            }
         }
     }
 
-    /// Finishes what is under way within the deadline, and commits it.
+    /// Waits for the batch in progress and the roll-up, and commits them. After the settle timeout, the rest is cancelled.
     pub fn flush_and_commit(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
         let mut deadline = Instant::now() + self.settle_timeout;
-        let mut called_off = false;
-        self.settles += 1;
-        self.send(WriterCommand::Settle(self.settles));
+        let mut is_cancelled = false;
+        self.last_settle += 1;
+        self.send(WriterCommand::Settle(self.last_settle));
         loop {
-            match self.to.done.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(WriterEvent::Settled(number)) if number == self.settles => break,
-                Ok(done) => self.on_writer_event(consumer, done, CommitMode::Sync),
-                Err(RecvTimeoutError::Timeout) if !called_off => {
-                    tracing::warn!("not settled in time: the rest will be read again");
-                    called_off = true;
-                    self.to.cancel_current.cancel_current();
-                    deadline = Instant::now() + CALL_OFF_TIMEOUT;
+            match self.writer.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(WriterEvent::Settled(number)) if number == self.last_settle => break,
+                Ok(event) => self.on_writer_event(consumer, event, CommitMode::Sync),
+                Err(RecvTimeoutError::Timeout) if !is_cancelled => {
+                    tracing::warn!(
+                        "the batch in progress was not written within group.settle_timeout_ms; it is cancelled and read again"
+                    );
+                    is_cancelled = true;
+                    self.writer.cancel_current.cancel();
+                    deadline = Instant::now() + CANCEL_TIMEOUT;
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    tracing::warn!("the writer does not let go: what it writes will be written again");
+                    tracing::warn!(
+                        "the writer does not answer after it was cancelled: its batch is read and written again"
+                    );
                     break;
                 }
             }
         }
-        self.to.cancel_current.renew();
+        self.writer.cancel_current.renew();
     }
 
-    /// Writes what was consumed, too, and settles: the end.
+    /// Writes and commits everything that was consumed.
     pub fn finish(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
-        if !self.writing {
+        if !self.is_writing {
             self.submit_batch();
         }
         self.flush_and_commit(consumer);
@@ -307,33 +252,33 @@ impl Batcher {
         }
     }
 
-    /// Lets the writer go; nothing is committed any more.
+    /// Cancels the writer for good; nothing is committed any more.
     pub fn abandon(&self) {
-        self.to.cancel_current.cancel_current();
+        self.writer.cancel_current.cancel();
     }
 
-    /// Drops what belongs to partitions that go.
+    /// Drops what belongs to the partitions that are revoked.
     fn clear_assignment(&mut self) {
         self.filling.clear();
-        self.began = None;
-        self.writing = false;
+        self.first_record_at = None;
+        self.is_writing = false;
         self.lag.remove(&self.assigned);
         self.assigned.clear();
         self.stopped.clear();
         self.written.clear();
     }
 
-    /// Stops fetching while the writer waits; the group's membership lives on polling.
+    /// Stops fetching while the writer waits; polling goes on, or the member would leave the group.
     pub fn pause(&self, consumer: &BaseConsumer<RebalanceContext>) {
         if let Err(error) = consumer.assignment().and_then(|partitions| consumer.pause(&partitions)) {
-            tracing::warn!(%error, "cannot pause");
+            tracing::warn!(%error, "fetching could not be paused: more than one batch is read ahead");
         }
     }
 
     /// Fetches again, except from stopped partitions.
     pub fn resume(&self, consumer: &BaseConsumer<RebalanceContext>) {
         if let Err(error) = consumer.assignment().and_then(|partitions| consumer.resume(&partitions)) {
-            tracing::warn!(%error, "cannot resume");
+            tracing::warn!(%error, "fetching could not be resumed: the partitions stay paused until the next rebalance");
         }
         self.pause_stopped(consumer);
     }
@@ -344,13 +289,13 @@ impl Batcher {
             partitions.add_partition(topic.name(&self.topics), partition.0);
         }
         if let Err(error) = consumer.pause(&partitions) {
-            tracing::warn!(%error, "cannot pause a stopped partition");
+            tracing::warn!(%error, "a stopped partition could not be paused: it is read on, and not committed");
         }
     }
 
-    fn send(&self, work: WriterCommand) {
-        if self.to.work.send(work).is_err() {
-            tracing::error!("the writer has ended");
+    fn send(&self, command: WriterCommand) {
+        if self.writer.commands.send(command).is_err() {
+            tracing::error!("the writer's thread has ended: nothing is written until the daemon is restarted");
         }
     }
 }

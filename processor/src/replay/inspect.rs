@@ -17,7 +17,6 @@ use crate::retry::until_cancelled;
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
 
-/// Asks ClickHouse about the part that is being read.
 #[derive(Clone, Debug)]
 pub struct Inspector {
     client: Client,
@@ -101,34 +100,33 @@ struct Origin {
 }
 
 impl Inspector {
-    /// Asks through `client` until called off.
     pub fn new(client: Client, log_id: String, cancel: CancellationToken) -> Self {
         Self { client, log_id, cancel }
     }
 
-    /// Origins in this partition that have a dead letter already.
-    pub async fn dead_origins(&self, part: &PartitionRange) -> anyhow::Result<HashSet<String>> {
-        let prefix = format!("{}/{}/", part.topic, part.partition);
+    /// Returns the origins in this partition that have a dead letter already.
+    pub async fn published_origins(&self, part: &PartitionRange) -> anyhow::Result<HashSet<String>> {
+        let prefix = format!("{}/{}/", part.topic, part.partition.0);
         let query = "SELECT DISTINCT origin FROM dead_letters WHERE startsWith(origin, ?)";
         let rows: Vec<Origin> = self.ask(|| self.client.query(query).bind(&prefix).fetch_all()).await?;
         Ok(rows.into_iter().map(|row| row.origin).collect())
     }
 
-    /// How many offsets of `first..end` have a row.
-    pub async fn present(&self, table: Table, part: &PartitionRange, first: i64, end: i64) -> anyhow::Result<u64> {
+    /// Counts the offsets of `part` from `next` up to `end` that have a row.
+    pub async fn present(&self, table: Table, part: &PartitionRange) -> anyhow::Result<u64> {
         let query = format!(
             "SELECT uniqExact(offset) AS count FROM {} WHERE log_id = ? AND topic = ? AND partition = ? AND offset >= ? AND \
              offset < ?",
             table.as_str()
         );
         let ask = || {
-            let query = self.client.query(&query).bind(&self.log_id).bind(&part.topic).bind(part.partition);
-            query.bind(first).bind(end).fetch_one::<Count>()
+            let query = self.client.query(&query).bind(&self.log_id).bind(&part.topic).bind(part.partition.0);
+            query.bind(part.next.0).bind(part.end.0).fetch_one::<Count>()
         };
         Ok(self.ask(ask).await?.count)
     }
 
-    /// How many jobs of a batch the table does not know all about that the batch says.
+    /// Counts the jobs of a batch of which the table lacks a fact.
     pub async fn missing_facts(&self, folded: &Folded<'_>) -> anyhow::Result<u64> {
         if folded.jobs.is_empty() {
             return Ok(0);
@@ -153,8 +151,8 @@ impl Inspector {
         Ok(missing_facts(&folded.jobs, &self.ask(ask).await?))
     }
 
-    /// Asks again where ClickHouse is away or busy.
-    async fn ask<T, F>(&self, question: impl Fn() -> F) -> anyhow::Result<T>
+    /// Runs a query, again and again while ClickHouse does not answer or is busy.
+    async fn ask<T, F>(&self, query: impl Fn() -> F) -> anyhow::Result<T>
     where
         F: Future<Output = Result<T, clickhouse::error::Error>>,
     {
@@ -165,11 +163,11 @@ impl Inspector {
             }
             retry
         };
-        Ok(until_cancelled(&self.cancel, async || question().await, retry).await??)
+        Ok(until_cancelled(&self.cancel, async || query().await, retry).await??)
     }
 }
 
-/// Both in the order of the table's key.
+/// Both are sorted by the key of `jobs`.
 fn missing_facts(said: &[JobRow<'_>], known: &[JobsRow]) -> u64 {
     let mut known = known.iter().peekable();
     let lacks = said.iter().filter(|job| {

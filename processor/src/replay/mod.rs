@@ -1,5 +1,5 @@
-//! Reads a range of the topics again, beside the live group and without touching its offsets, and writes what it says: a
-//! repair where rows are missing, nothing where the tables are right.
+//! Reads a range of the topics again, beside the live group and without touching its offsets, and writes its records once
+//! more: rows that were missing are repaired, and nothing changes where the tables are right.
 
 mod inspect;
 mod pace;
@@ -13,7 +13,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hookline_schemas::facts::FOLD_VERSION;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::{CancellationToken, on_signal};
@@ -28,40 +27,40 @@ use tokio::runtime::Handle;
 use self::inspect::Inspector;
 use self::pace::Pace;
 use self::plan::{PartitionRange, plan};
-use self::progress::{File, Progress, Repaired};
+use self::progress::{Progress, Repaired, StateFile};
 use self::read::{Reader, Shared};
 use self::select::Selection;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
-use crate::dead_letter_producer::DeadLetterProducer;
+use crate::consumer::settings;
 use crate::metrics::{Metrics, Mode};
 use crate::retry::Cancelled;
 use crate::writer::Writer;
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Records that tell how large a record is.
+/// A dry run estimates the size of the records from this many.
 const SAMPLE: usize = 500;
 
-/// Reads a range of the topics again and repairs what the tables lack of it.
+/// Reads a range of the topics again and inserts what the tables lack of it.
 ///
-/// Safe at any time, beside live traffic too: facts only ever join, and rows of the same record replace each other. A replay
-/// that was stopped or killed goes on where it was when the same command is given again.
+/// A replay is safe at any time, also beside live traffic: facts only ever join, and rows of the same record replace each
+/// other. One that was stopped or killed continues where it was when the same command is run again.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Only say how many records and bytes that is, and how long it would take
+    /// Only print how many records and bytes the replay would read, and how long that would take
     #[arg(long)]
     dry_run: bool,
-    /// At most so many records a second, so that live work is not starved; 0 = as fast as it goes
+    /// Read at most this many records a second, so that live traffic is not starved; 0 means no limit
     #[arg(long, value_name = "RECORDS", default_value_t = 20_000)]
     rate: u32,
-    /// So many partitions at once
+    /// Read this many partitions at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
-    /// Where progress is kept until the replay is done
+    /// Keep the progress in this file until the replay is done
     #[arg(long, value_name = "FILE", default_value = "hookline-replay.json")]
     state: PathBuf,
     /// Print the result as JSON
@@ -69,7 +68,6 @@ pub struct ReplayArgs {
     json: bool,
 }
 
-/// Plans, reads, repairs, and says what that changed.
 pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result<()> {
     let runtime = Handle::current();
     let shutdown = on_signal()?;
@@ -87,13 +85,16 @@ struct Replay {
 
 impl Replay {
     fn run(&self, runtime: &Handle, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        let consumer = self.consumer()?;
-        let cluster = consumer.client().fetch_cluster_id(TIMEOUT).context("Kafka does not answer")?;
-        let file = File::at(&self.args.state);
-        let resumed = file.resume(&cluster, &self.args.selection)?;
-        let progress = match resumed {
+        let consumer: BaseConsumer = settings::replay(&self.config)?.create()?;
+        let cluster = consumer
+            .client()
+            .fetch_cluster_id(TIMEOUT)
+            .context("Kafka does not answer a request for its cluster id")?;
+        let state = StateFile::new(&self.args.state);
+        let progress = match state.resume(&cluster, &self.args.selection)? {
             Some(progress) => {
-                self.say(&format!("going on with {}: {} records are done", self.args.state.display(), progress.done()));
+                let (path, done, records) = (self.args.state.display(), progress.done(), progress.records());
+                self.say(&format!("continuing from {path}: {done} of {records} records are done"));
                 progress
             }
             None => Progress {
@@ -106,18 +107,18 @@ impl Replay {
         };
         let left = progress.records() - progress.done();
         if self.args.dry_run {
-            return self.tell_plan(&consumer, &progress, left);
+            return self.print_plan(&consumer, &progress, left);
         }
         let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
         for table in Table::ALL {
             runtime.block_on(clickhouse.check(table))?;
         }
         let began = Instant::now();
-        file.keep(&progress)?;
+        state.save(&progress)?;
         let queue = progress.parts.iter().filter(|part| part.next < part.end).cloned().collect();
         let shared = Shared {
             queue: Mutex::new(queue),
-            file: file.clone(),
+            state: state.clone(),
             pace: Pace::new(self.args.rate),
             bar: self.bar(
                 progress.records(),
@@ -132,17 +133,19 @@ impl Replay {
         self.read(&shared, &clickhouse, &cluster, runtime)?;
         shared.bar.finish_and_clear();
         let progress = shared.progress().clone();
-        let stopped =
-            || anyhow::anyhow!("stopped after {} records; the same command goes on from there", progress.done());
+        let stopped = || {
+            let (done, records) = (progress.done(), progress.records());
+            anyhow::anyhow!("stopped after {done} of {records} records: run the same command again to continue")
+        };
         if shutdown.is_cancelled() {
             return Err(stopped());
         }
         runtime.block_on(self.refresh(clickhouse, &progress, shutdown)).map_err(|Cancelled| stopped())?;
-        self.tell_result(&progress, left, began.elapsed());
-        file.remove()
+        self.print_result(&progress, left, began.elapsed());
+        state.remove()
     }
 
-    /// The hours that were touched, whatever was found there: an earlier run of this replay may have repaired them.
+    /// Refreshes all hours of the range, also where nothing was missing: an earlier run of this replay may have repaired them.
     async fn refresh(
         &self,
         clickhouse: ClickHouse,
@@ -158,44 +161,28 @@ impl Replay {
         Ok(())
     }
 
-    fn consumer(&self) -> anyhow::Result<BaseConsumer> {
-        let mut client = self.config.kafka.client()?;
-        client
-            .set("client.id", format!("hookline-replay-fold-{FOLD_VERSION}"))
-            // Never joined and never committed to: librdkafka wants a name.
-            .set("group.id", format!("{}.replay", self.config.kafka.topic_prefix))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.queue.backoff.ms", "20");
-        Ok(client.create()?)
-    }
-
     fn read(&self, shared: &Shared, clickhouse: &ClickHouse, cluster: &str, runtime: &Handle) -> anyhow::Result<()> {
         let readers = (0..self.args.parallel)
             .map(|_| {
-                let writer = Writer {
-                    clickhouse: clickhouse.clone(),
-                    post: DeadLetterProducer::new(&self.config.kafka, &self.topics)?,
-                    topics: self.topics.clone(),
-                    log_id: cluster.into(),
-                    metrics: self.metrics.clone(),
-                    job_metrics: None,
-                    readiness: Readiness::waiting_for(&[]),
-                    stopped: Default::default(),
-                };
+                let writer = Writer::new(
+                    &self.config.kafka,
+                    clickhouse.clone(),
+                    self.topics.clone(),
+                    cluster.into(),
+                    self.metrics.clone(),
+                    Readiness::waiting_for(&[]),
+                )?;
                 let inspector = Inspector::new(clickhouse.client().clone(), cluster.into(), shared.shutdown.clone());
-                Ok(Reader { consumer: self.consumer()?, writer, inspector, shared, runtime: runtime.clone() })
+                let consumer = settings::replay(&self.config)?.create()?;
+                Ok(Reader { consumer, writer, inspector, shared, runtime: runtime.clone() })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         std::thread::scope(|scope| {
             let threads: Vec<_> = readers.into_iter().map(|reader| scope.spawn(|| reader.run())).collect();
             threads.into_iter().try_for_each(|thread| {
-                let ended = thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
-                // One that fails takes the others along, so that the error is told at once.
-                ended.inspect_err(|_| shared.shutdown.cancel())
+                let result = thread.join().map_err(|_| anyhow::anyhow!("a reader's thread panicked"))?;
+                // A reader that fails stops the others, so that the error shows at once.
+                result.inspect_err(|_| shared.shutdown.cancel())
             })
         })
     }
@@ -214,21 +201,14 @@ impl Replay {
         }
     }
 
-    fn tell_plan(&self, consumer: &BaseConsumer, progress: &Progress, left: u64) -> anyhow::Result<()> {
+    fn print_plan(&self, consumer: &BaseConsumer, progress: &Progress, left: u64) -> anyhow::Result<()> {
         let size =
             progress.parts.iter().max_by_key(|part| part.records()).map_or(Ok(0), |part| mean_size(consumer, part))?;
         let bytes = left * size;
         let seconds = (self.args.rate > 0).then(|| left.div_ceil(u64::from(self.args.rate)));
         if self.args.json {
-            let parts: Vec<_> = progress
-                .parts
-                .iter()
-                .map(|part| {
-                    json!({
-                        "topic": part.topic, "partition": part.partition, "start": part.next, "end": part.end,
-                    })
-                })
-                .collect();
+            let part = |part: &PartitionRange| json!({ "topic": part.topic, "partition": part.partition, "start": part.next, "end": part.end });
+            let parts: Vec<_> = progress.parts.iter().map(part).collect();
             println!("{}", json!({ "records": left, "bytes": bytes, "seconds": seconds, "parts": parts }));
             return Ok(());
         }
@@ -236,20 +216,20 @@ impl Replay {
             println!(
                 "{}/{}  {}..{}  {} records",
                 part.topic,
-                part.partition,
-                part.next,
-                part.end,
+                part.partition.0,
+                part.next.0,
+                part.end.0,
                 HumanCount(part.records() - part.done())
             );
         }
-        let time = seconds.map_or("as long as it takes at full speed".to_owned(), |seconds| {
+        let time = seconds.map_or("without a limit of the rate".to_owned(), |seconds| {
             format!("about {} at {} records/s", HumanDuration(Duration::from_secs(seconds)), self.args.rate)
         });
         println!("{} records, about {}, {time}; nothing was written", HumanCount(left), HumanBytes(bytes));
         Ok(())
     }
 
-    fn tell_result(&self, progress: &Progress, records: u64, took: Duration) {
+    fn print_result(&self, progress: &Progress, records: u64, took: Duration) {
         let Repaired { deliveries, dead_letters, jobs, expired } = progress.repaired;
         let rate = records as f64 / took.as_secs_f64().max(0.001);
         if self.args.json {
@@ -263,25 +243,28 @@ impl Replay {
         }
         println!("{} records in {}, {rate:.0} records/s", HumanCount(records), HumanDuration(took));
         if expired > 0 {
-            println!("{} records of the plan were not in the topics any more", HumanCount(expired));
+            println!(
+                "{} records of the plan had been removed from the topics before they were read",
+                HumanCount(expired)
+            );
         }
         if progress.repaired.is_nothing() {
             println!("the tables were right: nothing changed");
         } else {
             println!(
-                "absent and now there: {} deliveries, {} dead dead_letters",
+                "inserted what was missing: {} deliveries, {} dead letters",
                 HumanCount(deliveries),
                 HumanCount(dead_letters)
             );
-            println!("jobs whose facts changed: {}", HumanCount(jobs));
+            println!("jobs that lacked facts: {}", HumanCount(jobs));
         }
     }
 }
 
-/// The mean bytes of a record, of the first few of a part.
+/// Reads the first records of a part for the mean of their bytes.
 fn mean_size(consumer: &BaseConsumer, part: &PartitionRange) -> anyhow::Result<u64> {
     let mut from = TopicPartitionList::new();
-    from.add_partition_offset(&part.topic, part.partition, Offset::Offset(part.next))?;
+    from.add_partition_offset(&part.topic, part.partition.0, Offset::Offset(part.next.0))?;
     consumer.assign(&from)?;
     let deadline = Instant::now() + TIMEOUT;
     let mut sizes = Vec::with_capacity(SAMPLE);

@@ -3,24 +3,23 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Records a second.
 #[derive(Debug)]
 pub struct Pace {
-    each: Duration,
+    per_record: Duration,
     free_at: Mutex<Instant>,
 }
 
 impl Pace {
-    /// `rate` records a second, 0 = as fast as it goes.
+    /// Allows `rate` records a second; 0 means no limit.
     pub fn new(rate: u32) -> Self {
-        let each = if rate == 0 { Duration::ZERO } else { Duration::from_secs(1) / rate };
-        Self { each, free_at: Mutex::new(Instant::now()) }
+        let per_record = if rate == 0 { Duration::ZERO } else { Duration::from_secs(1) / rate };
+        Self { per_record, free_at: Mutex::new(Instant::now()) }
     }
 
-    /// Takes the time of so many records, and says how long to wait before the next.
+    /// Reserves the time of these records, and returns how long to wait before the next.
     pub fn take(&self, records: usize, now: Instant) -> Duration {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *free_at = (*free_at).max(now) + self.each * u32::try_from(records).unwrap_or(u32::MAX);
+        *free_at = (*free_at).max(now) + self.per_record * u32::try_from(records).unwrap_or(u32::MAX);
         free_at.saturating_duration_since(now)
     }
 }

@@ -13,34 +13,35 @@ use super::select::{Moment, Selection};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is left to read of a partition.
+/// The offsets of one partition that a replay reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionRange {
-    /// The topic.
+    /// The topic's name with its prefix, so that a state file belongs to one prefix.
     pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The first offset of the plan.
-    pub start: i64,
+    pub partition: Partition,
+    pub start: Offset,
     /// The offset after the last.
-    pub end: i64,
-    /// The next to be read; what lies before is in the tables.
-    pub next: i64,
+    pub end: Offset,
+    /// The next offset to be read; the records before it are in the tables.
+    pub next: Offset,
 }
 
 impl PartitionRange {
-    /// Records of the plan.
     pub fn records(&self) -> u64 {
-        u64::try_from(self.end - self.start).unwrap_or(0)
+        offsets(self.start, self.end)
     }
 
-    /// Records that are done.
     pub fn done(&self) -> u64 {
-        u64::try_from(self.next - self.start).unwrap_or(0)
+        offsets(self.start, self.next)
     }
 }
 
-/// The offsets that a partition has, and those that were asked for.
+/// Counts the offsets from `start` up to `end`.
+pub fn offsets(start: Offset, end: Offset) -> u64 {
+    u64::try_from(end.0 - start.0).unwrap_or(0)
+}
+
+/// The offsets that a partition has, and those that were selected.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     low: Offset,
@@ -49,21 +50,21 @@ struct Bounds {
     to: Option<Offset>,
 }
 
-/// The part of a partition that is there and was asked for, if any.
+/// Intersects what a partition has with what was selected.
 fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<PartitionRange> {
-    let start = bounds.from.map_or(bounds.low, |from| from.max(bounds.low)).0;
-    let end = bounds.to.map_or(bounds.high, |to| to.min(bounds.high)).0;
-    (start < end).then(|| PartitionRange { topic: topic.into(), partition: partition.0, start, end, next: start })
+    let start = bounds.from.map_or(bounds.low, |from| from.max(bounds.low));
+    let end = bounds.to.map_or(bounds.high, |to| to.min(bounds.high));
+    (start < end).then(|| PartitionRange { topic: topic.into(), partition, start, end, next: start })
 }
 
-/// Asks the brokers where everything lies.
+/// Asks the brokers for the offsets that the selection means now.
 pub fn plan(
     consumer: &BaseConsumer,
     topics: &Topics,
     selection: &Selection,
     now: OffsetDateTime,
 ) -> anyhow::Result<Vec<PartitionRange>> {
-    let metadata = consumer.fetch_metadata(None, TIMEOUT).context("Kafka does not answer")?;
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).context("Kafka does not answer a request for metadata")?;
     let mut parts = Vec::new();
     for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {
         let name = topic.name(topics);
@@ -83,8 +84,8 @@ pub fn plan(
             let bounds = Bounds {
                 low,
                 high,
-                from: at(&from).or(range.map(super::select::OffsetRange::start)),
-                to: at(&to).or(range.map(super::select::OffsetRange::end)),
+                from: at(&from).or(range.map(|range| range.start)),
+                to: at(&to).or(range.map(|range| range.end)),
             };
             parts.extend(part(name, partition, bounds));
         }
@@ -92,7 +93,7 @@ pub fn plan(
     Ok(parts)
 }
 
-/// For each partition the first offset appended at or after a moment; none = all are older.
+/// Finds for each partition the first offset appended at or after a moment; `None` where all records are older.
 fn appended_since(
     consumer: &BaseConsumer,
     topic: &str,
@@ -105,7 +106,9 @@ fn appended_since(
     for partition in partitions {
         times.add_partition_offset(topic, partition.0, Position::Offset(moment.as_millis(now).max(0)))?;
     }
-    let found = consumer.offsets_for_times(times, TIMEOUT).context("Kafka does not say what lies when")?;
+    let found = consumer
+        .offsets_for_times(times, TIMEOUT)
+        .context("Kafka does not answer a request for the offsets of a time")?;
     let offset = |partition: &Partition| {
         found.find_partition(topic, partition.0).and_then(|element| match element.offset() {
             Position::Offset(offset) => Some(Offset(offset)),
@@ -123,7 +126,7 @@ mod tests {
 
     fn range(from: Option<i64>, to: Option<i64>) -> Option<(i64, i64)> {
         let bounds = Bounds { low: Offset(10), high: Offset(20), from: from.map(Offset), to: to.map(Offset) };
-        part("t", Partition(0), bounds).map(|part| (part.start, part.end))
+        part("t", Partition(0), bounds).map(|part| (part.start.0, part.end.0))
     }
 
     #[test]

@@ -1,45 +1,40 @@
-//! How far a replay is, in a file, so that one that was killed goes on where it was.
+//! Keeps the progress of a replay in a file, so that one that was killed continues where it was.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use hookline_schemas::time::CreatedHour;
+use hookline_schemas::topics::Offset;
 use serde::{Deserialize, Serialize};
 
 use super::plan::PartitionRange;
 use super::select::Selection;
 
-/// What the file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The Kafka cluster: offsets mean nothing in another one.
+    /// The id of the Kafka cluster: the offsets mean other records in another one.
     pub cluster: String,
-    /// What was asked for, as it was typed: the same words continue the same replay.
+    /// The arguments as they were typed: the same ones continue the same replay, also where an age has moved on.
     pub asked: Selection,
-    /// What it came to.
     pub parts: Vec<PartitionRange>,
     /// Created hours, Unix seconds, whose roll-up is to be refreshed.
     pub dirty_hours: BTreeSet<i64>,
-    /// What was found so far.
     pub repaired: Repaired,
 }
 
-/// What a replay changed. All zero where the tables were right.
+/// Counts what a replay inserted that was missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repaired {
-    /// Rows of `deliveries` that were absent.
     pub deliveries: u64,
-    /// Rows of `dead_letters` that were absent.
     pub dead_letters: u64,
-    /// Jobs whose facts changed.
+    /// Jobs of which `jobs` lacked a fact.
     pub jobs: u64,
-    /// Records of the plan that the topic no longer had.
+    /// Records of the plan that retention removed before they were read. Nothing was inserted for these.
     pub expired: u64,
 }
 
 impl Repaired {
-    /// Adds what another part found.
     pub fn add(&mut self, other: Self) {
         self.deliveries += other.deliveries;
         self.dead_letters += other.dead_letters;
@@ -47,33 +42,29 @@ impl Repaired {
         self.expired += other.expired;
     }
 
-    /// The tables were right.
     pub fn is_nothing(self) -> bool {
         self.deliveries + self.dead_letters + self.jobs == 0
     }
 }
 
 impl Progress {
-    /// The hours whose roll-up is to be refreshed.
     pub fn hours(&self) -> BTreeSet<CreatedHour> {
         self.dirty_hours.iter().copied().map(CreatedHour).collect()
     }
 
-    /// Records of the plan.
     pub fn records(&self) -> u64 {
         self.parts.iter().map(PartitionRange::records).sum()
     }
 
-    /// Records that are done.
     pub fn done(&self) -> u64 {
         self.parts.iter().map(PartitionRange::done).sum()
     }
 
-    /// Notes that a part was read up to `next`, and what was found there.
+    /// Records that a part was read up to `next`, and what that repaired.
     pub fn advance(
         &mut self,
         part: &PartitionRange,
-        next: i64,
+        next: Offset,
         repaired: Repaired,
         dirty: impl Iterator<Item = CreatedHour>,
     ) {
@@ -86,17 +77,15 @@ impl Progress {
     }
 }
 
-/// Where progress is kept.
 #[derive(Clone, Debug)]
-pub struct File(PathBuf);
+pub struct StateFile(PathBuf);
 
-impl File {
-    /// At this path.
-    pub fn at(path: &Path) -> Self {
+impl StateFile {
+    pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    /// What an earlier run left, if it did the same; one that did something else is an error.
+    /// Returns the progress of an earlier run with the same arguments. That of another replay is an error.
     pub fn resume(&self, cluster: &str, asked: &Selection) -> anyhow::Result<Option<Progress>> {
         let path = self.0.display();
         let text = match std::fs::read(&self.0) {
@@ -104,28 +93,27 @@ impl File {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("--state {path}")),
         };
-        let kept: Progress = serde_json::from_slice(&text)
+        let saved: Progress = serde_json::from_slice(&text)
             .with_context(|| format!("--state {path} does not hold the progress of a replay"))?;
-        if kept.asked != *asked || kept.cluster != cluster {
+        if saved.asked != *asked || saved.cluster != cluster {
             bail!(
                 "--state {path} holds the progress of another replay, {} of {} records done: finish that one with its own \
                  arguments, name another file, or remove this one",
-                kept.done(),
-                kept.records()
+                saved.done(),
+                saved.records()
             );
         }
-        Ok(Some(kept))
+        Ok(Some(saved))
     }
 
-    /// Replaces the file at once or not at all.
-    pub fn keep(&self, progress: &Progress) -> anyhow::Result<()> {
-        let draft = self.0.with_extension("new");
-        std::fs::write(&draft, serde_json::to_vec_pretty(progress)?)
-            .and_then(|()| std::fs::rename(&draft, &self.0))
+    /// Writes a new file and renames it, so that a crash leaves the old one or the new one.
+    pub fn save(&self, progress: &Progress) -> anyhow::Result<()> {
+        let temporary = self.0.with_extension("new");
+        std::fs::write(&temporary, serde_json::to_vec_pretty(progress)?)
+            .and_then(|()| std::fs::rename(&temporary, &self.0))
             .with_context(|| format!("--state {}", self.0.display()))
     }
 
-    /// Nothing is left to do.
     pub fn remove(&self) -> anyhow::Result<()> {
         std::fs::remove_file(&self.0).with_context(|| format!("--state {}", self.0.display()))
     }
@@ -133,10 +121,18 @@ impl File {
 
 #[cfg(test)]
 mod tests {
+    use hookline_schemas::topics::Partition;
+
     use super::*;
 
     fn progress() -> Progress {
-        let part = |partition| PartitionRange { topic: "t".into(), partition, start: 10, end: 20, next: 10 };
+        let part = |partition| PartitionRange {
+            topic: "t".into(),
+            partition: Partition(partition),
+            start: Offset(10),
+            end: Offset(20),
+            next: Offset(10),
+        };
         Progress {
             cluster: "c".into(),
             asked: Selection::default(),
@@ -151,10 +147,10 @@ mod tests {
         let mut progress = progress();
         let part = progress.parts[1].clone();
         let found = Repaired { deliveries: 3, ..Repaired::default() };
-        progress.advance(&part, 15, found, [CreatedHour(3_600)].into_iter());
-        progress.advance(&part, 12, Repaired::default(), std::iter::empty());
+        progress.advance(&part, Offset(15), found, [CreatedHour(3_600)].into_iter());
+        progress.advance(&part, Offset(12), Repaired::default(), std::iter::empty());
         assert_eq!((progress.done(), progress.records()), (5, 20));
-        progress.advance(&part, 99, Repaired::default(), std::iter::empty());
+        progress.advance(&part, Offset(99), Repaired::default(), std::iter::empty());
         assert_eq!(progress.done(), 10);
         assert_eq!((progress.repaired.deliveries, progress.dirty_hours.len()), (3, 1));
     }
@@ -162,12 +158,12 @@ mod tests {
     #[test]
     fn only_the_same_replay_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let file = File::at(&folder.path().join("state.json"));
+        let file = StateFile::new(&folder.path().join("state.json"));
         let asked = Selection::default();
         assert_eq!(file.resume("c", &asked).unwrap(), None);
-        file.keep(&progress()).unwrap();
+        file.save(&progress()).unwrap();
         assert_eq!(file.resume("c", &asked).unwrap(), Some(progress()));
-        let other = Selection { partitions: vec![1], ..Selection::default() };
+        let other = Selection { partitions: vec![Partition(1)], ..Selection::default() };
         assert!(file.resume("c", &other).unwrap_err().to_string().contains("another replay"));
         assert!(file.resume("d", &asked).is_err(), "another cluster");
         file.remove().unwrap();

@@ -1,68 +1,55 @@
-//! Reads parts of the plan, one after the other, and writes them as the live group would.
+//! Reads the partitions of the plan, one after the other, and writes their records as the live group would.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::{Topic, Topics};
+use hookline_schemas::topics::{Offset, Topic, Topics};
 use hookline_service::shutdown::CancellationToken;
 use indicatif::ProgressBar;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{Message as _, Offset, TopicPartitionList};
+use rdkafka::{Message as _, TopicPartitionList};
 use tokio::runtime::Handle;
 
 use super::inspect::Inspector;
 use super::pace::Pace;
-use super::plan::PartitionRange;
-use super::progress::{File, Progress, Repaired};
+use super::plan::{PartitionRange, offsets};
+use super::progress::{Progress, Repaired, StateFile};
 use crate::batch::Batch;
-use crate::batch::fold::{Folded, fold};
+use crate::batch::fold::fold;
 use crate::batch::position::RecordPosition;
 use crate::clickhouse::columns::Table;
 use crate::config::BatchConfig;
+use crate::retry::Cancelled;
 use crate::writer::Writer;
 
-const POLL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What the readers of a replay share.
 pub struct Shared {
-    /// Parts that nobody reads yet.
     pub queue: Mutex<VecDeque<PartitionRange>>,
-    /// How far everything is.
     pub progress: Mutex<Progress>,
-    /// Where that is kept.
-    pub file: File,
-    /// How fast it may go.
+    pub state: StateFile,
     pub pace: Pace,
-    /// What a person sees of it.
     pub bar: ProgressBar,
-    /// When a batch is full.
     pub limits: BatchConfig,
-    /// Names of topics.
     pub topics: Topics,
-    /// The word to stop.
     pub shutdown: CancellationToken,
 }
 
-/// One reader, on a thread of its own.
+/// Runs on a thread of its own.
 pub struct Reader<'s> {
-    /// Without a group: it commits nothing.
+    /// A consumer outside of any group, which commits nothing.
     pub consumer: BaseConsumer,
-    /// The tables.
     pub writer: Writer,
-    /// Asks what they lack.
     pub inspector: Inspector,
-    /// The others.
     pub shared: &'s Shared,
-    /// For what waits.
     pub runtime: Handle,
 }
 
 impl Shared {
-    /// How far everything is.
     pub fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,41 +60,45 @@ impl Shared {
 }
 
 impl Reader<'_> {
-    /// Reads until nothing is left, or the word to stop.
+    /// Reads until nothing is left or the replay is stopped.
     pub fn run(mut self) -> anyhow::Result<()> {
         while let Some(part) = self.shared.next_part() {
-            self.read(&part).with_context(|| format!("{}/{}", part.topic, part.partition))?;
-            if self.shared.shutdown.is_cancelled() {
-                break;
+            match self.read(&part) {
+                Err(error) if !error.is::<Cancelled>() => {
+                    return Err(error.context(format!("{}/{}", part.topic, part.partition.0)));
+                }
+                Ok(()) | Err(_) if self.shared.shutdown.is_cancelled() => break,
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(())
     }
 
     fn read(&mut self, part: &PartitionRange) -> anyhow::Result<()> {
-        let topic = Topic::named(&part.topic, &self.shared.topics).context("not a topic of this prefix")?;
-        self.writer.post.spare(self.runtime.block_on(self.inspector.dead_origins(part))?);
-        let mut from = TopicPartitionList::new();
-        from.add_partition_offset(&part.topic, part.partition, Offset::Offset(part.next))?;
-        self.consumer.assign(&from)?;
+        let topic = Topic::named(&part.topic, &self.shared.topics)
+            .context("this is no topic of the configured prefix, kafka.topic_prefix")?;
+        let already_published = self.runtime.block_on(self.inspector.published_origins(part))?;
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset(&part.topic, part.partition.0, rdkafka::Offset::Offset(part.next.0))?;
+        self.consumer.assign(&start)?;
         let mut batch = Batch::default();
         let (mut written, mut next) = (part.next, part.next);
         while next < part.end && !self.shared.shutdown.is_cancelled() {
-            match self.consumer.poll(POLL) {
-                Some(Ok(message)) if message.offset() < part.end => {
+            match self.consumer.poll(POLL_TIMEOUT) {
+                Some(Ok(message)) if message.offset() < part.end.0 => {
                     let position = RecordPosition::of(&message, topic);
                     batch.push_message(position, &message);
-                    next = position.offset.0 + 1;
+                    next = Offset(position.offset.0 + 1);
                 }
-                // The plan ends before the log does; what was left of it is not there any more.
+                // Retention or compaction removed the last records of the plan.
                 Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => next = part.end,
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer is of no more use: {code}"),
-                Some(Err(error)) => tracing::warn!(%error, "Kafka"),
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer cannot go on: {code}"),
+                Some(Err(error)) => tracing::warn!(%error, "records could not be fetched; librdkafka tries again"),
                 None => {}
             }
-            let full = batch.len() >= self.limits().max_rows || batch.bytes() >= self.limits().max_bytes;
-            if full || next >= part.end {
-                self.write(part, topic, &batch, written, next)?;
+            if batch.is_full(&self.shared.limits) || next >= part.end {
+                let part = PartitionRange { next: written, end: next, ..part.clone() };
+                self.write(&part, topic, &batch, &already_published)?;
                 written = next;
                 batch.clear();
             }
@@ -115,18 +106,13 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn limits(&self) -> &BatchConfig {
-        &self.shared.limits
-    }
-
-    /// Writes the records of `first..end` and notes what that changed.
+    /// Writes the records of `part` from `next` up to `end`, and saves what that repaired.
     fn write(
         &mut self,
         part: &PartitionRange,
         topic: Topic,
         batch: &Batch,
-        first: i64,
-        end: i64,
+        already_published: &HashSet<String>,
     ) -> anyhow::Result<()> {
         let folded = fold(batch);
         let table = match topic {
@@ -134,36 +120,30 @@ impl Reader<'_> {
             Topic::DeadLetter => Table::DeadLetters,
         };
         let runtime = self.runtime.clone();
-        let (jobs, absent) = runtime.block_on(async {
-            let present = self.inspector.present(table, part, first, end).await?;
-            let jobs = self.inspector.missing_facts(&folded).await?;
-            let written = self.writer.write(batch, &folded, &self.shared.shutdown).await;
-            written.map_err(|_| anyhow::anyhow!("stopped; the same command goes on from here"))?;
-            let absent = if present < batch.len() as u64 {
-                self.inspector.present(table, part, first, end).await?.saturating_sub(present)
-            } else {
-                0
-            };
-            anyhow::Ok((jobs, absent))
+        let read = offsets(part.next, part.end);
+        let mut repaired = Repaired { expired: read.saturating_sub(batch.len() as u64), ..Repaired::default() };
+        let written = runtime.block_on(async {
+            let present = self.inspector.present(table, part).await?;
+            repaired.jobs = self.inspector.missing_facts(&folded).await?;
+            let written = self.writer.write(batch, &folded, already_published, &self.shared.shutdown).await?;
+            if present < batch.len() as u64 {
+                let inserted = self.inspector.present(table, part).await?.saturating_sub(present);
+                match table {
+                    Table::DeadLetters => repaired.dead_letters = inserted,
+                    Table::Jobs | Table::Deliveries => repaired.deliveries = inserted,
+                }
+            }
+            anyhow::Ok(written)
         })?;
-        let sent = self.writer.post.take_sent();
-        let mut repaired = Repaired { jobs, expired: (end - first) as u64 - batch.len() as u64, ..Repaired::default() };
-        match table {
-            Table::DeadLetters => repaired.dead_letters = absent,
-            Table::Jobs | Table::Deliveries => (repaired.deliveries, repaired.dead_letters) = (absent, sent),
-        }
+        repaired.dead_letters += written.dead_letters_published;
         let mut progress = self.shared.progress();
-        progress.advance(part, end, repaired, hours(&folded).into_iter());
-        self.shared.file.keep(&progress)?;
+        progress.advance(part, part.end, repaired, written.dirty.into_iter());
+        self.shared.state.save(&progress)?;
         drop(progress);
-        self.shared.bar.inc((end - first) as u64);
+        self.shared.bar.inc(read);
         let wait = self.shared.pace.take(batch.len(), Instant::now());
-        let rested = self.shared.shutdown.cancelled();
-        let _ = runtime.block_on(async { tokio::time::timeout(wait, rested).await });
+        let cancelled = self.shared.shutdown.cancelled();
+        let _ = runtime.block_on(async { tokio::time::timeout(wait, cancelled).await });
         Ok(())
     }
-}
-
-fn hours(folded: &Folded<'_>) -> HashSet<CreatedHour> {
-    folded.jobs.iter().map(|job| job.key.created_hour).collect()
 }

@@ -1,14 +1,15 @@
-//! What to replay, as the command line says it.
+//! The arguments that select what a replay reads.
 
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::TypedValueParser as _;
 use hookline_schemas::topics::{Offset, Partition, Topic};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Which records; everything the topics hold unless narrowed.
+/// Selects records; without an argument, everything that the topics hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct Selection {
     /// Records appended at or after this time: RFC 3339, or an age such as 90m, 2h, 7d
@@ -17,26 +18,24 @@ pub struct Selection {
     /// Records appended before this time: RFC 3339, or an age such as 90m, 2h, 7d
     #[arg(long, value_name = "TIME", conflicts_with = "offsets")]
     pub to: Option<Moment>,
-    /// Records of these offsets in each selected partition, the end excluded, such as 1000..2000
+    /// Only these offsets of each selected partition, START included and END not, such as 1000..2000
     #[arg(long, value_name = "START..END")]
     pub offsets: Option<OffsetRange>,
     /// Only this resource: video, image, audio, or dead-letter; may be given several times
     #[arg(long = "resource", value_name = "RESOURCE")]
     pub resources: Vec<Topic>,
     /// Only this partition; may be given several times
-    #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
-    pub partitions: Vec<i32>,
+    #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..).map(Partition))]
+    pub partitions: Vec<Partition>,
 }
 
 impl Selection {
-    /// Whether records of the topic are wanted.
     pub fn wants_topic(&self, topic: Topic) -> bool {
         self.resources.is_empty() || self.resources.contains(&topic)
     }
 
-    /// Whether records of the partition are wanted.
     pub fn wants_partition(&self, partition: Partition) -> bool {
-        self.partitions.is_empty() || self.partitions.contains(&partition.0)
+        self.partitions.is_empty() || self.partitions.contains(&partition)
     }
 }
 
@@ -72,23 +71,11 @@ impl FromStr for Moment {
     }
 }
 
-/// Offsets from `start` up to `end`, which is not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffsetRange {
-    start: i64,
-    end: i64,
-}
-
-impl OffsetRange {
-    /// The first.
-    pub const fn start(self) -> Offset {
-        Offset(self.start)
-    }
-
-    /// The one after the last.
-    pub const fn end(self) -> Offset {
-        Offset(self.end)
-    }
+    pub start: Offset,
+    /// The offset after the last.
+    pub end: Offset,
 }
 
 impl FromStr for OffsetRange {
@@ -97,7 +84,7 @@ impl FromStr for OffsetRange {
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.split_once("..").and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
         match parsed {
-            Some((start, end)) if 0 <= start && start < end => Ok(Self { start, end }),
+            Some((start, end)) if 0 <= start && start < end => Ok(Self { start: Offset(start), end: Offset(end) }),
             _ => Err(format!("{text:?} is not START..END with START before END")),
         }
     }
@@ -121,7 +108,7 @@ mod tests {
 
     #[test]
     fn offsets_are_a_range() {
-        assert_eq!("5..7".parse(), Ok(OffsetRange { start: 5, end: 7 }));
+        assert_eq!("5..7".parse(), Ok(OffsetRange { start: Offset(5), end: Offset(7) }));
         for bad in ["5", "7..5", "5..5", "-1..5", "a..b"] {
             assert!(bad.parse::<OffsetRange>().is_err(), "{bad}");
         }
@@ -133,7 +120,7 @@ mod tests {
         assert!(all.wants_topic(Topic::DeadLetter) && all.wants_partition(Partition(7)));
         let some = Selection {
             resources: vec![Topic::Resource(Resource::Audio)],
-            partitions: vec![1],
+            partitions: vec![Partition(1)],
             ..Selection::default()
         };
         assert!(some.wants_topic(Topic::Resource(Resource::Audio)) && !some.wants_topic(Topic::DeadLetter));

@@ -1,6 +1,9 @@
-//! Writes a batch: `jobs`, then `deliveries` and `dead_letters`, so that the row of a delivery implies its facts. Waits out
-//! what passes, and finds the records that are to blame for what does not.
+//! Writes a batch, once through: `jobs`, then `deliveries`, so that the row of a delivery implies its facts, then
+//! `dead_letters`, and last the rejections to the dead-letter topic. Waits while ClickHouse cannot take rows, and finds the
+//! records that it refuses.
 
+pub mod channel;
+pub mod reject;
 pub mod rollup;
 pub mod thread;
 
@@ -8,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hookline_schemas::dead_letter::DeadLetterReason;
-use hookline_schemas::record::DeadLetter;
 use hookline_schemas::time::CreatedHour;
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::admin::Readiness;
+use hookline_service::config::ConfigError;
+use hookline_service::kafka::KafkaConfig;
 use hookline_service::shutdown::CancellationToken;
 
 use crate::batch::dead_letter::DeadLetterRow;
@@ -23,243 +26,234 @@ use crate::clickhouse::error::{Operation, Remedy};
 use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
-use crate::dead_letter_producer::{DeadLetterProducer, Rejected};
+use crate::dead_letter_producer::DeadLetterProducer;
 use crate::fail_point::{FailPoint, hit};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
 use crate::retry::{Cancelled, until_cancelled};
+use crate::writer::reject::{RefusedRow, Rejection};
 
-/// The part of readiness that ClickHouse is.
+/// The name of ClickHouse in a daemon's readiness.
 pub const CLICKHOUSE: &str = "clickhouse";
 
-/// Where batches go.
 pub struct Writer {
-    /// The tables.
-    pub clickhouse: ClickHouse,
-    /// The dead-letter topic.
-    pub post: DeadLetterProducer,
-    /// Names of topics.
-    pub topics: Topics,
-    /// The Kafka cluster's id.
-    pub log_id: Arc<str>,
-    /// What the machinery did.
-    pub metrics: Metrics,
-    /// What became of jobs; a replay counts none.
-    pub job_metrics: Option<JobMetrics>,
-    /// Where a long wait shows.
-    pub readiness: Readiness,
-    /// Partitions that cannot go on, and the record that stopped them.
-    pub stopped: BTreeMap<(Topic, Partition), Offset>,
+    clickhouse: ClickHouse,
+    dead_letter_producer: DeadLetterProducer,
+    topics: Topics,
+    /// The Kafka cluster's id: offsets of another cluster are other records.
+    log_id: Arc<str>,
+    metrics: Metrics,
+    job_metrics: Option<JobMetrics>,
+    readiness: Readiness,
+    /// The first record of each stopped partition that must not be committed.
+    stopped: BTreeMap<(Topic, Partition), Offset>,
 }
 
 /// What a written batch leaves to do.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// How far every partition of it may be committed.
+    /// How far each partition may be committed once the roll-up is refreshed.
     pub positions: PartitionOffsets,
-    /// Created hours whose roll-up is no longer right.
+    /// Created hours whose roll-up has to be refreshed.
     pub dirty: BTreeSet<CreatedHour>,
+    /// Partitions in which a dead letter was refused even without its payload.
+    pub stopped: BTreeSet<(Topic, Partition)>,
+    pub dead_letters_published: u64,
 }
 
 impl Written {
-    /// And what the next batch leaves.
     pub fn append(&mut self, mut next: Self) {
         self.positions.append(&mut next.positions);
         self.dirty.append(&mut next.dirty);
+        self.stopped.append(&mut next.stopped);
+        self.dead_letters_published += next.dead_letters_published;
     }
 }
 
 impl Writer {
-    /// Writes all of a batch. Nothing of it may be committed unless this succeeds.
+    pub fn new(
+        kafka: &KafkaConfig,
+        clickhouse: ClickHouse,
+        topics: Topics,
+        log_id: Arc<str>,
+        metrics: Metrics,
+        readiness: Readiness,
+    ) -> Result<Self, ConfigError> {
+        let dead_letter_producer = DeadLetterProducer::new(kafka, &topics)?;
+        let (job_metrics, stopped) = (None, BTreeMap::new());
+        Ok(Self { clickhouse, dead_letter_producer, topics, log_id, metrics, job_metrics, readiness, stopped })
+    }
+
+    /// Counts finished jobs, too. A replay does not: its jobs were counted when they finished.
+    pub fn with_job_metrics(self, job_metrics: JobMetrics) -> Self {
+        Self { job_metrics: Some(job_metrics), ..self }
+    }
+
+    pub async fn reload_counted_jobs(&mut self, cancel: &CancellationToken) -> Result<(), Cancelled> {
+        match &mut self.job_metrics {
+            Some(job_metrics) => job_metrics.reload(self.clickhouse.client(), cancel).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes all of a batch; nothing of it may be committed unless this succeeds. No dead letter is published again for an
+    /// origin in `already_published`.
     pub async fn write(
         &mut self,
         batch: &Batch,
         folded: &Folded<'_>,
+        already_published: &HashSet<String>,
         cancel: &CancellationToken,
     ) -> Result<Written, Cancelled> {
         let began = Instant::now();
         self.metrics.decoded.inc_by(folded.deliveries.len() as u64);
         self.metrics.invalid_fields.inc_by(folded.invalid_fields);
-        self.reject_unreadable(batch, folded, cancel).await?;
-        let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
+        let mut rejections = reject::unprocessable(batch, folded);
 
-        let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
-        let guilty_jobs = self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await?;
+        let refused_jobs = self.insert_jobs(folded, cancel).await?;
         hit(FailPoint::AfterJobs);
-
-        let guilty = self.reject_jobs(batch, folded, &guilty_jobs, cancel).await?;
-        let innocent = folded.deliveries.iter().filter(|delivery| !guilty.contains(&delivery.row.position.key_order()));
-        let blocks = partitions::blocks(innocent, |delivery| i64::from(delivery.row.signed_at.0));
-        let refused = self
-            .insert(
-                Table::Deliveries,
-                blocks,
-                |rows| columns::deliveries(rows, batch, &self.topics, &self.log_id),
-                cancel,
-            )
-            .await?;
-        for (delivery, refusal) in refused {
-            self.reject(batch, delivery, Table::Deliveries, &refusal, cancel).await?;
-        }
-        self.write_letters(&batch.dead_letters, cancel).await?;
+        let without_facts: Vec<_> = reject::refused_jobs(batch, folded, &refused_jobs).collect();
+        let refused_deliveries = self.insert_deliveries(batch, folded, &without_facts, cancel).await?;
+        let stopped = self.insert_dead_letters(&batch.dead_letters, cancel).await?;
         hit(FailPoint::AfterDeliveries);
 
         self.readiness.ready(CLICKHOUSE);
-        self.observe(batch, began);
         if let Some(job_metrics) = &mut self.job_metrics {
-            let is_in = |job: &&JobRow<'_>| !guilty_jobs.iter().any(|(refused, _)| refused.key == job.key);
+            let is_in = |job: &&JobRow<'_>| !refused_jobs.iter().any(|refused| refused.row.key == job.key);
             job_metrics.count(folded.jobs.iter().filter(is_in));
         }
-        Ok(Written { positions: self.committable(batch), dirty })
+        rejections.extend(without_facts);
+        rejections.extend(refused_deliveries.iter().map(Rejection::of_delivery));
+        let dead_letters_published = self.publish(&rejections, batch, already_published, cancel).await?;
+        self.observe(batch, began);
+        let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
+        Ok(Written { positions: self.committable(batch), dirty, stopped, dead_letters_published })
     }
 
-    /// Inserts blocks; returns the rows that ClickHouse refuses whatever stands beside them.
+    async fn insert_jobs<'r, 'b>(
+        &self,
+        folded: &'r Folded<'b>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<RefusedRow<'r, JobRow<'b>>>, Cancelled> {
+        let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
+        self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await
+    }
+
+    async fn insert_deliveries<'r, 'b>(
+        &self,
+        batch: &'r Batch,
+        folded: &'r Folded<'b>,
+        without_facts: &[Rejection<'_>],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<RefusedRow<'r, Delivery<'b>>>, Cancelled> {
+        let without_facts: HashSet<_> =
+            without_facts.iter().map(|rejection| rejection.position().key_order()).collect();
+        let with_facts =
+            folded.deliveries.iter().filter(|delivery| !without_facts.contains(&delivery.row.position.key_order()));
+        let blocks = partitions::blocks(with_facts, |delivery| i64::from(delivery.row.signed_at.0));
+        let (topics, log_id) = (&self.topics, &self.log_id);
+        self.insert(Table::Deliveries, blocks, |rows| columns::deliveries(rows, batch, topics, log_id), cancel).await
+    }
+
+    /// Inserts blocks; returns the rows that ClickHouse refuses whatever else is in their block.
     async fn insert<'r, T>(
         &self,
         table: Table,
         blocks: Vec<Vec<&'r T>>,
         encode: impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
         cancel: &CancellationToken,
-    ) -> Result<Vec<(&'r T, InsertError)>, Cancelled> {
-        let mut guilty = Vec::new();
+    ) -> Result<Vec<RefusedRow<'r, T>>, Cancelled> {
+        let mut refused = Vec::new();
         let mut todo = blocks;
         while let Some(mut rows) = todo.pop() {
-            let Some(first) = rows.first().copied() else { continue };
+            let Some(row) = rows.first().copied() else { continue };
+            let operation = Operation::Insert { rows: rows.len() };
             let retry = |error: &InsertError| {
                 let cause = error.cause.as_str();
                 self.metrics.insert_retries.with_label_values(&[table.as_str(), cause]).inc();
-                let retry = error.cause.remedy(Operation::Insert { rows: rows.len() }) == Remedy::Retry;
+                let retry = error.cause.remedy(operation) == Remedy::Retry;
                 if retry {
-                    tracing::warn!(table = table.as_str(), cause, %error, "insert failed, trying again");
+                    tracing::warn!(table = table.as_str(), cause, %error, "a block was not inserted, trying again");
                     self.readiness.not_ready(CLICKHOUSE, error.text.clone());
                 }
                 retry
             };
             let insert = async || self.clickhouse.insert(table, encode(&rows)).await;
-            match until_cancelled(cancel, insert, retry).await? {
-                Ok(()) => self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64),
-                Err(_) if rows.len() > 1 => {
+            let Err(error) = until_cancelled(cancel, insert, retry).await? else {
+                self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64);
+                continue;
+            };
+            match error.cause.remedy(operation) {
+                Remedy::Reject { code } => refused.push(RefusedRow { row, code, text: error.text }),
+                Remedy::Halve | Remedy::Retry | Remedy::Fail => {
                     let half = rows.split_off(rows.len() / 2);
                     todo.extend([half, rows]);
                 }
-                Err(error) => guilty.push((first, error)),
             }
         }
-        Ok(guilty)
+        Ok(refused)
     }
 
-    /// Records that nobody can read go to the dead-letter topic.
-    async fn reject_unreadable(
+    /// Publishes the dead letters of a batch, last of all: what ClickHouse refuses is known only then. A crash before
+    /// the commit repeats the batch, and may publish some of them twice.
+    async fn publish(
         &self,
+        rejections: &[Rejection<'_>],
         batch: &Batch,
-        folded: &Folded<'_>,
+        already_published: &HashSet<String>,
         cancel: &CancellationToken,
-    ) -> Result<(), Cancelled> {
-        for record in &batch.unattributed {
-            self.posted(DeadLetterReason::BadRecord, cancel, || self.post.reject_foreign(record, &self.topics)).await?;
-        }
-        for (row, refusal) in &folded.refused {
-            let origin = row.position.named(&self.topics).to_string();
-            let rejected = Rejected {
-                metadata: batch.metadata(row),
-                event_type: refusal.event_type,
-                job_id: refusal.job_id.as_ref().map_or("", |id| id.as_str()),
-                body: batch.body(row),
-                dead: DeadLetter { reason: refusal.reason, detail: &refusal.detail, origin: &origin, redrives: 0 },
-            };
-            self.posted(refusal.reason, cancel, || self.post.reject(&rejected)).await?;
-        }
-        Ok(())
-    }
-
-    /// The deliveries behind rows of `jobs` that were refused go to the dead-letter topic; returns where they lie.
-    async fn reject_jobs(
-        &self,
-        batch: &Batch,
-        folded: &Folded<'_>,
-        guilty: &[(&JobRow<'_>, InsertError)],
-        cancel: &CancellationToken,
-    ) -> Result<HashSet<(u8, Partition, Offset)>, Cancelled> {
-        let mut places = HashSet::new();
-        for (job, refusal) in guilty {
-            for delivery in folded.deliveries.iter().filter(|delivery| delivery.is_about(&job.key, batch)) {
-                self.reject(batch, delivery, Table::Jobs, refusal, cancel).await?;
-                places.insert(delivery.row.position.key_order());
+    ) -> Result<u64, Cancelled> {
+        let mut published = 0;
+        for rejection in rejections {
+            let message = rejection.message(batch, &self.topics);
+            if already_published.contains(&message.origin) {
+                continue;
             }
+            if let Rejection::RefusedByTable { table, code, .. } = rejection {
+                let (table, position) = (table.as_str(), &message.origin);
+                tracing::error!(table, code, position, "ClickHouse refuses a record; it becomes a dead letter");
+            }
+            self.dead_letter_producer.publish(&message, cancel).await?;
+            self.metrics.dead_lettered.with_label_values(&[rejection.reason().as_str()]).inc();
+            published += 1;
         }
-        Ok(places)
+        Ok(published)
     }
 
-    async fn reject(
-        &self,
-        batch: &Batch,
-        delivery: &Delivery<'_>,
-        table: Table,
-        refusal: &InsertError,
-        cancel: &CancellationToken,
-    ) -> Result<(), Cancelled> {
-        let position = delivery.row.position.named(&self.topics);
-        let code = refusal.cause.code().unwrap_or_default();
-        tracing::error!(table = table.as_str(), code, %position, "ClickHouse refuses a record");
-        let (detail, origin) = (format!("table {} code {code}", table.as_str()), position.to_string());
-        let rejected = Rejected {
-            metadata: batch.metadata(delivery.row),
-            event_type: Some(delivery.event_type),
-            job_id: delivery.job_id.as_str(),
-            body: batch.body(delivery.row),
-            dead: DeadLetter { reason: DeadLetterReason::InsertRefused, detail: &detail, origin: &origin, redrives: 0 },
-        };
-        self.posted(DeadLetterReason::InsertRefused, cancel, || self.post.reject(&rejected)).await
-    }
-
-    /// Sends a dead letter until the brokers have it.
-    async fn posted<F: Future<Output = Result<(), rdkafka::error::KafkaError>>>(
-        &self,
-        reason: DeadLetterReason,
-        cancel: &CancellationToken,
-        send: impl Fn() -> F,
-    ) -> Result<(), Cancelled> {
-        let retry = |error: &rdkafka::error::KafkaError| {
-            tracing::warn!(%error, "a dead letter could not be sent, trying again");
-            true
-        };
-        let _ = until_cancelled(cancel, async || send().await, retry).await?;
-        self.metrics.dead_lettered.with_label_values(&[reason.as_str()]).inc();
-        Ok(())
-    }
-
-    /// A dead letter that is refused goes in without body and detail; if even that fails, its partition stops.
-    async fn write_letters(
+    /// Inserts a refused dead letter once more without its payload; if even that is refused, its partition stops.
+    async fn insert_dead_letters(
         &mut self,
         dead_letters: &[DeadLetterRow],
         cancel: &CancellationToken,
-    ) -> Result<(), Cancelled> {
-        let guilty = self.insert_letters(dead_letters, cancel).await?;
-        let without_payload: Vec<DeadLetterRow> = guilty.iter().map(|(letter, _)| letter.without_payload()).collect();
-        let refused = self.insert_letters(&without_payload, cancel).await?;
-        let stops: Vec<_> = refused.into_iter().map(|(letter, refusal)| (letter.position, refusal)).collect();
-        for (position, refusal) in stops {
+    ) -> Result<BTreeSet<(Topic, Partition)>, Cancelled> {
+        let refused = self.insert_rows_of_dead_letters(dead_letters, cancel).await?;
+        let without_payload: Vec<_> = refused.iter().map(|refused| refused.row.without_payload()).collect();
+        let refused = self.insert_rows_of_dead_letters(&without_payload, cancel).await?;
+        let mut stopped = BTreeSet::new();
+        for RefusedRow { row: DeadLetterRow { position, .. }, text, .. } in refused {
             let named = position.named(&self.topics);
-            tracing::error!(position = %named, error = %refusal, "a dead letter is refused even without its body: its partition stops");
+            tracing::error!(position = %named, error = text, "ClickHouse refuses a dead letter even without its payload: its partition stops until the table takes it");
             let partition = position.partition.0.to_string();
             self.metrics.partition_stopped.with_label_values(&[named.topic, &partition]).set(1);
-            let at = self.stopped.entry((position.topic, position.partition)).or_insert(position.offset);
-            *at = (*at).min(position.offset);
+            let key = (position.topic, position.partition);
+            stopped.insert(key);
+            let first = self.stopped.entry(key).or_insert(position.offset);
+            *first = (*first).min(position.offset);
         }
-        Ok(())
+        Ok(stopped)
     }
 
-    async fn insert_letters<'r>(
+    async fn insert_rows_of_dead_letters<'r>(
         &self,
-        dead_letters: &'r [DeadLetterRow],
+        rows: &'r [DeadLetterRow],
         cancel: &CancellationToken,
-    ) -> Result<Vec<(&'r DeadLetterRow, InsertError)>, Cancelled> {
-        let blocks = partitions::blocks(dead_letters.iter(), |letter| letter.received_at.0.div_euclid(1000));
-        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, &self.topics, &self.log_id), cancel)
-            .await
+    ) -> Result<Vec<RefusedRow<'r, DeadLetterRow>>, Cancelled> {
+        let blocks = partitions::blocks(rows.iter(), |row| row.received_at.0.div_euclid(1000));
+        let (topics, log_id) = (&self.topics, &self.log_id);
+        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, topics, log_id), cancel).await
     }
 
-    /// A stopped partition is not committed beyond the record that stopped it.
+    /// Commits no stopped partition beyond the record that stopped it.
     fn committable(&self, batch: &Batch) -> PartitionOffsets {
         let mut positions = batch.positions.clone();
         for (key, progress) in &mut positions {

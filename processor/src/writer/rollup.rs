@@ -1,4 +1,4 @@
-//! Brings the roll-up up to date: the created hours that batches touched are computed anew, whole.
+//! Refreshes the roll-up: the created hours that batches touched are computed again from all of their jobs.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -13,25 +13,19 @@ use crate::metrics::Metrics;
 use crate::retry::{Cancelled, until_cancelled};
 use crate::writer::CLICKHOUSE;
 
-/// So many hours in one statement: more would take memory and save nothing.
-const HOURS_AT_ONCE: usize = 48;
+/// More hours in one statement would take memory and save nothing.
+const HOURS_PER_STATEMENT: usize = 48;
 
-/// Who refreshes.
 #[derive(Clone, Debug)]
 pub struct Refresher {
-    /// The tables.
     pub clickhouse: ClickHouse,
-    /// What is counted.
     pub metrics: Metrics,
-    /// Where a long wait shows.
     pub readiness: Readiness,
 }
 
 impl Refresher {
-    /// When this returns `Ok`, the roll-up has seen every fact of these hours that was in `jobs` when it was called.
-    ///
-    /// No record is to blame for a refusal, so whatever it is, it is waited out; hours that are too much for one statement
-    /// are halved. `done` learns how many hours each statement refreshed.
+    /// When this returns `Ok`, the roll-up has every fact of these hours that was in `jobs` at the time of the call. Calls `done`
+    /// with the number of hours that each statement refreshed.
     pub async fn refresh(
         &self,
         hours: &BTreeSet<CreatedHour>,
@@ -39,7 +33,7 @@ impl Refresher {
         mut done: impl FnMut(usize),
     ) -> Result<(), Cancelled> {
         let hours: Vec<CreatedHour> = hours.iter().copied().collect();
-        let mut todo: Vec<&[CreatedHour]> = hours.chunks(HOURS_AT_ONCE).rev().collect();
+        let mut todo: Vec<&[CreatedHour]> = hours.chunks(HOURS_PER_STATEMENT).rev().collect();
         while let Some(hours) = todo.pop() {
             let mut began = Instant::now();
             let refresh = async || {

@@ -40,7 +40,7 @@ async fn duplicates_and_a_restart_count_nothing_again() {
 async fn what_a_killed_process_inserted_is_not_counted_by_the_next() {
     let stand = Stand::new("counting_killed", 2).await;
     stand.send_jobs(0..60, now() - 600);
-    let mut daemon = stand.daemon(&[("HOOKLINE_FAULT", "before_commit")]);
+    let mut daemon = stand.daemon(&[("HOOKLINE_FAIL_POINT", "before_commit")]);
     assert!(!daemon.wait().await.success(), "it was to be killed");
     assert_eq!(stand.number(DELIVERIES).await, 120);
     assert!(stand.committed().iter().all(|offset| *offset == rdkafka::Offset::Invalid), "nothing was committed");

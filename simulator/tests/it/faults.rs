@@ -128,7 +128,7 @@ impl Fault {
 
 async fn processor_killed(scene: &mut Scene, place: &str) {
     assert!(scene.processor.terminate().await.success(), "the processor did not end in good order");
-    scene.start_processor(&[("HOOKLINE_FAULT", &format!("{place}:3"))]);
+    scene.start_processor(&[("HOOKLINE_FAIL_POINT", &format!("{place}:3"))]);
     let status = scene.processor.wait().await;
     assert!(!status.success(), "it was to be killed {place}, but ended by itself");
     scene.start_processor(&[]);

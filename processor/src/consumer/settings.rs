@@ -1,0 +1,52 @@
+//! What librdkafka is told, by the live group and by a replay.
+
+use hookline_schemas::facts::FOLD_VERSION;
+use hookline_service::config::ConfigError;
+use rdkafka::ClientConfig;
+
+use crate::config::ProcessorConfig;
+
+/// A replay's readers share one process, so each reads ahead by less than the live consumer.
+const REPLAY_READ_AHEAD_KIB: usize = 8192;
+
+pub fn live(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
+    // A quarter of a batch: records take more memory in librdkafka's hands than their bytes.
+    let mut client = common(config, config.batch.max_bytes / 4 / 1024)?;
+    client
+        .set("group.id", config.group_id())
+        .set("client.id", format!("hookline-processor-fold-{FOLD_VERSION}"))
+        .set("partition.assignment.strategy", "roundrobin")
+        .set("session.timeout.ms", config.group.session_timeout_ms.to_string())
+        // How long a commit waits for a broker that accepts connections and does not answer.
+        .set("socket.timeout.ms", "10000")
+        .set("statistics.interval.ms", "1000")
+        .set("fetch.max.bytes", "2097152")
+        .set("fetch.message.max.bytes", "524288")
+        .set("topic.metadata.refresh.interval.ms", "30000");
+    if let Some(instance_id) = config.instance_id() {
+        client.set("group.instance.id", instance_id);
+    }
+    Ok(client)
+}
+
+pub fn replay(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
+    let mut client = common(config, REPLAY_READ_AHEAD_KIB)?;
+    client
+        // librdkafka demands a group, though this one is neither joined nor committed to.
+        .set("group.id", format!("{}.replay", config.kafka.topic_prefix))
+        .set("client.id", format!("hookline-replay-fold-{FOLD_VERSION}"))
+        .set("enable.partition.eof", "true");
+    Ok(client)
+}
+
+fn common(config: &ProcessorConfig, read_ahead_kib: usize) -> Result<ClientConfig, ConfigError> {
+    let mut client = config.kafka.client()?;
+    client
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("queued.max.messages.kbytes", read_ahead_kib.to_string())
+        // How soon librdkafka reads on once there is room again. By default it is a second, in which the writer has no work.
+        .set("fetch.queue.backoff.ms", "20");
+    Ok(client)
+}

@@ -1,0 +1,86 @@
+//! How the consumer and the writer's thread talk: commands one way, events the other, and a way to cancel.
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hookline_schemas::topics::{Partition, Topic};
+use hookline_service::shutdown::CancellationToken;
+
+use crate::batch::{Batch, PartitionOffsets};
+
+/// The consumer has at most one batch and a few short commands under way, so sending never blocks.
+const COMMANDS: usize = 8;
+
+#[derive(Debug)]
+pub enum WriterCommand {
+    /// Partitions were assigned: reload what other members counted.
+    Assigned,
+    Write(Batch),
+    /// Refresh the roll-up now, so that everything written can be committed. The number comes back in `Settled`.
+    Settle(u64),
+}
+
+#[derive(Debug)]
+pub enum WriterEvent {
+    /// The batch is done; its memory comes back. Without positions, it was cancelled.
+    Written(Batch),
+    /// These offsets may be committed.
+    Commit(PartitionOffsets),
+    /// Nothing written is left uncommitted, unless it was cancelled.
+    Settled(u64),
+    /// A dead letter is refused in every form, so nothing beyond it may be committed.
+    Stopped(Topic, Partition),
+}
+
+/// Cancels the work in progress when partitions are revoked; the batch stays uncommitted and is read again.
+#[derive(Clone, Debug, Default)]
+pub struct CancelCurrent(Arc<Mutex<CancellationToken>>);
+
+/// The consumer's end.
+#[derive(Debug)]
+pub struct WriterHandle {
+    pub commands: SyncSender<WriterCommand>,
+    pub events: Receiver<WriterEvent>,
+    pub cancel_current: CancelCurrent,
+}
+
+/// The end of the writer's thread.
+#[derive(Debug)]
+pub struct WriterInbox {
+    pub commands: Receiver<WriterCommand>,
+    pub events: Sender<WriterEvent>,
+    pub cancel_current: CancelCurrent,
+}
+
+pub fn writer_channel() -> (WriterHandle, WriterInbox) {
+    let (command_sender, commands) = sync_channel(COMMANDS);
+    let (event_sender, events) = channel();
+    let cancel_current = CancelCurrent::default();
+    (
+        WriterHandle { commands: command_sender, events, cancel_current: cancel_current.clone() },
+        WriterInbox { commands, events: event_sender, cancel_current },
+    )
+}
+
+impl CancelCurrent {
+    /// Gives the token for work that begins now.
+    pub fn token(&self) -> CancellationToken {
+        self.lock().clone()
+    }
+
+    pub fn cancel(&self) {
+        self.lock().cancel();
+    }
+
+    /// Lets work that begins from now on run again.
+    pub fn renew(&self) {
+        let mut token = self.lock();
+        if token.is_cancelled() {
+            *token = CancellationToken::new();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CancellationToken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
