@@ -130,12 +130,8 @@ impl Daemon {
     }
 
     fn pause(&self, runtime: &Handle) {
-        runtime.block_on(async {
-            tokio::select! {
-                () = tokio::time::sleep(RETRY_DELAY) => {}
-                () = self.shutdown.cancelled() => {}
-            }
-        });
+        let shutdown = self.shutdown.cancelled();
+        let _ = runtime.block_on(async { tokio::time::timeout(RETRY_DELAY, shutdown).await });
     }
 
     /// Runs one consumer and one writer, until the daemon ends or the consumer is broken.

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::topics::Topics;
 use hookline_service::config::ConfigError;
 use hookline_service::kafka::KafkaConfig;
@@ -26,11 +27,12 @@ pub struct DeadLetterProducer {
 
 #[derive(Debug)]
 pub struct DeadLetterMessage<'m> {
+    pub reason: DeadLetterReason,
+    /// `topic/partition/offset` of the record it is made from.
+    pub origin: String,
     pub key: &'m [u8],
     pub body: &'m [u8],
     pub headers: OwnedHeaders,
-    /// `topic/partition/offset` of the record it is made from.
-    pub origin: String,
 }
 
 impl DeadLetterProducer {

@@ -105,11 +105,16 @@ pub fn encode_headers(
         format(header::FIRST_SIGNED_AT, format_args!("{}", first.0), &mut add);
     }
     if let Some(dead) = dead {
-        add(header::DEAD_REASON, dead.reason.as_str());
-        add(header::DEAD_DETAIL, dead.detail);
-        add(header::DEAD_ORIGIN, dead.origin);
-        format(header::DEAD_REDRIVES, format_args!("{}", dead.redrives), &mut add);
+        encode_dead_letter(dead, add);
     }
+}
+
+/// Gives each header that a dead letter has beside those of a delivery to `add`.
+pub fn encode_dead_letter(dead: &DeadLetter<'_>, mut add: impl FnMut(&'static str, &str)) {
+    add(header::DEAD_REASON, dead.reason.as_str());
+    add(header::DEAD_DETAIL, dead.detail);
+    add(header::DEAD_ORIGIN, dead.origin);
+    add(header::DEAD_REDRIVES, &dead.redrives.to_string());
 }
 
 /// The headers of a record as read.

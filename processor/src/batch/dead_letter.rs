@@ -6,7 +6,6 @@ use hookline_schemas::time::ReceivedAt;
 
 use crate::batch::position::RecordPosition;
 
-/// A row of `dead_letters`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterRow {
     pub position: RecordPosition,

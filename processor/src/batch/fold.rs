@@ -8,7 +8,6 @@ use hookline_schemas::time::{CreatedAt, CreatedHour, OccurredAt, occurred_at};
 
 use crate::batch::{Batch, BatchRecord};
 
-/// A record with its decoded body.
 #[derive(Debug)]
 pub struct Delivery<'b> {
     pub row: &'b BatchRecord,
@@ -36,7 +35,6 @@ pub struct JobRow<'b> {
     pub facts: Facts<'b>,
 }
 
-/// The key of the table `jobs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobKey<'b> {
     pub source: &'b str,
@@ -51,7 +49,6 @@ pub struct Folded<'b> {
     pub jobs: Vec<JobRow<'b>>,
     /// Sorted by the key of `deliveries`.
     pub deliveries: Vec<Delivery<'b>>,
-    /// Records whose body cannot be decoded.
     pub unreadable: Vec<(&'b BatchRecord, DecodeError)>,
     /// Optional fields of a wrong type, which count as absent.
     pub invalid_fields: u64,
@@ -112,7 +109,7 @@ fn join(rows: Vec<JobRow<'_>>) -> Vec<JobRow<'_>> {
     jobs
 }
 
-/// A [`JobKey`] as far as numbers tell it, in the order of the table's key: source, resource by name and created hour in one,
+/// The beginning of a [`JobKey`] as numbers, in the order of the table's key: source, resource by name and created hour in one,
 /// then the first sixteen bytes of the job's id.
 type Prefix = (u64, [u64; 2]);
 

@@ -21,7 +21,6 @@ pub enum Cause {
     Refused(u32),
 }
 
-/// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Insert { rows: usize },
@@ -33,10 +32,11 @@ pub enum Operation {
 pub enum Remedy {
     /// Try the same again, without limit: the server recovers, or an operator puts it right.
     Retry,
-    /// Try each half by itself.
     Halve,
-    /// The only row of the block is to blame, and becomes a dead letter.
-    Reject { code: u32 },
+    /// The only row of the block is refused for its content; its record becomes a dead letter.
+    Reject {
+        code: u32,
+    },
     /// Report the error: trying again changes nothing, and nothing is lost without the answer.
     Fail,
 }
@@ -56,7 +56,7 @@ impl Cause {
             (Operation::Insert { .. }, Self::Refused(_)) => Remedy::Halve,
             (Operation::Refresh { hours: 2.. }, Self::Memory | Self::Timeout) => Remedy::Halve,
             (Operation::Refresh { .. }, Self::Memory | Self::Timeout | Self::Refused(_)) => Remedy::Retry,
-            // No record is to blame, so none is given up.
+            // No record causes these, so none becomes a dead letter.
             (Operation::Insert { .. } | Operation::Refresh { .. }, Self::Configuration(_) | Self::SchemaMismatch) => {
                 Remedy::Retry
             }
@@ -66,7 +66,6 @@ impl Cause {
         }
     }
 
-    /// The value of the label `cause`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Network => "network",
@@ -79,45 +78,24 @@ impl Cause {
         }
     }
 
+    // Each line is one group of codes; formatted, it would be one line for each code.
+    #[rustfmt::skip]
     const fn of_code(code: u32) -> Self {
         match code {
-            code::TOO_MANY_PARTS
-            | code::TOO_MANY_SIMULTANEOUS_QUERIES
-            | code::RECEIVED_ERROR_TOO_MANY_REQUESTS
-            | code::QUERY_WAS_CANCELLED
-            | code::ABORTED
-            | code::TABLE_IS_READ_ONLY
-            | code::KEEPER_EXCEPTION
-            | code::NO_ZOOKEEPER
-            | code::NOT_ENOUGH_SPACE
-            | code::CANNOT_SCHEDULE_TASK
-            | code::UNKNOWN_STATUS_OF_INSERT
-            | code::TOO_FEW_LIVE_REPLICAS
-            | code::UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
-            | code::ALL_CONNECTION_TRIES_FAILED
-            | code::SERVER_OVERLOADED
-            | code::QUOTA_EXCEEDED => Self::Busy(code),
+            code::TOO_MANY_PARTS | code::TOO_MANY_SIMULTANEOUS_QUERIES | code::RECEIVED_ERROR_TOO_MANY_REQUESTS
+            | code::QUOTA_EXCEEDED | code::SERVER_OVERLOADED | code::CANNOT_SCHEDULE_TASK | code::NOT_ENOUGH_SPACE
+            | code::QUERY_WAS_CANCELLED | code::ABORTED | code::TABLE_IS_READ_ONLY | code::ALL_CONNECTION_TRIES_FAILED
+            | code::KEEPER_EXCEPTION | code::NO_ZOOKEEPER | code::TOO_FEW_LIVE_REPLICAS
+            | code::UNKNOWN_STATUS_OF_INSERT | code::UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE => Self::Busy(code),
             code::TIMEOUT_EXCEEDED | code::SOCKET_TIMEOUT | code::DEADLOCK_AVOIDED => Self::Timeout,
-            // The block did not arrive as it was sent, so its records are not to blame.
-            code::NETWORK_ERROR
-            | code::ATTEMPT_TO_READ_AFTER_EOF
-            | code::CANNOT_READ_ALL_DATA
+            // The block did not arrive as it was sent, so its records do not cause these.
+            code::NETWORK_ERROR | code::ATTEMPT_TO_READ_AFTER_EOF | code::CANNOT_READ_ALL_DATA
             | code::CHECKSUM_DOESNT_MATCH => Self::Network,
             code::MEMORY_LIMIT_EXCEEDED => Self::Memory,
-            code::NO_SUCH_COLUMN_IN_TABLE
-            | code::UNKNOWN_IDENTIFIER
-            | code::UNKNOWN_TABLE
-            | code::UNKNOWN_DATABASE
-            | code::UNKNOWN_SETTING
-            | code::READONLY
-            | code::UNKNOWN_USER
-            | code::WRONG_PASSWORD
-            | code::REQUIRED_PASSWORD
-            | code::ACCESS_DENIED
-            | code::AUTHENTICATION_FAILED
-            | code::TABLE_IS_DROPPED
-            | code::NOT_FOUND_COLUMN_IN_BLOCK
-            | code::THERE_IS_NO_COLUMN => Self::Configuration(code),
+            code::UNKNOWN_DATABASE | code::UNKNOWN_TABLE | code::TABLE_IS_DROPPED | code::NO_SUCH_COLUMN_IN_TABLE
+            | code::NOT_FOUND_COLUMN_IN_BLOCK | code::THERE_IS_NO_COLUMN | code::UNKNOWN_IDENTIFIER
+            | code::UNKNOWN_SETTING | code::READONLY | code::ACCESS_DENIED | code::UNKNOWN_USER | code::WRONG_PASSWORD
+            | code::REQUIRED_PASSWORD | code::AUTHENTICATION_FAILED => Self::Configuration(code),
             other => Self::Refused(other),
         }
     }
@@ -133,13 +111,13 @@ impl From<&Error> for Cause {
         {
             return Self::SchemaMismatch;
         }
-        // The crate's list is open-ended: all the rest is between the client and the wire.
+        // The crate's enum is non-exhaustive; its other errors arise between the client and the network.
         let code = if let Error::BadResponse(text) = error { exception_code(text) } else { None };
         code.map_or(Self::Network, Self::of_code)
     }
 }
 
-/// `Code: 241. DB::Exception: …`.
+/// Reads the number in `Code: 241. DB::Exception: …`.
 fn exception_code(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once("Code: ")?;
     let digits = rest.split(|character: char| !character.is_ascii_digit()).next()?;
@@ -185,7 +163,7 @@ mod tests {
         assert_eq!(insert(Cause::Memory), [Remedy::Retry, Remedy::Halve]);
         assert_eq!(insert(Cause::Refused(469)), [Remedy::Reject { code: 469 }, Remedy::Halve]);
         assert_eq!(insert(Cause::Timeout), [Remedy::Retry; 2]);
-        assert_eq!(insert(Cause::Configuration(60)), [Remedy::Retry; 2], "no record is to blame");
+        assert_eq!(insert(Cause::Configuration(60)), [Remedy::Retry; 2], "no record causes it");
         assert_eq!(insert(Cause::SchemaMismatch), [Remedy::Retry; 2]);
         let refresh = |cause: Cause| [1, 2].map(|hours| cause.remedy(Operation::Refresh { hours }));
         assert_eq!(refresh(Cause::Timeout), [Remedy::Retry, Remedy::Halve]);

@@ -77,8 +77,8 @@ impl ClickHouse {
         Ok(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.unwrap_or(Err(Error::TimedOut))?)
     }
 
-    /// Compares a table with the columns that are written. An insert would not tell: Native matches columns by name, and fills the
-    /// others with defaults.
+    /// Compares a table with the columns that are written. Inserts do not fail where they differ: Native matches columns by name and
+    /// fills the others with defaults.
     pub async fn check(&self, table: Table) -> Result<(), InsertError> {
         let query = "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = ?";
         let columns: Vec<Column> = self.client.query(query).bind(table.as_str()).fetch_all().await?;

@@ -275,7 +275,7 @@ impl Batcher {
         }
     }
 
-    /// Fetches again, except from stopped partitions.
+    /// Fetches again, except from partitions that a refused dead letter stopped.
     pub fn resume(&self, consumer: &BaseConsumer<RebalanceContext>) {
         if let Err(error) = consumer.assignment().and_then(|partitions| consumer.resume(&partitions)) {
             tracing::warn!(%error, "fetching could not be resumed: the partitions stay paused until the next rebalance");

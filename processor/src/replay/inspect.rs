@@ -168,9 +168,9 @@ impl Inspector {
 }
 
 /// Both are sorted by the key of `jobs`.
-fn missing_facts(said: &[JobRow<'_>], known: &[JobsRow]) -> u64 {
+fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> u64 {
     let mut known = known.iter().peekable();
-    let lacks = said.iter().filter(|job| {
+    let missing = jobs.iter().filter(|job| {
         let key = (job.key.source, job.key.resource.as_str(), job.key.created_hour.0, job.key.job_id.as_str());
         while known.next_if(|known| known.key() < key).is_some() {}
         known.next_if(|known| known.key() == key).is_none_or(|known| {
@@ -179,7 +179,7 @@ fn missing_facts(said: &[JobRow<'_>], known: &[JobsRow]) -> u64 {
             both != known.facts()
         })
     });
-    lacks.count() as u64
+    missing.count() as u64
 }
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    fn said(known: &JobsRow) -> JobRow<'_> {
+    fn row(known: &JobsRow) -> JobRow<'_> {
         let key = JobKey {
             source: &known.source,
             resource: Resource::Video,
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_the_table_lacks_is_counted() {
         let batch = [known("a", Some(3)), known("b", Some(3)), known("d", None)];
-        let batch: Vec<_> = batch.iter().map(said).collect();
+        let batch: Vec<_> = batch.iter().map(row).collect();
         let all = [known("a", Some(3)), known("b", Some(2)), known("c", None), known("d", Some(9))];
         assert_eq!(missing_facts(&batch, &all), 0, "it knows as much or more");
         assert_eq!(missing_facts(&batch, &all[1..]), 1, "a job is missing");

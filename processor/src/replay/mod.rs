@@ -86,25 +86,10 @@ struct Replay {
 impl Replay {
     fn run(&self, runtime: &Handle, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let consumer: BaseConsumer = settings::replay(&self.config)?.create()?;
-        let cluster = consumer
-            .client()
-            .fetch_cluster_id(TIMEOUT)
-            .context("Kafka does not answer a request for its cluster id")?;
+        let cluster = consumer.client().fetch_cluster_id(TIMEOUT);
+        let cluster = cluster.context("Kafka does not answer a request for its cluster id")?;
         let state = StateFile::new(&self.args.state);
-        let progress = match state.resume(&cluster, &self.args.selection)? {
-            Some(progress) => {
-                let (path, done, records) = (self.args.state.display(), progress.done(), progress.records());
-                self.say(&format!("continuing from {path}: {done} of {records} records are done"));
-                progress
-            }
-            None => Progress {
-                cluster: cluster.clone(),
-                asked: self.args.selection.clone(),
-                parts: plan(&consumer, &self.topics, &self.args.selection, OffsetDateTime::now_utc())?,
-                dirty_hours: Default::default(),
-                repaired: Repaired::default(),
-            },
-        };
+        let progress = self.resume_or_plan(&state, &consumer, &cluster)?;
         let left = progress.records() - progress.done();
         if self.args.dry_run {
             return self.print_plan(&consumer, &progress, left);
@@ -115,21 +100,7 @@ impl Replay {
         }
         let began = Instant::now();
         state.save(&progress)?;
-        let queue = progress.parts.iter().filter(|part| part.next < part.end).cloned().collect();
-        let shared = Shared {
-            queue: Mutex::new(queue),
-            state: state.clone(),
-            pace: Pace::new(self.args.rate),
-            bar: self.bar(
-                progress.records(),
-                progress.done(),
-                "{bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left",
-            ),
-            progress: Mutex::new(progress),
-            limits: self.config.batch.clone(),
-            topics: self.topics.clone(),
-            shutdown: shutdown.clone(),
-        };
+        let shared = self.share(progress, state.clone(), shutdown);
         self.read(&shared, &clickhouse, &cluster, runtime)?;
         shared.bar.finish_and_clear();
         let progress = shared.progress().clone();
@@ -143,6 +114,36 @@ impl Replay {
         runtime.block_on(self.refresh(clickhouse, &progress, shutdown)).map_err(|Cancelled| stopped())?;
         self.print_result(&progress, left, began.elapsed());
         state.remove()
+    }
+
+    fn resume_or_plan(&self, state: &StateFile, consumer: &BaseConsumer, cluster: &str) -> anyhow::Result<Progress> {
+        let selection = &self.args.selection;
+        if let Some(progress) = state.resume(cluster, selection)? {
+            let (path, done, records) = (self.args.state.display(), progress.done(), progress.records());
+            self.print(&format!("continuing from {path}: {done} of {records} records are done"));
+            return Ok(progress);
+        }
+        Ok(Progress {
+            cluster: cluster.to_owned(),
+            asked: selection.clone(),
+            parts: plan(consumer, &self.topics, selection, OffsetDateTime::now_utc())?,
+            dirty_hours: Default::default(),
+            repaired: Repaired::default(),
+        })
+    }
+
+    fn share(&self, progress: Progress, state: StateFile, shutdown: &CancellationToken) -> Shared {
+        const BAR: &str = "{bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left";
+        Shared {
+            queue: Mutex::new(progress.parts.iter().filter(|part| part.next < part.end).cloned().collect()),
+            state,
+            pace: Pace::new(self.args.rate),
+            bar: self.bar(progress.records(), progress.done(), BAR),
+            progress: Mutex::new(progress),
+            limits: self.config.batch.clone(),
+            topics: self.topics.clone(),
+            shutdown: shutdown.clone(),
+        }
     }
 
     /// Refreshes all hours of the range, also where nothing was missing: an earlier run of this replay may have repaired them.
@@ -195,7 +196,7 @@ impl Replay {
         bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    fn say(&self, line: &str) {
+    fn print(&self, line: &str) {
         if !self.args.json {
             println!("{line}");
         }

@@ -20,7 +20,7 @@ pub struct PartitionRange {
     pub topic: String,
     pub partition: Partition,
     pub start: Offset,
-    /// The offset after the last.
+    /// The offset after the last one that is read.
     pub end: Offset,
     /// The next offset to be read; the records before it are in the tables.
     pub next: Offset,

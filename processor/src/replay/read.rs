@@ -63,12 +63,13 @@ impl Reader<'_> {
     /// Reads until nothing is left or the replay is stopped.
     pub fn run(mut self) -> anyhow::Result<()> {
         while let Some(part) = self.shared.next_part() {
-            match self.read(&part) {
-                Err(error) if !error.is::<Cancelled>() => {
-                    return Err(error.context(format!("{}/{}", part.topic, part.partition.0)));
-                }
-                Ok(()) | Err(_) if self.shared.shutdown.is_cancelled() => break,
-                Ok(()) | Err(_) => {}
+            if let Err(error) = self.read(&part)
+                && !error.is::<Cancelled>()
+            {
+                return Err(error.context(format!("{}/{}", part.topic, part.partition.0)));
+            }
+            if self.shared.shutdown.is_cancelled() {
+                break;
             }
         }
         Ok(())

@@ -74,7 +74,7 @@ impl FromStr for Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffsetRange {
     pub start: Offset,
-    /// The offset after the last.
+    /// The offset after the last one that is selected.
     pub end: Offset,
 }
 

@@ -24,7 +24,7 @@ pub enum WriterCommand {
 pub enum WriterEvent {
     /// The batch is done; its memory comes back. Without positions, it was cancelled.
     Written(Batch),
-    /// These offsets may be committed.
+    /// These offsets may be committed: the tables and the roll-up have the records before them.
     Commit(PartitionOffsets),
     /// Nothing written is left uncommitted, unless it was cancelled.
     Settled(u64),
@@ -36,7 +36,6 @@ pub enum WriterEvent {
 #[derive(Clone, Debug, Default)]
 pub struct CancelCurrent(Arc<Mutex<CancellationToken>>);
 
-/// The consumer's end.
 #[derive(Debug)]
 pub struct WriterHandle {
     pub commands: SyncSender<WriterCommand>,
@@ -44,7 +43,6 @@ pub struct WriterHandle {
     pub cancel_current: CancelCurrent,
 }
 
-/// The end of the writer's thread.
 #[derive(Debug)]
 pub struct WriterInbox {
     pub commands: Receiver<WriterCommand>,

@@ -110,7 +110,8 @@ impl Writer {
         self.metrics.invalid_fields.inc_by(folded.invalid_fields);
         let mut rejections = reject::unprocessable(batch, folded);
 
-        let refused_jobs = self.insert_jobs(folded, cancel).await?;
+        let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
+        let refused_jobs = self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await?;
         hit(FailPoint::AfterJobs);
         let without_facts: Vec<_> = reject::refused_jobs(batch, folded, &refused_jobs).collect();
         let refused_deliveries = self.insert_deliveries(batch, folded, &without_facts, cancel).await?;
@@ -128,15 +129,6 @@ impl Writer {
         self.observe(batch, began);
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
         Ok(Written { positions: self.committable(batch), dirty, stopped, dead_letters_published })
-    }
-
-    async fn insert_jobs<'r, 'b>(
-        &self,
-        folded: &'r Folded<'b>,
-        cancel: &CancellationToken,
-    ) -> Result<Vec<RefusedRow<'r, JobRow<'b>>>, Cancelled> {
-        let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
-        self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await
     }
 
     async fn insert_deliveries<'r, 'b>(
@@ -214,7 +206,7 @@ impl Writer {
                 tracing::error!(table, code, position, "ClickHouse refuses a record; it becomes a dead letter");
             }
             self.dead_letter_producer.publish(&message, cancel).await?;
-            self.metrics.dead_lettered.with_label_values(&[rejection.reason().as_str()]).inc();
+            self.metrics.dead_lettered.with_label_values(&[message.reason.as_str()]).inc();
             published += 1;
         }
         Ok(published)

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::envelope::DecodeError;
-use hookline_schemas::record::{DeadLetter, encode_headers, header};
+use hookline_schemas::ids::JobId;
+use hookline_schemas::record::{DeadLetter, encode_dead_letter, encode_headers};
 use hookline_schemas::topics::Topics;
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -64,26 +65,17 @@ impl<'b> Rejection<'b> {
         }
     }
 
-    pub fn reason(&self) -> DeadLetterReason {
-        match self {
-            Self::NotFromIngest(_) => DeadLetterReason::BadRecord,
-            Self::Unreadable(_, error) => error.reason,
-            Self::RefusedByTable { .. } => DeadLetterReason::InsertRefused,
-        }
-    }
-
-    fn detail(&self) -> Cow<'b, str> {
-        match self {
-            Self::NotFromIngest(record) => record.bad.to_string().into(),
-            Self::Unreadable(_, error) => (&*error.detail).into(),
-            Self::RefusedByTable { table, code, .. } => format!("table {} code {code}", table.as_str()).into(),
-        }
-    }
-
     /// Makes the record for the dead-letter topic: the body as signed, and headers that say where it comes from and why.
     pub fn message(&self, batch: &'b Batch, topics: &Topics) -> DeadLetterMessage<'b> {
-        let (detail, origin) = (self.detail(), self.position().named(topics).to_string());
-        let dead = DeadLetter { reason: self.reason(), detail: &detail, origin: &origin, redrives: 0 };
+        let (reason, detail): (_, Cow<'b, str>) = match self {
+            Self::NotFromIngest(record) => (DeadLetterReason::BadRecord, record.bad.to_string().into()),
+            Self::Unreadable(_, error) => (error.reason, (&*error.detail).into()),
+            Self::RefusedByTable { table, code, .. } => {
+                (DeadLetterReason::InsertRefused, format!("table {} code {code}", table.as_str()).into())
+            }
+        };
+        let origin = self.position().named(topics).to_string();
+        let dead = DeadLetter { reason, detail: &detail, origin: &origin, redrives: 0 };
         let mut headers = OwnedHeaders::new_with_capacity(16);
         let mut add = |key: &str, value: Option<&[u8]>| {
             headers = std::mem::take(&mut headers).insert(Header { key, value });
@@ -93,34 +85,24 @@ impl<'b> Rejection<'b> {
                 for (key, value) in &record.headers {
                     add(key, value.as_deref());
                 }
-                for (key, value) in [
-                    (header::DEAD_REASON, dead.reason.as_str()),
-                    (header::DEAD_DETAIL, dead.detail),
-                    (header::DEAD_ORIGIN, dead.origin),
-                    (header::DEAD_REDRIVES, "0"),
-                ] {
-                    add(key, Some(value.as_bytes()));
-                }
-                return DeadLetterMessage { key: &record.key, body: &record.body, headers, origin };
+                encode_dead_letter(&dead, |key, value| add(key, Some(value.as_bytes())));
+                return DeadLetterMessage { reason, origin, key: &record.key, body: &record.body, headers };
             }
-            Self::Unreadable(row, error) => {
-                (*row, error.event_type, error.job_id.as_ref().map_or("", |job_id| job_id.as_str()))
-            }
+            Self::Unreadable(row, error) => (*row, error.event_type, error.job_id.as_ref().map_or("", JobId::as_str)),
             Self::RefusedByTable { delivery, .. } => {
                 (delivery.row, Some(delivery.event_type), delivery.job_id.as_str())
             }
         };
-        encode_headers(&batch.metadata(row), event_type, job_id, Some(&dead), |key, value| {
-            add(key, Some(value.as_bytes()))
-        });
-        DeadLetterMessage { key: job_id.as_bytes(), body: batch.body(row), headers, origin }
+        let metadata = batch.metadata(row);
+        encode_headers(&metadata, event_type, job_id, Some(&dead), |key, value| add(key, Some(value.as_bytes())));
+        DeadLetterMessage { reason, origin, key: job_id.as_bytes(), body: batch.body(row), headers }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use hookline_schemas::ids::{Action, EventType, Resource};
-    use hookline_schemas::record::DeliveryMetadata;
+    use hookline_schemas::record::{DeliveryMetadata, header};
     use hookline_schemas::signature::HexSignature;
     use hookline_schemas::time::{AppendedAt, ReceivedAt, SignedAt};
     use hookline_schemas::topics::{Offset, Partition, Topic};
@@ -179,11 +161,14 @@ mod tests {
         let topics = Topics::new("t").unwrap();
         let rejections = unprocessable(&batch, &folded);
         assert!(matches!(*rejections, [Rejection::NotFromIngest(_), Rejection::Unreadable(..)]), "{rejections:?}");
-        let [foreign, unreadable] = [0, 1].map(|index| rejections[index].message(&batch, &topics));
-        assert_eq!((foreign.key, foreign.body, &*foreign.origin), (&b"k"[..], &b"b"[..], "t.video/3/2"));
-        assert_eq!(header(&foreign, "x"), Some("y"), "it keeps its own headers");
+        let [not_from_ingest, unreadable] = [0, 1].map(|index| rejections[index].message(&batch, &topics));
+        assert_eq!(
+            (not_from_ingest.key, not_from_ingest.body, &*not_from_ingest.origin),
+            (&b"k"[..], &b"b"[..], "t.video/3/2")
+        );
+        assert_eq!(header(&not_from_ingest, "x"), Some("y"), "it keeps its own headers");
         let detail = "the header ce_source is missing or malformed";
-        assert_eq!(dead(&foreign), [Some("bad_record"), Some(detail), Some("t.video/3/2"), Some("0")]);
+        assert_eq!(dead(&not_from_ingest), [Some("bad_record"), Some(detail), Some("t.video/3/2"), Some("0")]);
         assert_eq!((unreadable.key, unreadable.body), (&b""[..], &b"no json"[..]), "no job is known");
         assert_eq!(header(&unreadable, header::CE_SOURCE), Some("/webhooks/prod"));
         let [reason, detail, origin, redrives] = dead(&unreadable);
