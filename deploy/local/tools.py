@@ -93,9 +93,11 @@ def fetch_python_tools() -> None:
 
 
 def fetch_kafka() -> None:
+    # Without this, Maven ends by resetting the colours of a terminal, even where its output is none and colours are off.
+    options = f"{os.environ.get('MAVEN_OPTS', '')} -Djansi.noreset=true"
     check(
         "mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", str(HERE / "pom.xml"), "dependency:copy-dependencies",
-        f"-DoutputDirectory={LIBS}",
+        f"-DoutputDirectory={LIBS}", env=os.environ | {"MAVEN_OPTS": options},
     )  # fmt: skip
 
 
