@@ -1,18 +1,23 @@
-//! A ClickHouse of a test's own, to be killed: `deploy/local/clickhouse.py` as a child.
+//! A ClickHouse of a test's own, which the test may kill: `deploy/local/clickhouse.py` as a child process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use super::eventually;
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::Secret;
 use tempfile::TempDir;
 
+use super::environment::local_server;
+use super::eventually;
+
 const DEADLINE: Duration = Duration::from_secs(60);
+const USER: &str = "hookline";
+const DATABASE: &str = "hookline";
 const PASSWORD: &str = "test";
 
+/// A server with an empty database; killed when dropped.
+#[derive(Debug)]
 pub struct ClickHouseServer {
     process: Child,
     port: u16,
@@ -31,23 +36,23 @@ impl ClickHouseServer {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// How to reach it, or a proxy before it.
-    pub fn config(&self, url: &str) -> ClickHouseConfig {
+    pub fn config(&self) -> ClickHouseConfig {
         ClickHouseConfig {
-            url: url.into(),
-            database: "hookline".into(),
-            user: "hookline".into(),
+            url: format!("http://{}", self.address()),
+            database: DATABASE.into(),
+            user: USER.into(),
             password: Some(Secret::new(PASSWORD)),
             ..ClickHouseConfig::default()
         }
     }
 
-    /// SIGKILL, and a start on the same data and port.
-    pub async fn kill(&mut self) {
+    /// Sends SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
+    /// Starts it again after [`ClickHouseServer::kill`], with the same data and on the same port.
     pub async fn restart(&mut self) {
         self.process = spawn(&self.folder, self.port);
         assert_eq!(listening(&self.folder, &mut self.process).await, self.port);
@@ -55,17 +60,14 @@ impl ClickHouseServer {
 }
 
 fn spawn(folder: &TempDir, port: u16) -> Child {
-    let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`"));
-    // Of a run before: what it says is no longer true.
+    // A port file of an earlier process would say that this one listens already.
     let _ = std::fs::remove_file(folder.path().join("http_port"));
-    Command::new(variable("HOOKLINE_PYTHON"))
-        .arg(PathBuf::from(variable("HOOKLINE_DEPLOY_LOCAL")).join("clickhouse.py"))
+    local_server("clickhouse.py")
         .arg(folder.path())
         .args(["--until-eof", "--port", &port.to_string()])
-        .envs([("CLICKHOUSE_USER", "hookline"), ("CLICKHOUSE_DATABASE", "hookline"), ("CLICKHOUSE_PASSWORD", PASSWORD)])
-        .stdin(Stdio::piped())
+        .envs([("CLICKHOUSE_USER", USER), ("CLICKHOUSE_DATABASE", DATABASE), ("CLICKHOUSE_PASSWORD", PASSWORD)])
         .spawn()
-        .unwrap()
+        .expect("to run clickhouse.py")
 }
 
 async fn listening(folder: &TempDir, process: &mut Child) -> u16 {
@@ -78,7 +80,7 @@ async fn listening(folder: &TempDir, process: &mut Child) -> u16 {
 
 impl Drop for ClickHouseServer {
     fn drop(&mut self) {
-        // Its data is thrown away: there is nothing to end in good order.
+        // Its data is thrown away, so nothing is lost by not ending it in order.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! One of our binaries as a process of its own: started, asked, stopped, killed, frozen.
+//! One of our binaries as a child process: started, asked for its metrics, stopped, killed, frozen.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use super::eventually;
 use super::page::Page;
 
-/// A generous deadline: the machine may be compiling beside the tests.
+/// Generous, because the machine may be compiling beside the tests.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Of its log, where a test fails.
+/// How much of its log is printed where a test fails.
 const LAST_LINES: usize = 30;
 
-/// A process that is killed when dropped.
+/// A process that is killed when dropped. Where the test is failing then, the end of its log is printed.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -29,7 +29,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// The path of one of the workspace's binaries, beside the running test.
+    /// The path of one of the workspace's binaries, in the target folder of the running test.
     pub fn binary(name: &str) -> PathBuf {
         let test = std::env::current_exe().expect("the path of the test");
         let target = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
@@ -38,7 +38,7 @@ impl Daemon {
         path
     }
 
-    /// Starts `binary` with nothing but `environment` added to our own. Its log is kept, see [`Daemon::log`].
+    /// Starts `binary` with `environment` added to our own; what it writes to stderr is kept, see [`Daemon::log`].
     pub fn start(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Self {
         let mut child = Command::new(Self::binary(binary))
             .args(arguments)
@@ -59,17 +59,16 @@ impl Daemon {
         Self { child, log }
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has logged so far.
+    /// The lines that it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where a listener listens, as its log says.
+    /// The address of `listener`, such as `admin`; waits for the line in the log that says so.
     pub async fn address(&mut self, listener: &str) -> SocketAddr {
         self.until("a line in the log that says where it listens", async |daemon: &Self| {
             daemon.log().iter().find_map(|line| {
@@ -81,7 +80,7 @@ impl Daemon {
         .await
     }
 
-    /// Waits until `/health/ready` says yes.
+    /// Waits until `/health/ready` answers 200.
     pub async fn wait_ready(&mut self) {
         let url = format!("http://{}/health/ready", self.address("admin").await);
         self.until("to be ready", async |_: &Self| {
@@ -118,25 +117,24 @@ impl Daemon {
         self.metrics().await.read_or_zero(name, labels)
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("{signal}: {error}"));
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits until the process is gone.
     pub fn kill(&mut self) {
         self.child.kill().expect("to kill our own child");
         self.child.wait().expect("to wait for our own child");
     }
 
-    /// Waits for the end.
+    /// Waits until it ends by itself.
     pub async fn wait(&mut self) -> ExitStatus {
         eventually("the end of the process", DEADLINE, async || self.child.try_wait().expect("to ask our own child"))
             .await
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits until it has ended.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait().await
@@ -159,12 +157,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only where the process is gone already.
+        // Both fail only where the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            eprintln!("the end of the log of process {}:", self.child.id());
+            eprintln!("the last lines that process {} logged:", self.child.id());
             log.iter().skip(log.len().saturating_sub(LAST_LINES)).for_each(|line| eprintln!("  {line}"));
         }
     }

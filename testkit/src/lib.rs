@@ -1,5 +1,7 @@
-//! What tests against real servers need: fresh topics and a fresh database, daemons to start and to kill, and waiting for
-//! a condition. Only for tests and benches: a failure here is a panic that says what was missing.
+//! What tests and benches need to run against real servers: fresh topics and a fresh database on the servers that the whole
+//! run shares, servers of a test's own to break, our binaries to start and to kill, and readers of what the topics hold.
+//!
+//! Not for anything that ships: a failure here is a panic that says what was missing.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -9,26 +11,35 @@
 )]
 
 mod clickhouse_server;
-mod cluster;
+mod command;
 mod daemon;
+mod environment;
+mod kafka_cluster;
+mod network_proxy;
 mod page;
 mod process;
-mod proxy;
+mod records;
 mod servers;
+mod topics;
 
 use std::time::Duration;
 
+pub use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 pub use self::clickhouse_server::ClickHouseServer;
-pub use self::cluster::{KafkaCluster, Layout, Login, Node, Sasl};
+pub use self::command::{run, run_successfully};
 pub use self::daemon::Daemon;
+pub use self::environment::{Environment, clickhouse_environment, kafka_environment, with};
+pub use self::kafka_cluster::{KafkaCluster, Layout, Login, Node, Sasl};
+pub use self::network_proxy::{NetworkProxy, NetworkState};
+pub use self::process::Process;
+pub use self::records::{Record, read_records};
 pub use self::page::{OF_DATA, Page};
-pub use self::process::memory;
-pub use self::proxy::{Network, Proxy};
 pub use self::servers::Servers;
+pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_topics, topic_offsets};
 
-/// Asks `condition` until it gives a value, at most until the deadline; then fails, naming `what`.
+/// Asks `condition` every 20 ms until it gives a value; after the deadline it panics with `what` was waited for.
 pub async fn eventually<T>(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {

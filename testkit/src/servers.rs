@@ -1,25 +1,25 @@
-//! The real Kafka and the real ClickHouse that the environment names, with topics and a database for one test alone.
+//! The Kafka and the ClickHouse that a whole test run shares, with topics and a database for one test alone.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::Secret;
 use hookline_service::kafka::KafkaConfig;
 
-/// A topic prefix and a database that nobody else uses; the database is dropped with it.
+use super::environment::{Environment, clickhouse_environment, kafka_environment, required};
+use super::topics::create_topics;
+
+/// A topic prefix and a database that nobody else uses. The database is dropped together with the value; topics stay until
+/// the servers end.
 #[derive(Debug)]
 pub struct Servers {
-    /// The brokers and the prefix.
     pub kafka: KafkaConfig,
-    /// The server and the database.
     pub clickhouse: ClickHouseConfig,
 }
 
 impl Servers {
-    /// Makes the database; `name` shows in the names, for whoever looks into a failure.
+    /// Creates the database. `name` is the beginning of its name and of the topics' names, so that a failure can be traced
+    /// to its test.
     pub async fn fresh(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("{name}_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -41,35 +41,14 @@ impl Servers {
         servers
     }
 
-    /// Makes topics on the brokers of `kafka`, with one replica.
+    /// Creates topics with one replica, whose records have the broker's time, as `hookline-analytics migrate` makes them.
     pub async fn create_topics(&self, topics: impl IntoIterator<Item = &str>, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> =
-            self.kafka.client().expect("a sound configuration").create().expect("an admin client");
-        let topics: Vec<_> = topics
-            .into_iter()
-            .map(|topic| {
-                NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
-                    .set("message.timestamp.type", "LogAppendTime")
-            })
-            .collect();
-        for result in admin.create_topics(&topics, &AdminOptions::new()).await.expect("an answer of the broker") {
-            result.unwrap_or_else(|(topic, code)| panic!("cannot create the topic {topic}: {code}"));
-        }
+        create_topics(&self.kafka, topics, (partitions, 1), &[("message.timestamp.type", "LogAppendTime")]).await;
     }
 
-    /// The names that point a daemon or a command at these servers.
-    pub fn environment(&self) -> Vec<(String, String)> {
-        let password = self.clickhouse.password.as_ref().map_or("", Secret::expose);
-        [
-            ("KAFKA_BOOTSTRAP_SERVERS", &*self.kafka.bootstrap_servers),
-            ("HOOKLINE_TOPIC_PREFIX", &self.kafka.topic_prefix),
-            ("CLICKHOUSE_URL", &self.clickhouse.url),
-            ("CLICKHOUSE_DATABASE", &self.clickhouse.database),
-            ("CLICKHOUSE_USER", &self.clickhouse.user),
-            ("CLICKHOUSE_PASSWORD", password),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+    /// Points a binary at these servers.
+    pub fn environment(&self) -> Environment {
+        [kafka_environment(&self.kafka), clickhouse_environment(&self.clickhouse)].concat()
     }
 
     async fn on_database(&self, verb: &str) {
@@ -81,6 +60,7 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
+        // A thread of its own, because a runtime cannot be entered from within another.
         let dropped = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -92,9 +72,4 @@ impl Drop for Servers {
         });
         assert!(dropped.is_ok() || std::thread::panicking(), "the test's database could not be dropped");
     }
-}
-
-fn required(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`, which starts the servers"))
 }

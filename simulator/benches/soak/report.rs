@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use hookline_testkit::Daemon;
 
 use crate::faults::Fault;
-use hookline_testkit::memory;
+use hookline_testkit::Process;
 
 /// Seconds from the end of each fault until the lag was zero again, and the memory meanwhile.
 pub struct Report {
@@ -18,7 +18,7 @@ pub struct Report {
     pub processor: Memory,
 }
 
-/// Of a daemon that may be started again; KiB.
+/// Of a daemon that may be started again; bytes.
 #[derive(Default)]
 pub struct Memory {
     first: Option<u64>,
@@ -29,8 +29,8 @@ pub struct Memory {
 impl Memory {
     /// Looks at it now, and at the most it has had since it was started.
     pub fn note(&mut self, daemon: &Daemon) {
-        self.last = memory(daemon.pid(), "VmRSS");
-        self.peak = self.peak.max(memory(daemon.pid(), "VmHWM"));
+        self.last = Process(daemon.pid()).memory("VmRSS");
+        self.peak = self.peak.max(Process(daemon.pid()).memory("VmHWM"));
         self.first.get_or_insert(self.last);
     }
 }
@@ -67,7 +67,7 @@ impl fmt::Display for Report {
         table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
         table.set_header(["memory", "at the start", "at the peak", "after"]);
         for (name, Memory { first, peak, last }) in [("ingest", &self.ingest), ("processor", &self.processor)] {
-            let mebibytes = |kibibytes: u64| format!("{:.1} MiB", kibibytes as f64 / 1024.0);
+            let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
             table.add_row([name.to_owned(), mebibytes(first.unwrap_or(0)), mebibytes(*peak), mebibytes(*last)]);
         }
         align(&mut table);

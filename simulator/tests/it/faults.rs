@@ -13,7 +13,7 @@ use crate::scene::{DEADLINE, Scene};
 use crate::topics::{caught_up, census};
 use crate::traffic::Traffic;
 use crate::verdict::{assert_nothing_to_repair, assert_right, change, settled};
-use hookline_testkit::Network;
+use hookline_testkit::NetworkState;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -161,15 +161,15 @@ async fn assigned(processor: &mut Daemon, before: f64) -> f64 {
 
 async fn clickhouse_killed(scene: &mut Scene) {
     for _ in 0..3 {
-        scene.proxy.set(Network::Slow(8 << 10));
+        scene.proxy.set(NetworkState::Slow(8 << 10));
         eventually("an insert under way", DEADLINE, async || {
             // One that waits for the rest of its body.
             let inserts = "system.processes WHERE query_kind = 'Insert' AND elapsed > 0.1";
             scene.stage.count(inserts).await.filter(|count| *count > 0)
         })
         .await;
-        scene.clickhouse().kill().await;
-        scene.proxy.set(Network::Open);
+        scene.clickhouse().kill();
+        scene.proxy.set(NetworkState::Open);
         scene.clickhouse().restart().await;
     }
 }
@@ -177,20 +177,20 @@ async fn clickhouse_killed(scene: &mut Scene) {
 async fn network_cut(scene: &mut Scene) {
     // In the midst of a request, and after the last byte of one whose answer then never comes.
     for bytes in [1, 10 << 10, 30 << 10, 50 << 10] {
-        scene.proxy.sees(bytes).await;
-        scene.proxy.set(Network::Cut);
+        scene.proxy.wait_for_bytes(bytes).await;
+        scene.proxy.set(NetworkState::Cut);
         sleep(Duration::from_millis(700)).await;
-        scene.proxy.set(Network::Open);
+        scene.proxy.set(NetworkState::Open);
     }
 }
 
 async fn network_slow(scene: &mut Scene) {
-    scene.proxy.sees(1).await;
-    scene.proxy.set(Network::Slow(64 << 10));
+    scene.proxy.wait_for_bytes(1).await;
+    scene.proxy.set(NetworkState::Slow(64 << 10));
     sleep(Duration::from_secs(3)).await;
-    scene.proxy.set(Network::Stalled);
+    scene.proxy.set(NetworkState::Stalled);
     sleep(Duration::from_secs(3)).await;
-    scene.proxy.set(Network::Open);
+    scene.proxy.set(NetworkState::Open);
 }
 
 async fn replay_killed(scene: &mut Scene) {

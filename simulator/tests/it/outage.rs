@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::stage::Stage;
 use crate::traffic::Traffic;
-use hookline_testkit::memory;
+use hookline_testkit::Process;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Outcome {
     pub tally: Tally,
     pub seconds: f64,
-    /// KiB of ingest before, at the peak, and after.
+    /// Bytes of ingest before, at the peak, and after.
     pub memory: [u64; 3],
     /// Records of all topics.
     pub records: usize,
@@ -34,7 +34,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { webhooks, attempts, acknowledged, retries, answers, .. } = &self.tally;
         let answers: Vec<_> = answers.iter().map(|(answer, count)| format!("{answer}: {count}")).collect();
-        let [before, peak, after] = self.memory.map(|kibibytes| kibibytes as f64 / 1024.0);
+        let [before, peak, after] = self.memory.map(|bytes| bytes as f64 / 1_048_576.0);
         writeln!(f, "webhooks      {webhooks} in {:.0} s", self.seconds)?;
         writeln!(f, "attempts      {attempts}, {retries} of them again ({})", answers.join(", "))?;
         writeln!(f, "acknowledged  {acknowledged}")?;
@@ -48,7 +48,7 @@ pub async fn broker_stopped_thrice(traffic: Traffic) -> Outcome {
     let servers = Servers::fresh("outage").await;
     let mut cluster = KafkaCluster::start(&[]).await;
     let mut stage = Stage::on(cluster.config("hookline"), &servers.clickhouse).await;
-    let before = memory(stage.ingest.pid(), "VmRSS");
+    let before = Process(stage.ingest.pid()).memory("VmRSS");
     let began = Instant::now();
     let expected = traffic.jobs as f64 * 2.0;
     let sending = traffic.send(stage.url.clone());
@@ -63,7 +63,7 @@ pub async fn broker_stopped_thrice(traffic: Traffic) -> Outcome {
     }
     let (tally, attempts) = sending.await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
-    let memory = [before, memory(stage.ingest.pid(), "VmHWM"), memory(stage.ingest.pid(), "VmRSS")];
+    let memory = [before, Process(stage.ingest.pid()).memory("VmHWM"), Process(stage.ingest.pid()).memory("VmRSS")];
     assert!(stage.ingest.terminate().await.success(), "ingest did not end in good order");
 
     let kafka = stage.kafka.clone();

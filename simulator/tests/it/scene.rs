@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use crate::stage::Stage;
 use hookline_testkit::ClickHouseServer;
-use hookline_testkit::Proxy;
+use hookline_testkit::NetworkProxy;
 
 /// A generous deadline: the machine may be compiling beside the tests.
 pub const DEADLINE: Duration = Duration::from_secs(90);
@@ -15,7 +15,7 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 pub struct Scene {
     pub processor: Daemon,
     pub stage: Stage,
-    pub proxy: Proxy,
+    pub proxy: NetworkProxy,
     /// Servers of its own, where it has them.
     own: Option<(KafkaCluster, ClickHouseServer)>,
 }
@@ -29,13 +29,13 @@ impl Scene {
     /// On servers of its own, which may be broken.
     pub async fn own() -> Self {
         let (kafka, clickhouse) = tokio::join!(KafkaCluster::start(&[]), ClickHouseServer::start());
-        let direct = clickhouse.config(&format!("http://{}", clickhouse.address()));
+        let direct = clickhouse.config();
         Self::on(Stage::on(kafka.config("hookline"), &direct).await, Some((kafka, clickhouse))).await
     }
 
     async fn on(stage: Stage, own: Option<(KafkaCluster, ClickHouseServer)>) -> Self {
         let clickhouse = Url::parse(&stage.clickhouse_url).unwrap().socket_addrs(|| None).unwrap()[0];
-        let proxy = Proxy::to(clickhouse).await;
+        let proxy = NetworkProxy::to(clickhouse).await;
         let processor = member(&stage, &proxy, "one", &[]);
         Self { processor, stage, proxy, own }
     }
@@ -65,7 +65,7 @@ impl Scene {
     }
 }
 
-fn member(stage: &Stage, proxy: &Proxy, instance: &str, settings: &[(&str, &str)]) -> Daemon {
+fn member(stage: &Stage, proxy: &NetworkProxy, instance: &str, settings: &[(&str, &str)]) -> Daemon {
     let url = proxy.url();
     let settings = [&[("CLICKHOUSE_URL", &*url)], settings].concat();
     stage.processor(instance, &settings)

@@ -1,85 +1,77 @@
-//! A Kafka cluster of a test's own, to be broken: `deploy/local/kafka.py` as a child.
+//! A Kafka cluster of a test's own, whose brokers the test may kill: `deploy/local/kafka.py` as a child process.
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
+use hookline_service::kafka::KafkaConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::environment::local_server;
 use super::eventually;
-use hookline_service::kafka::KafkaConfig;
 
-/// Three JVMs on two busy cores take their time.
+/// Three JVMs that start on two busy cores take most of it.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Running brokers; all stopped when dropped.
+/// A cluster whose brokers are stopped when it is dropped.
 #[derive(Debug)]
 pub struct KafkaCluster {
     process: Child,
     folder: TempDir,
 }
 
-/// What `kafka.json` says of the cluster.
+/// What `kafka.json`, which `kafka.py` writes, says of the cluster.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Layout {
-    /// Of the plain listener.
+    /// Those of the listener without TLS and passwords.
     pub bootstrap_servers: String,
-    /// What the brokers call themselves.
     pub cluster_id: String,
-    /// The brokers.
     pub nodes: Vec<Node>,
     /// The listener with TLS and passwords, if the cluster was started with `--sasl-ssl`.
     pub sasl: Option<Sasl>,
 }
 
-/// A broker.
+/// A broker, which is also a controller.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Node {
-    /// From 1.
+    /// Counted from 1.
     pub id: u32,
-    /// Of the JVM.
     pub pid: i32,
-    /// Of the plain listener.
+    /// The port of the listener without TLS and passwords.
     pub port: u16,
 }
 
-/// The secure listener.
+/// The listener with TLS and passwords.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Sasl {
-    /// Of the secure listener.
     pub bootstrap_servers: String,
-    /// The certificate authority.
+    /// The certificate of the authority that signed the brokers' own, as a PEM file.
     pub ca: PathBuf,
-    /// Who may log in with PLAIN.
+    /// The user that the mechanism PLAIN lets in.
     pub plain: Login,
-    /// Who may log in with SCRAM-SHA-512.
+    /// The user that the mechanism SCRAM-SHA-512 lets in.
     pub scram: Login,
 }
 
-/// A user of the secure listener.
+/// A user of the listener with passwords.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Login {
-    /// The name.
     pub user: String,
-    /// The password.
     pub password: String,
 }
 
 impl KafkaCluster {
     /// Starts brokers; `options` are those of `kafka.py`, such as `--nodes 3` or `--sasl-ssl`.
     pub async fn start(options: &[&str]) -> Self {
-        let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`"));
         let folder = tempfile::tempdir().expect("a folder for the brokers");
-        let mut process = Command::new(variable("HOOKLINE_PYTHON"))
-            .arg(PathBuf::from(variable("HOOKLINE_DEPLOY_LOCAL")).join("kafka.py"))
+        let mut process = local_server("kafka.py")
             .arg(folder.path())
-            .args(["--until-eof"])
+            .arg("--until-eof")
             .args(options)
-            .stdin(Stdio::piped())
             .spawn()
             .expect("to run kafka.py");
         eventually("the brokers", DEADLINE, async || {
@@ -91,13 +83,13 @@ impl KafkaCluster {
         Self { process, folder }
     }
 
-    /// What the cluster is made of now.
+    /// The brokers as they run now; a broker that was started again has another pid.
     pub fn layout(&self) -> Layout {
         let text = std::fs::read(self.folder.path().join("kafka.json")).expect("kafka.json");
         serde_json::from_slice(&text).expect("kafka.json as kafka.py writes it")
     }
 
-    /// The plain listener, with a topic prefix.
+    /// Connects to the listener without TLS and passwords.
     pub fn config(&self, topic_prefix: &str) -> KafkaConfig {
         KafkaConfig {
             bootstrap_servers: self.layout().bootstrap_servers,
@@ -106,23 +98,25 @@ impl KafkaCluster {
         }
     }
 
-    /// Sends a signal to a broker; SIGKILL kills, SIGSTOP freezes, SIGCONT wakes it.
+    /// Sends a signal to a broker: SIGSTOP freezes it, SIGCONT lets it go on.
     pub fn signal(&self, node: u32, signal: Signal) {
         let pid = Pid::from_raw(self.node(node).pid);
         kill(pid, signal).unwrap_or_else(|error| panic!("{signal} to node {node}: {error}"));
     }
 
-    /// Kills a broker, and waits until it is gone.
+    /// Sends SIGKILL to a broker, and waits until its process is gone.
     pub async fn kill(&self, node: u32) {
-        let pid = Pid::from_raw(self.node(node).pid);
-        self.signal(node, Signal::SIGKILL);
-        eventually("the end of the broker", DEADLINE, async || kill(pid, None).is_err().then_some(())).await;
+        self.end(node, Signal::SIGKILL).await;
     }
 
-    /// Stops a broker in good order, and waits until it is gone.
+    /// Sends SIGTERM to a broker, which hands over its partitions, and waits until its process is gone.
     pub async fn terminate(&self, node: u32) {
+        self.end(node, Signal::SIGTERM).await;
+    }
+
+    async fn end(&self, node: u32, signal: Signal) {
         let pid = Pid::from_raw(self.node(node).pid);
-        self.signal(node, Signal::SIGTERM);
+        self.signal(node, signal);
         eventually("the end of the broker", DEADLINE, async || kill(pid, None).is_err().then_some(())).await;
     }
 
@@ -134,8 +128,8 @@ impl KafkaCluster {
         eventually("the broker", DEADLINE, async || (self.node(node).pid != old).then_some(())).await;
     }
 
-    /// Where a broker has its `server.properties` and, in `data`, its partitions: for tests that change them while it is
-    /// stopped.
+    /// The folder of a broker: its `server.properties` and, in `data`, its partitions. A test may change them while the broker
+    /// is stopped.
     pub fn files(&self, node: u32) -> PathBuf {
         self.folder.path().join(format!("node-{node}"))
     }
@@ -148,7 +142,7 @@ impl KafkaCluster {
 
 impl Drop for KafkaCluster {
     fn drop(&mut self) {
-        // Its end of stdin is what tells kafka.py to stop the brokers.
+        // kafka.py stops the brokers at the end of its stdin.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
