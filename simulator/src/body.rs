@@ -6,7 +6,7 @@ use hookline_schemas::ids::{Action, Resource};
 use serde::Serialize;
 
 use crate::job::{Ending, Job, Medium};
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 /// Downloads live a day.
 const DOWNLOAD_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -80,7 +80,7 @@ struct JobError {
 }
 
 /// The body of the event `action` of a job, as bytes to be signed and sent.
-pub fn body(job: &Job, id: &str, created_at: Moment, action: Action, event_at: Moment) -> Vec<u8> {
+pub fn body(job: &Job, id: &str, created_at: ProviderTime, action: Action, event_at: ProviderTime) -> Vec<u8> {
     let resource = job.job_type.resource;
     let head = Head {
         id,
@@ -146,7 +146,7 @@ pub fn body(job: &Job, id: &str, created_at: Moment, action: Action, event_at: M
     written.unwrap_or_default()
 }
 
-fn downloads(id: &str, resource: Resource, count: i64, event_at: Moment) -> Vec<Download> {
+fn downloads(id: &str, resource: Resource, count: i64, event_at: ProviderTime) -> Vec<Download> {
     let expires_at = event_at.after(DOWNLOAD_LIFE).rfc3339(true);
     (0..count)
         .map(|number| Download {
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn every_body_is_processable_and_of_the_expected_types() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-        let created_at = Moment(1_786_699_613_589);
+        let created_at = ProviderTime(1_786_699_613_589);
         for _ in 0..2_000 {
             let job = Job::draw(&mut rng, 1.0);
             let id = job.id(created_at);
@@ -187,7 +187,7 @@ mod tests {
         let job = std::iter::repeat_with(|| Job::draw(&mut rng, 1.0))
             .find(|job| matches!(job.medium, Medium::Video { .. }))
             .unwrap();
-        let bytes = body(&job, "cmk3v9s0a0001jx08h2q7d4bn", Moment(0), Action::Completed, Moment(0));
+        let bytes = body(&job, "cmk3v9s0a0001jx08h2q7d4bn", ProviderTime(0), Action::Completed, ProviderTime(0));
         let keys = [
             "id",
             "name",

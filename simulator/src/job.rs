@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use rand::seq::IndexedRandom as _;
 use rand::{Rng, RngExt as _};
 use rand_distr::{Distribution as _, LogNormal};
 
 use crate::catalog::{ErrorKind, JOB_TYPES, JobType, TIMEOUT_CODE, error_share, errors};
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 /// The spread of durations around their median: one job in six takes 1.6 times as long or longer.
 const SIGMA: f64 = 0.5;
@@ -107,7 +108,7 @@ impl Job {
     }
 
     /// 25 characters like the provider's: `c`, eight of the creation time, sixteen of the nonce.
-    pub fn id(&self, created_at: Moment) -> String {
+    pub fn id(&self, created_at: ProviderTime) -> String {
         let time = base36(created_at.0.unsigned_abs());
         let nonce = base36(self.nonce);
         format!("c{}{}", &time[time.len() - 8..], &nonce[nonce.len() - 16..])
@@ -138,9 +139,9 @@ fn draw_medium(rng: &mut impl Rng, job_type: &JobType) -> Medium {
     use hookline_schemas::ids::Resource;
     match job_type.resource {
         Resource::Video => {
-            let (width, height) = *pick(rng, &[(1280, 720), (720, 1280), (1920, 1080), (512, 512), (-1, -1)]);
-            let start_seconds = *pick(rng, &[0.0, 0.0, 0.0, 0.5, 2.0, 7.25]);
-            let fps_estimated = *pick(rng, &[24.0, 30.0]);
+            let (width, height) = pick(rng, &[(1280, 720), (720, 1280), (1920, 1080), (512, 512), (-1, -1)]);
+            let start_seconds = pick(rng, &[0.0, 0.0, 0.0, 0.5, 2.0, 7.25]);
+            let fps_estimated = pick(rng, &[24.0, 30.0]);
             Medium::Video {
                 width,
                 height,
@@ -150,7 +151,7 @@ fn draw_medium(rng: &mut impl Rng, job_type: &JobType) -> Medium {
                 fps: if rng.random_bool(0.8) { fps_estimated } else { 29.97 },
             }
         }
-        Resource::Image => Medium::Image { image_count: *pick(rng, &[1, 1, 1, 1, 2, 2, 4, 16]) },
+        Resource::Image => Medium::Image { image_count: pick(rng, &[1, 1, 1, 1, 2, 2, 4, 16]) },
         Resource::Audio => Medium::Audio,
     }
 }
@@ -174,20 +175,13 @@ fn log_normal(rng: &mut impl Rng, median: f64) -> f64 {
     LogNormal::new(median.ln(), SIGMA).map_or(median, |distribution| distribution.sample(rng))
 }
 
-fn pick<'a, T>(rng: &mut impl Rng, choices: &'a [T]) -> &'a T {
-    weighted(rng, choices, |_| 1)
+fn pick<T: Copy>(rng: &mut impl Rng, choices: &[T]) -> T {
+    *weighted(rng, choices, |_| 1)
 }
 
-#[expect(clippy::indexing_slicing, reason = "lists of choices are constants, none of them empty")]
+#[expect(clippy::expect_used, reason = "lists of choices are constants, none of them empty or without weight")]
 fn weighted<'a, T>(rng: &mut impl Rng, choices: &'a [T], weight: impl Fn(&T) -> u32) -> &'a T {
-    let mut left = rng.random_range(0..choices.iter().map(&weight).sum());
-    for choice in choices {
-        match left.checked_sub(weight(choice)) {
-            Some(rest) => left = rest,
-            None => return choice,
-        }
-    }
-    &choices[0]
+    choices.choose_weighted(rng, weight).expect("a choice")
 }
 
 #[cfg(test)]
@@ -209,7 +203,7 @@ mod tests {
 
     #[test]
     fn ids_look_like_the_providers() {
-        let id = draw(1)[0].id(Moment(1_786_699_613_589));
+        let id = draw(1)[0].id(ProviderTime(1_786_699_613_589));
         assert_eq!(id.len(), 25);
         assert!(id.starts_with('c') && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
     }

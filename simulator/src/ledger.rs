@@ -1,4 +1,4 @@
-//! The ledger: every attempt with what became of it, a JSON object on each line. What the oracle believes.
+//! The ledger: every attempt to deliver a webhook with its answer, a JSON object on each line. The oracle takes it as the truth.
 
 use std::fmt;
 use std::fs::File;
@@ -8,49 +8,56 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
-/// An attempt to deliver a webhook.
+/// An attempt to deliver a webhook: a line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The last part of the URL.
+    /// The last part of the URL, which names the source.
     pub source: String,
-    /// `type` of the event.
+    /// The field `type` of the body.
     pub event_type: String,
-    /// The job; empty where the body names none.
+    /// Empty where the body names no job.
     pub job_id: String,
-    /// When the job was created.
-    pub created_at: Moment,
-    /// When the event happened.
-    pub event_at: Moment,
-    /// 1 for the first attempt of a delivery.
+    /// When the job was created, to the millisecond, even where the body has whole seconds.
+    pub created_at: ProviderTime,
+    pub event_at: ProviderTime,
+    /// Counted from 1 for each delivery.
     pub attempt: u32,
-    /// When it was sent.
-    pub sent_at: Moment,
-    /// The timestamp header.
+    pub sent_at: ProviderTime,
+    /// The value of the timestamp header.
     pub signed_at_text: String,
-    /// The signature header.
+    /// The value of the signature header.
     pub signature: String,
-    /// Of the body, lower-case hex.
+    /// The hash of the body as lower-case hex.
     pub body_sha256: String,
-    /// The status of the answer.
     pub answer: Answer,
 }
 
-/// What became of an attempt.
+/// The answer to an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// An answer came, with this status.
+    /// The status code of HTTP.
     Status(u16),
-    /// No answer came: it may have arrived or not.
+    /// No answer came, so the attempt may have arrived or not.
     Unknown,
 }
 
 impl Answer {
-    /// The provider is content with any 2xx.
+    /// The provider takes any 2xx for an acknowledgement.
     pub const fn acknowledges(self) -> bool {
         matches!(self, Self::Status(200..=299))
     }
+}
+
+/// The state of a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryStatus {
+    Acknowledged,
+    /// It was not acknowledged, and is tried again.
+    Retried,
+    /// It was not acknowledged within the time for retries, or sending was cancelled.
+    GivenUp,
 }
 
 impl fmt::Display for Answer {
@@ -91,12 +98,12 @@ impl<'de> Deserialize<'de> for Answer {
     }
 }
 
-/// SHA-256 as lower-case hex.
+/// Hashes as [`Attempt::body_sha256`] is given: lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes attempts to a file.
+/// Writes attempts to a file, buffered: the last ones are in it only after [`Writer::finish`].
 #[derive(Debug)]
 pub struct Writer(BufWriter<File>);
 
@@ -106,13 +113,11 @@ impl Writer {
         File::options().create(true).append(true).open(path).map(|file| Self(BufWriter::new(file)))
     }
 
-    /// Adds a line.
     pub fn write(&mut self, attempt: &Attempt) -> io::Result<()> {
         serde_json::to_writer(&mut self.0, attempt)?;
         self.0.write_all(b"\n")
     }
 
-    /// Ends the ledger.
     pub fn finish(mut self) -> io::Result<()> {
         self.0.flush()
     }
@@ -121,22 +126,13 @@ impl Writer {
 /// A ledger that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line is not an attempt.
-    #[error("{path}, line {line}: {source}")]
+    #[error("the ledger {path} cannot be read: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("line {line} of the ledger {path} is not an attempt: {source}")]
     Line {
-        /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What is wrong with it.
         source: serde_json::Error,
     },
 }
@@ -169,10 +165,10 @@ mod tests {
             source: "magichour".into(),
             event_type: "video.started".into(),
             job_id: "j1".into(),
-            created_at: Moment(1),
-            event_at: Moment(2),
+            created_at: ProviderTime(1),
+            event_at: ProviderTime(2),
             attempt: 1,
-            sent_at: Moment(3),
+            sent_at: ProviderTime(3),
             signed_at_text: "7".into(),
             signature: "ab".into(),
             body_sha256: sha256_hex(b""),
@@ -186,7 +182,7 @@ mod tests {
         }
         assert_eq!(read(&path).unwrap(), attempts);
         std::fs::write(&path, "{}\n").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("line 1: missing field"));
+        assert!(read(&path).unwrap_err().to_string().contains("line 1 of the ledger"));
     }
 
     #[test]

@@ -1,18 +1,20 @@
-//! Plays the provider, so that the whole way can be walked without it: signed webhooks of realistic jobs, retried,
-//! repeated and out of order, and a ledger of every attempt with what became of it.
+//! Plays the provider, so that the whole pipeline can be tried without one: signed webhooks of realistic jobs, retried,
+//! repeated and out of order, and a ledger of every attempt with its answer.
 //!
-//! [`oracle`] holds the tables against that ledger. It shares no code with what it judges: it reads bodies and derives
-//! facts by itself.
+//! [`oracle`] compares the tables with that ledger. It shares no code with what it judges but one constant, `FOLD_VERSION`: it
+//! reads bodies and derives facts by itself.
 
-pub mod body;
-pub mod catalog;
+mod body;
+mod catalog;
 pub mod check;
 pub mod cli;
-pub mod job;
+mod job;
 pub mod ledger;
-pub mod moment;
 pub mod oracle;
+#[cfg(feature = "pipeline")]
+pub mod pipeline;
 pub mod plan;
 pub mod provider;
+pub mod provider_time;
 pub mod report;
 pub mod retry;

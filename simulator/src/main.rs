@@ -10,9 +10,9 @@ use hookline_service::shutdown;
 use hookline_simulator::check::check;
 use hookline_simulator::cli::{Cli, Command, SECRET_VARIABLE, Simulate};
 use hookline_simulator::ledger::Writer;
-use hookline_simulator::moment::Moment;
 use hookline_simulator::plan::plan;
 use hookline_simulator::provider::{self, deliver};
+use hookline_simulator::provider_time::ProviderTime;
 use hookline_simulator::report::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -41,19 +41,19 @@ async fn simulate(options: &Simulate) -> anyhow::Result<bool> {
     };
     let ledger = options.ledger.as_deref().map(Writer::append).transpose()?;
     let seed = options.seed.unwrap_or_else(rand::random);
-    let plan = plan(&options.settings(seed), Moment::now());
+    let plan = plan(&options.settings(seed), ProviderTime::now());
     let progress = progress_bar(plan.len());
     let began = Instant::now();
-    let tally = deliver(settings, plan, ledger, &progress, shutdown::on_signal()?).await?;
+    let counts = deliver(settings, plan, ledger, &progress, shutdown::on_signal()?).await?;
     progress.finish_and_clear();
     let report =
-        Report { seed, jobs: options.jobs, times: options.times(), seconds: began.elapsed().as_secs_f64(), tally };
+        Report { seed, jobs: options.jobs, times: options.times(), seconds: began.elapsed().as_secs_f64(), counts };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!("{report}");
     }
-    Ok(report.tally.is_complete())
+    Ok(report.counts.is_complete())
 }
 
 /// Shown on a terminal only.

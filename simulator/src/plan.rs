@@ -9,7 +9,7 @@ use rand::{Rng, RngExt as _, SeedableRng as _};
 
 use crate::body::body;
 use crate::job::{Ending, Job};
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 /// How late a delivery may come in that does not keep the order.
 const LATEST: Duration = Duration::from_secs(30);
@@ -57,19 +57,19 @@ pub struct Delivery {
     /// The job; empty where the body names none.
     pub job_id: String,
     /// When the job was created.
-    pub created_at: Moment,
+    pub created_at: ProviderTime,
     /// When the event happened.
-    pub event_at: Moment,
+    pub event_at: ProviderTime,
     /// When the first attempt is signed.
-    pub signed_at: Moment,
+    pub signed_at: ProviderTime,
     /// When the first attempt arrives, unless the sender is behind.
-    pub due: Moment,
+    pub due: ProviderTime,
     /// The bytes to sign.
     pub body: Vec<u8>,
 }
 
 /// Every delivery, in the order in which they are due.
-pub fn plan(settings: &Settings, now: Moment) -> Vec<Delivery> {
+pub fn plan(settings: &Settings, now: ProviderTime) -> Vec<Delivery> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
     let speed = match settings.timing {
         Timing::Live { speed, .. } => speed,
@@ -91,16 +91,16 @@ pub fn plan(settings: &Settings, now: Moment) -> Vec<Delivery> {
             Timing::Live { .. } => created_at,
             Timing::Past(window) => now.before(window),
         };
-        let mut courier = Courier { settings, rng: &mut rng, deliveries: &mut deliveries };
-        courier.events(job, created_at, earliest);
-        courier.foreign(job, created_at.after(job.total));
+        let mut planner = DeliveryPlanner { settings, rng: &mut rng, deliveries: &mut deliveries };
+        planner.events(job, created_at, earliest);
+        planner.foreign(job, created_at.after(job.total));
     }
     deliveries.sort_by_key(|delivery| delivery.due);
     deliveries
 }
 
 /// The last event lies in the window. What happened before it can no longer be delivered: the signature would be stale.
-fn created_in_the_past(rng: &mut impl Rng, job: &Job, now: Moment, window: Duration) -> Moment {
+fn created_in_the_past(rng: &mut impl Rng, job: &Job, now: ProviderTime, window: Duration) -> ProviderTime {
     let last_event = now.before(window.mul_f64(rng.random_range(0.0..1.0)));
     last_event.before(match job.ending {
         Ending::Completed | Ending::Errored(_) => job.total,
@@ -109,14 +109,14 @@ fn created_in_the_past(rng: &mut impl Rng, job: &Job, now: Moment, window: Durat
 }
 
 /// Puts events on their way, with what befalls them.
-struct Courier<'a, R> {
+struct DeliveryPlanner<'a, R> {
     settings: &'a Settings,
     rng: &'a mut R,
     deliveries: &'a mut Vec<Delivery>,
 }
 
-impl<R: Rng> Courier<'_, R> {
-    fn events(&mut self, job: &Job, created_at: Moment, earliest: Moment) {
+impl<R: Rng> DeliveryPlanner<'_, R> {
+    fn events(&mut self, job: &Job, created_at: ProviderTime, earliest: ProviderTime) {
         let id = job.id(created_at);
         let started_at = created_at.after(job.queue);
         if !self.rng.random_bool(self.settings.missing_started) && started_at >= earliest {
@@ -130,7 +130,7 @@ impl<R: Rng> Courier<'_, R> {
         self.event(job, &id, created_at, last, created_at.after(job.total));
     }
 
-    fn event(&mut self, job: &Job, id: &str, created_at: Moment, action: Action, event_at: Moment) {
+    fn event(&mut self, job: &Job, id: &str, created_at: ProviderTime, action: Action, event_at: ProviderTime) {
         let delivery = Delivery {
             event_type: format!("{}.{action}", job.job_type.resource),
             job_id: id.to_owned(),
@@ -150,7 +150,7 @@ impl<R: Rng> Courier<'_, R> {
     }
 
     /// What the provider may send one day, and what its documentation's test script sends today.
-    fn foreign(&mut self, job: &Job, at: Moment) {
+    fn foreign(&mut self, job: &Job, at: ProviderTime) {
         if !self.rng.random_bool(self.settings.foreign) {
             return;
         }
@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Moment = Moment(1_786_699_613_589);
+    const NOW: ProviderTime = ProviderTime(1_786_699_613_589);
     const WINDOW: Duration = Duration::from_secs(240);
 
     fn settings() -> Settings {

@@ -1,4 +1,4 @@
-//! Sends what was planned, again and again until it is acknowledged, and writes down what became of each attempt.
+//! Sends the planned deliveries, each again and again until it is acknowledged, and writes every attempt into the ledger.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,102 +11,92 @@ use indicatif::ProgressBar;
 use reqwest::{Client, Url, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::ledger::{Answer, Attempt, Writer, sha256_hex};
-use crate::moment::Moment;
+use crate::ledger::{Answer, Attempt, DeliveryStatus, Writer, sha256_hex};
 use crate::plan::Delivery;
-use crate::report::Tally;
+use crate::provider_time::ProviderTime;
+use crate::report::Counts;
 use crate::retry::{Retry, signing_second};
 
-/// The provider asks for an answer within ten seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The provider waits this long for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to send.
+/// Where and how fast deliveries are sent.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to.
+    /// Where ingest takes webhooks; the last part of its path names the source.
     pub url: Url,
-    /// The secret, prepared.
     pub key: SigningKey,
-    /// How to try again.
     pub retry: Retry,
-    /// The most attempts under way at a time.
+    /// The most requests that are open at a time.
     pub connections: usize,
-    /// First attempts per second at most; without it, as fast as they are due.
+    /// The most first attempts per second. Without it, each delivery is sent when it is due.
     pub rate: Option<f64>,
 }
 
-/// What became of an attempt, and of its delivery if that was the last one.
-struct Outcome {
+/// An attempt that has its answer, or has timed out.
+struct FinishedAttempt {
     attempt: Attempt,
     latency: Duration,
-    fate: Fate,
+    status: DeliveryStatus,
 }
 
-/// What becomes of a delivery after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// A 2xx came.
-    Acknowledged,
-    /// It will be tried again.
-    Retried,
-    /// It was tried for long enough, or the simulator was told to stop.
-    GivenUp,
-}
-
-/// The source that `url` names: its last part.
-pub fn source_of(url: &Url) -> Option<&str> {
+/// The source that `url` names by its last part.
+fn source_of(url: &Url) -> Option<&str> {
     url.path_segments()?.next_back().filter(|name| !name.is_empty())
 }
 
-/// Sends every delivery. After `stop`, what is under way is awaited and what is not acknowledged then is given up.
+/// Sends every delivery. When `cancel` is cancelled, open requests are awaited, and each delivery that is waiting for a retry
+/// gets one last attempt.
 pub async fn deliver(
     settings: Settings,
     plan: Vec<Delivery>,
     mut ledger: Option<Writer>,
     progress: &ProgressBar,
-    stop: CancellationToken,
-) -> anyhow::Result<Tally> {
-    let source = source_of(&settings.url).context("the URL has no source: it ends in /webhooks/SOURCE")?.to_owned();
-    let client = Client::builder().timeout(PATIENCE).build()?;
-    let mut tally = Tally::of(plan.len() as u64);
-    let (outcomes, mut collected) = mpsc::unbounded_channel();
+    cancel: CancellationToken,
+) -> anyhow::Result<Counts> {
+    let source = source_of(&settings.url)
+        .with_context(|| format!("{} names no source: it must end in /webhooks/SOURCE", settings.url))?
+        .to_owned();
+    let client = Client::builder().timeout(ANSWER_TIMEOUT).build()?;
+    let mut counts = Counts::of(plan.len() as u64);
+    let (finished, mut attempts) = mpsc::unbounded_channel();
     let slots = Arc::new(Semaphore::new(settings.connections));
-    let sender = Arc::new(Sender { settings, source, client, slots, outcomes, stop });
+    let sender = Arc::new(Sender { settings, source, client, slots, finished, cancel });
     let sending = tokio::spawn(send_all(sender, plan));
-    while let Some(Outcome { attempt, latency, fate }) = collected.recv().await {
-        tally.count(&attempt, latency, fate);
-        if fate != Fate::Retried {
+    while let Some(FinishedAttempt { attempt, latency, status }) = attempts.recv().await {
+        counts.count(&attempt, latency, status);
+        if status != DeliveryStatus::Retried {
             progress.inc(1);
         }
         if let Some(ledger) = &mut ledger {
             ledger.write(&attempt).context("cannot write the ledger")?;
         }
     }
-    tally.never_sent = sending.await.context("the sender failed")?;
+    counts.never_sent = sending.await.context("the task that sends the deliveries panicked")?;
     if let Some(ledger) = ledger {
         ledger.finish().context("cannot write the ledger")?;
     }
-    Ok(tally)
+    Ok(counts)
 }
 
-/// Sends each delivery when it is due, and returns how many were not begun because of a stop.
+/// Sends each delivery when it is due, and returns how many were never sent because sending was cancelled.
 async fn send_all(sender: Arc<Sender>, plan: Vec<Delivery>) -> u64 {
     let mut left = plan.len() as u64;
     let mut pace = sender.settings.rate.map(Pace::new);
     for delivery in plan {
         let wait = match &mut pace {
             Some(pace) => pace.next(),
-            None => delivery.due.since(Moment::now()),
+            None => delivery.due.since(ProviderTime::now()),
         };
         if !wait.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = sender.stop.cancelled() => break,
+                () = sender.cancel.cancelled() => break,
             }
         }
         let slots = Arc::clone(&sender.slots);
         let Ok(slot) = slots.acquire_owned().await else { break };
-        if sender.stop.is_cancelled() {
+        if sender.cancel.is_cancelled() {
             break;
         }
         left -= 1;
@@ -115,7 +105,7 @@ async fn send_all(sender: Arc<Sender>, plan: Vec<Delivery>) -> u64 {
     left
 }
 
-/// An even stream of so many per second.
+/// An even distribution of first attempts over time.
 struct Pace {
     began: Instant,
     rate: f64,
@@ -138,8 +128,8 @@ struct Sender {
     source: String,
     client: Client,
     slots: Arc<Semaphore>,
-    outcomes: mpsc::UnboundedSender<Outcome>,
-    stop: CancellationToken,
+    finished: mpsc::UnboundedSender<FinishedAttempt>,
+    cancel: CancellationToken,
 }
 
 impl Sender {
@@ -150,20 +140,20 @@ impl Sender {
             let (attempt, latency) = self.attempt(&delivery, number, first.elapsed(), body_sha256.clone()).await;
             drop(slot);
             let wait = self.settings.retry.wait(number, first.elapsed(), &mut rand::rng());
-            let (fate, wait) = match wait {
-                _ if attempt.answer.acknowledges() => (Fate::Acknowledged, Duration::ZERO),
-                Some(wait) if !self.stop.is_cancelled() => (Fate::Retried, wait),
-                Some(_) | None => (Fate::GivenUp, Duration::ZERO),
+            let (status, wait) = match wait {
+                _ if attempt.answer.acknowledges() => (DeliveryStatus::Acknowledged, Duration::ZERO),
+                Some(wait) if !self.cancel.is_cancelled() => (DeliveryStatus::Retried, wait),
+                Some(_) | None => (DeliveryStatus::GivenUp, Duration::ZERO),
             };
-            // The receiver lives as long as any sender.
-            let _ = self.outcomes.send(Outcome { attempt, latency, fate });
-            if fate != Fate::Retried {
+            // It fails only where the receiver is gone, and that one waits for every sender.
+            let _ = self.finished.send(FinishedAttempt { attempt, latency, status });
+            if status != DeliveryStatus::Retried {
                 return;
             }
-            // A stop ends the wait: one last attempt, and the delivery has its end.
+            // When cancelled, the delivery gets its last attempt at once.
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => {}
+                () = self.cancel.cancelled() => {}
             }
             match Arc::clone(&self.slots).acquire_owned().await {
                 Ok(free) => slot = free,
@@ -180,7 +170,7 @@ impl Sender {
         since_first: Duration,
         body_sha256: String,
     ) -> (Attempt, Duration) {
-        let sent_at = Moment::now();
+        let sent_at = ProviderTime::now();
         let signed_at_text = signing_second(delivery.signed_at, since_first, sent_at).to_string();
         let signature = self.settings.key.sign(&signed_at_text, &delivery.body).to_hex().to_string();
         let request = self
@@ -194,7 +184,8 @@ impl Sender {
         let answer = match request.send().await {
             Ok(response) => {
                 let status = response.status().as_u16();
-                // The connection is used again once its answer is read; the status alone counts.
+                // A connection is used again only once the body of its answer is read. A failure here changes nothing: the
+                // status has come.
                 let _ = response.bytes().await;
                 Answer::Status(status)
             }

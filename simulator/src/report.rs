@@ -1,4 +1,4 @@
-//! What was sent and what became of it.
+//! The counts of a run, and the report of it for people and programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,52 +7,51 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Serialize, Serializer};
 
-use crate::ledger::{Answer, Attempt};
-use crate::provider::Fate;
+use crate::ledger::{Answer, Attempt, DeliveryStatus};
 
-/// Counts of a run.
+/// Webhooks and attempts of a run, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// Webhooks planned, repeated ones included.
+pub struct Counts {
+    /// Planned webhooks, with those that are delivered twice counted twice.
     pub webhooks: u64,
-    /// Attempts to deliver one.
+    /// Requests sent, first attempts and retries.
     pub attempts: u64,
-    /// Webhooks acknowledged with a 2xx.
+    /// Webhooks that were answered with a 2xx.
     pub acknowledged: u64,
     /// Attempts after the first one of a webhook.
     pub retries: u64,
-    /// Webhooks that were not acknowledged in time.
+    /// Webhooks that were not acknowledged within the time for retries.
     pub given_up: u64,
-    /// Webhooks that were not begun because of a stop.
+    /// Webhooks without a first attempt, because sending was cancelled.
     pub never_sent: u64,
-    /// Attempts by what became of them.
+    /// Attempts by their answer.
     #[serde(serialize_with = "by_text")]
     pub answers: BTreeMap<Answer, u64>,
-    /// Milliseconds from request to answer, and how many attempts took them.
+    /// How many attempts took this many milliseconds from request to answer.
     #[serde(skip)]
     latencies: BTreeMap<u64, u64>,
 }
 
-impl Tally {
-    /// Nothing sent yet of so many webhooks.
+impl Counts {
+    /// Begins to count a run of this many planned webhooks.
     pub fn of(webhooks: u64) -> Self {
         Self { webhooks, ..Self::default() }
     }
 
-    /// Counts an attempt.
-    pub fn count(&mut self, attempt: &Attempt, latency: Duration, fate: Fate) {
+    /// Counts an attempt, after which its delivery is in `status`.
+    pub fn count(&mut self, attempt: &Attempt, latency: Duration, status: DeliveryStatus) {
         self.attempts += 1;
         self.retries += u64::from(attempt.attempt > 1);
-        match fate {
-            Fate::Acknowledged => self.acknowledged += 1,
-            Fate::GivenUp => self.given_up += 1,
-            Fate::Retried => {}
+        match status {
+            DeliveryStatus::Acknowledged => self.acknowledged += 1,
+            DeliveryStatus::GivenUp => self.given_up += 1,
+            DeliveryStatus::Retried => {}
         }
         *self.answers.entry(attempt.answer).or_default() += 1;
         *self.latencies.entry(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)).or_default() += 1;
     }
 
-    /// Everything was acknowledged.
+    /// Whether every webhook was acknowledged.
     pub fn is_complete(&self) -> bool {
         self.acknowledged == self.webhooks
     }
@@ -73,40 +72,38 @@ fn by_text<S: Serializer>(answers: &BTreeMap<Answer, u64>, serializer: S) -> Res
     serializer.collect_map(answers.iter().map(|(answer, count)| (answer.to_string(), count)))
 }
 
-/// The whole story of a run.
+/// The report of a run, as it is printed at its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The seed: the same one draws the same jobs.
+    /// With the same seed, the same jobs are drawn.
     pub seed: u64,
-    /// Jobs planned.
     pub jobs: usize,
-    /// What the times of the jobs mean.
+    /// Whether the times of the jobs are real or compressed, in words.
     pub times: String,
-    /// How long it took.
+    /// How long sending took.
     pub seconds: f64,
-    /// What was sent and what became of it.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub counts: Counts,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, jobs, times, seconds, tally } = self;
-        let answers: Vec<_> = tally.answers.iter().map(|(answer, count)| format!("{answer}: {count}")).collect();
+        let Self { seed, jobs, times, seconds, counts } = self;
+        let answers: Vec<_> = counts.answers.iter().map(|(answer, count)| format!("{answer}: {count}")).collect();
         let mut rows = vec![
             ("jobs", jobs.to_string()),
             ("job times", times.clone()),
-            ("webhooks", tally.webhooks.to_string()),
-            ("attempts", format!("{} ({:.0}/s)", tally.attempts, tally.attempts as f64 / seconds)),
+            ("webhooks", counts.webhooks.to_string()),
+            ("attempts", format!("{} ({:.0}/s)", counts.attempts, counts.attempts as f64 / seconds)),
             ("answers", answers.join(", ")),
-            ("acknowledged", tally.acknowledged.to_string()),
-            ("retries", tally.retries.to_string()),
-            ("given up", tally.given_up.to_string()),
+            ("acknowledged", counts.acknowledged.to_string()),
+            ("retries", counts.retries.to_string()),
+            ("given up", counts.given_up.to_string()),
         ];
-        if tally.never_sent > 0 {
-            rows.push(("never sent", tally.never_sent.to_string()));
+        if counts.never_sent > 0 {
+            rows.push(("never sent", counts.never_sent.to_string()));
         }
-        let quantiles = [0.5, 0.99, 1.0].map(|share| tally.latency_quantile(share));
+        let quantiles = [0.5, 0.99, 1.0].map(|share| counts.latency_quantile(share));
         let [median, high, highest] = quantiles;
         rows.push(("latency", format!("p50 {median} ms, p99 {high} ms, max {highest} ms")));
         rows.push(("took", format!("{seconds:.1} s")));
@@ -126,17 +123,17 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moment::Moment;
+    use crate::provider_time::ProviderTime;
 
     fn attempt(number: u32, answer: Answer) -> Attempt {
         Attempt {
             source: String::new(),
             event_type: String::new(),
             job_id: String::new(),
-            created_at: Moment(0),
-            event_at: Moment(0),
+            created_at: ProviderTime(0),
+            event_at: ProviderTime(0),
             attempt: number,
-            sent_at: Moment(0),
+            sent_at: ProviderTime(0),
             signed_at_text: String::new(),
             signature: String::new(),
             body_sha256: String::new(),
@@ -146,15 +143,15 @@ mod tests {
 
     #[test]
     fn every_attempt_is_counted_once() {
-        let mut tally = Tally::of(2);
-        tally.count(&attempt(1, Answer::Unknown), Duration::from_secs(10), Fate::Retried);
-        tally.count(&attempt(2, Answer::Status(200)), Duration::from_millis(3), Fate::Acknowledged);
-        assert!(!tally.is_complete());
-        tally.count(&attempt(1, Answer::Status(202)), Duration::from_millis(2), Fate::Acknowledged);
-        assert!(tally.is_complete());
-        assert_eq!((tally.attempts, tally.retries, tally.acknowledged, tally.given_up), (3, 1, 2, 0));
-        assert_eq!((tally.latency_quantile(0.5), tally.latency_quantile(1.0)), (3, 10_000));
-        let json = serde_json::to_value(&tally).unwrap();
+        let mut counts = Counts::of(2);
+        counts.count(&attempt(1, Answer::Unknown), Duration::from_secs(10), DeliveryStatus::Retried);
+        counts.count(&attempt(2, Answer::Status(200)), Duration::from_millis(3), DeliveryStatus::Acknowledged);
+        assert!(!counts.is_complete());
+        counts.count(&attempt(1, Answer::Status(202)), Duration::from_millis(2), DeliveryStatus::Acknowledged);
+        assert!(counts.is_complete());
+        assert_eq!((counts.attempts, counts.retries, counts.acknowledged, counts.given_up), (3, 1, 2, 0));
+        assert_eq!((counts.latency_quantile(0.5), counts.latency_quantile(1.0)), (3, 10_000));
+        let json = serde_json::to_value(&counts).unwrap();
         assert_eq!(json["answers"], serde_json::json!({ "200": 1, "202": 1, "unknown": 1 }));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hookline_schemas::provider::TOLERANCE_SECONDS;
 use rand::{Rng, RngExt as _};
 
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 /// How an unacknowledged delivery is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Retry {
 
 /// The second to sign as of: that of the first attempt and what has passed since, as though the request had been under
 /// way all the time; but never in the future, and never so old that it would be refused.
-pub fn signing_second(first_signed_at: Moment, since_first: Duration, now: Moment) -> i64 {
+pub fn signing_second(first_signed_at: ProviderTime, since_first: Duration, now: ProviderTime) -> i64 {
     const MARGIN_SECONDS: i64 = 10;
     let oldest = now.second() - i64::from(TOLERANCE_SECONDS) + MARGIN_SECONDS;
     first_signed_at.after(since_first).second().max(oldest).min(now.second())
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_is_signed_is_neither_stale_nor_ahead() {
-        let now = Moment(1_786_699_613_589);
+        let now = ProviderTime(1_786_699_613_589);
         let second = |ago: u64, passed: u64| {
             now.second() - signing_second(now.before(Duration::from_secs(ago)), Duration::from_secs(passed), now)
         };

@@ -33,9 +33,9 @@ pub use self::daemon::Daemon;
 pub use self::environment::{Environment, clickhouse_environment, kafka_environment, with};
 pub use self::kafka_cluster::{KafkaCluster, Layout, Login, Node, Sasl};
 pub use self::network_proxy::{NetworkProxy, NetworkState};
+pub use self::page::{OF_DATA, Page};
 pub use self::process::Process;
 pub use self::records::{Record, read_records};
-pub use self::page::{OF_DATA, Page};
 pub use self::servers::Servers;
 pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_topics, topic_offsets};
 

@@ -1,40 +1,25 @@
-//! What the tests do in minutes, for half an hour: the crash matrix at a large size, and a steady stream of webhooks while
-//! faults strike at random moments. `make soak` runs it, on debug builds: others have no windows to be killed in.
+//! What the tests do in minutes, for half an hour: every fault under much traffic, and a steady stream of webhooks with faults at
+//! random moments. `make soak` runs it, on debug builds: others have no fail points.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a soak that cannot go on has failed"
 )]
 
-#[path = "../../tests/it/faults.rs"]
-mod faults;
 mod long_run;
 mod report;
-#[path = "../../tests/it/scene.rs"]
-mod scene;
-#[path = "../../tests/it/stage.rs"]
-mod stage;
-#[path = "../../tests/it/topics.rs"]
-mod topics;
-#[path = "../../tests/it/traffic.rs"]
-#[expect(dead_code, reason = "the tests need more of it")]
-mod traffic;
-#[path = "../../tests/it/verdict.rs"]
-mod verdict;
 
 use clap::Parser;
 use comfy_table::Table;
+use hookline_simulator::pipeline::fault::Fault;
+use hookline_simulator::pipeline::traffic::Traffic;
 use indicatif::{ProgressBar, ProgressStyle};
-
-use self::faults::Fault;
-use self::traffic::Traffic;
 
 /// Faults under load, for as long as you like; ends with an error where a number is wrong.
 #[derive(Parser)]
 struct Options {
-    /// So long, faults strike at random moments; 0 = not at all
+    /// For this long, faults are injected at random moments; 0 = not at all
     #[arg(long, default_value_t = 30)]
     minutes: u64,
     /// Webhooks per second
@@ -46,7 +31,7 @@ struct Options {
     /// Before that, each fault by itself, under so many jobs
     #[arg(long, value_name = "JOBS", num_args = 0..=1, default_missing_value = "5000")]
     matrix: Option<usize>,
-    #[arg(long, hide = true, help = "cargo bench says so")]
+    #[arg(long, hide = true, help = "cargo bench passes it")]
     bench: bool,
 }
 
@@ -70,16 +55,16 @@ async fn matrix(traffic: Traffic) {
     table.set_header(["fault", "jobs, at least", "attempts", "differences", "settled after"]);
     for fault in Fault::ALL {
         bar.set_message(fault.to_string());
-        let outcome = fault.strike(traffic).await;
-        bar.suspend(|| println!("{fault}: {outcome}"));
+        let survived = fault.run_under_traffic(traffic).await;
+        bar.suspend(|| println!("{fault}: {survived}"));
         bar.inc(1);
-        let settled = format!("{:.1} s", outcome.settled.as_secs_f64());
-        // It would not have come back otherwise.
+        let settled = format!("{:.1} s", survived.settled.as_secs_f64());
+        // A difference would have been a panic.
         let differences = "0".to_owned();
         table.add_row([
             fault.to_string(),
             traffic.jobs.to_string(),
-            outcome.attempts.to_string(),
+            survived.attempts.to_string(),
             differences,
             settled,
         ]);
@@ -89,7 +74,7 @@ async fn matrix(traffic: Traffic) {
     println!("{table}");
 }
 
-/// Shown on a terminal only; the lines beside it are for everybody.
+/// A progress bar, which is shown on a terminal only.
 fn bar(length: u64, unit: &str) -> ProgressBar {
     let template = format!("{{wide_bar}} {{pos}}/{{len}} {unit}  {{msg}}");
     let style = ProgressStyle::with_template(&template).unwrap();

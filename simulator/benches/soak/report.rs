@@ -1,34 +1,33 @@
-//! What a long run has to tell.
+//! The report of a long run.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
-use hookline_testkit::Daemon;
+use hookline_simulator::pipeline::Pipeline;
+use hookline_simulator::pipeline::fault::Fault;
+use hookline_testkit::{Daemon, Process};
 
-use crate::faults::Fault;
-use hookline_testkit::Process;
-
-/// Seconds from the end of each fault until the lag was zero again, and the memory meanwhile.
+/// How long it took from the end of each fault until the processor had caught up, and the memory meanwhile.
 pub struct Report {
     quiet: Duration,
     lags: BTreeMap<Fault, Vec<Duration>>,
-    pub ingest: Memory,
-    pub processor: Memory,
+    ingest: Memory,
+    processor: Memory,
 }
 
-/// Of a daemon that may be started again; bytes.
+/// Resident bytes of a daemon that may be started again.
 #[derive(Default)]
-pub struct Memory {
+struct Memory {
     first: Option<u64>,
     peak: u64,
     last: u64,
 }
 
 impl Memory {
-    /// Looks at it now, and at the most it has had since it was started.
-    pub fn note(&mut self, daemon: &Daemon) {
+    /// Notes what it has now, and the most it has had since it was started.
+    fn note(&mut self, daemon: &Daemon) {
         self.last = Process(daemon.pid()).memory("VmRSS");
         self.peak = self.peak.max(Process(daemon.pid()).memory("VmHWM"));
         self.first.get_or_insert(self.last);
@@ -36,9 +35,14 @@ impl Memory {
 }
 
 impl Report {
-    /// `quiet` = the time to lag zero when nothing happens.
+    /// `quiet` is the time until the processor has caught up when there was no fault.
     pub fn new(quiet: Duration) -> Self {
         Self { quiet, lags: BTreeMap::new(), ingest: Memory::default(), processor: Memory::default() }
+    }
+
+    pub fn note_memory(&mut self, pipeline: &Pipeline, processor: &Daemon) {
+        self.ingest.note(&pipeline.ingest);
+        self.processor.note(processor);
     }
 
     pub fn add(&mut self, fault: Fault, lag: Duration) {
@@ -75,7 +79,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Numbers to the right.
+/// Aligns every column but the first to the right.
 pub fn align(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

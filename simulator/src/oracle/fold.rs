@@ -10,15 +10,15 @@ use time::format_description::well_known::Rfc3339;
 
 use super::difference::Difference;
 use super::rows::{Delivery, JobFacts, JobKey};
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 pub(super) fn differences(deliveries: &[Delivery], job_facts: &[JobFacts]) -> Vec<Difference> {
     let mut found = Vec::new();
-    let mut said = BTreeMap::<JobKey, Vec<Said>>::new();
+    let mut said = BTreeMap::<JobKey, Vec<EventClaims>>::new();
     for row in deliveries {
-        match Said::by(row) {
+        match EventClaims::by(row) {
             Ok(what) => {
-                found.extend(what.misfiled(row));
+                found.extend(what.wrong_columns(row));
                 let job = (row.source.clone(), what.resource.clone(), what.job_id.clone());
                 said.entry(job).or_default().push(what);
             }
@@ -64,7 +64,7 @@ pub(super) fn columns<T: Serialize>(table: &'static str, row: &str, expected: &T
 }
 
 /// What a delivery says of its job.
-struct Said {
+struct EventClaims {
     resource: String,
     action: String,
     job_id: String,
@@ -74,7 +74,7 @@ struct Said {
     payload: Value,
 }
 
-impl Said {
+impl EventClaims {
     fn by(row: &Delivery) -> Result<Self, &'static str> {
         let mut body: Value = serde_json::from_str(&row.body).map_err(|_| "not JSON")?;
         let event_type = body.get("type").and_then(Value::as_str).ok_or("no type")?;
@@ -98,13 +98,13 @@ impl Said {
     }
 
     /// Columns of `deliveries` that are derived and not what they should be.
-    fn misfiled(&self, row: &Delivery) -> Vec<Difference> {
+    fn wrong_columns(&self, row: &Delivery) -> Vec<Difference> {
         let mut expected = row.clone();
         expected.resource = self.resource.clone();
         expected.action = self.action.clone();
         expected.job_id = self.job_id.clone();
-        expected.created_at = Moment(self.created_at);
-        expected.occurred_at = Moment(self.occurred_at);
+        expected.created_at = ProviderTime(self.created_at);
+        expected.occurred_at = ProviderTime(self.occurred_at);
         expected.signed_at = row.signed_at_text.parse().unwrap_or(u32::MAX);
         columns("deliveries", &row.position(), &expected, row)
     }
@@ -140,13 +140,13 @@ impl Said {
     }
 }
 
-fn facts((source, resource, job_id): JobKey, said: &[Said]) -> Option<JobFacts> {
+fn facts((source, resource, job_id): JobKey, said: &[EventClaims]) -> Option<JobFacts> {
     let first = |action: &str| said.iter().filter(|said| said.is(action)).map(|said| said.occurred_at).min();
     let credits = |action: &'static str| {
         said.iter().filter(move |said| said.is(action)).filter_map(|said| said.integer("credits_charged"))
     };
-    let greatest = |field: &dyn Fn(&Said) -> Option<f64>| said.iter().filter_map(field).max_by(f64::total_cmp);
-    let largest = |field: &dyn Fn(&Said) -> Option<i64>| said.iter().filter_map(field).max();
+    let greatest = |field: &dyn Fn(&EventClaims) -> Option<f64>| said.iter().filter_map(field).max_by(f64::total_cmp);
+    let largest = |field: &dyn Fn(&EventClaims) -> Option<i64>| said.iter().filter_map(field).max();
 
     let created_at = said.iter().map(|said| said.created_at).min()?;
     let (started_at, completed_at, errored_at) = (first("started"), first("completed"), first("errored"));
@@ -159,7 +159,7 @@ fn facts((source, resource, job_id): JobKey, said: &[Said]) -> Option<JobFacts> 
     let queue = started_at.map(|started| started - created_at);
     let seconds = |milliseconds: Option<i64>| milliseconds.filter(|ms| *ms >= 0).map(|ms| ms as f64 / 1000.0);
     // Code and message of one event: the pair that sorts last, the code being what comes before a NUL.
-    let errors = said.iter().filter(|said| said.is("errored")).map(Said::error);
+    let errors = said.iter().filter(|said| said.is("errored")).map(EventClaims::error);
     let (error_code, error_message) =
         errors.max_by_key(|(code, message)| format!("{code}\0{message}")).unwrap_or_default();
     let credits_estimated = credits("started").max();
@@ -175,11 +175,11 @@ fn facts((source, resource, job_id): JobKey, said: &[Said]) -> Option<JobFacts> 
         job_id,
         job_type: said.iter().map(|said| said.text("type")).max().unwrap_or("").to_owned(),
         created_hour: u32::try_from(created_at.div_euclid(3_600_000) * 3600).unwrap_or(u32::MAX),
-        created_at: Moment(created_at),
-        started_at: started_at.map(Moment),
-        completed_at: completed_at.map(Moment),
-        errored_at: errored_at.map(Moment),
-        finished_at: finished_at.map(Moment),
+        created_at: ProviderTime(created_at),
+        started_at: started_at.map(ProviderTime),
+        completed_at: completed_at.map(ProviderTime),
+        errored_at: errored_at.map(ProviderTime),
+        finished_at: finished_at.map(ProviderTime),
         outcome: outcome.to_owned(),
         error_code,
         error_message: error_message.to_owned(),
@@ -194,8 +194,8 @@ fn facts((source, resource, job_id): JobKey, said: &[Said]) -> Option<JobFacts> 
         credits_estimated,
         credits_charged,
         credits_refunded: refunded.filter(|_| outcome == "errored"),
-        first_received_at: Moment(said.iter().map(|said| said.received_at).min()?),
-        last_received_at: Moment(said.iter().map(|said| said.received_at).max()?),
+        first_received_at: ProviderTime(said.iter().map(|said| said.received_at).min()?),
+        last_received_at: ProviderTime(said.iter().map(|said| said.received_at).max()?),
         fold_version: FOLD_VERSION,
     })
 }

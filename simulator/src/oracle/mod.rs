@@ -17,7 +17,7 @@ use crate::ledger::Attempt;
 
 /// What is held against each other.
 #[derive(Clone, Debug, Default)]
-pub struct Evidence {
+pub struct Snapshot {
     /// Every attempt of everybody who sent.
     pub attempts: Vec<Attempt>,
     /// The table `deliveries`.
@@ -32,7 +32,7 @@ pub struct Evidence {
     pub job_stats: Vec<JobStats>,
 }
 
-impl Evidence {
+impl Snapshot {
     /// Everything that is not as it should be.
     pub fn differences(&self) -> Vec<Difference> {
         let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters);

@@ -8,7 +8,7 @@ use crate::ledger::{Answer, Attempt, sha256_hex};
 
 /// What is known of all attempts that look the same: an attempt repeated within the second is signed alike.
 #[derive(Default)]
-struct Tally<'a> {
+struct Counts<'a> {
     /// Answered 200: it must be a delivery.
     deliveries: usize,
     /// Answered 202: it must be a dead letter.
@@ -29,42 +29,42 @@ pub(super) fn differences(
     deliveries: &[Delivery],
     dead_letters: &[DeadLetter],
 ) -> Vec<Difference> {
-    let mut tallies = BTreeMap::<Receipt, Tally<'_>>::new();
+    let mut tallies = BTreeMap::<Receipt, Counts<'_>>::new();
     for attempt in attempts {
-        let tally = tallies.entry(receipt(attempt)).or_default();
-        tally.body_sha256 = &attempt.body_sha256;
+        let counts = tallies.entry(receipt(attempt)).or_default();
+        counts.body_sha256 = &attempt.body_sha256;
         match attempt.answer {
-            Answer::Status(200) => tally.deliveries += 1,
-            Answer::Status(202) => tally.dead_letters += 1,
-            Answer::Status(401) => tally.refused += 1,
-            Answer::Status(_) | Answer::Unknown => tally.uncertain += 1,
+            Answer::Status(200) => counts.deliveries += 1,
+            Answer::Status(202) => counts.dead_letters += 1,
+            Answer::Status(401) => counts.refused += 1,
+            Answer::Status(_) | Answer::Unknown => counts.uncertain += 1,
         }
     }
     let mut found = Vec::new();
     let mut positions = BTreeSet::new();
     for row in deliveries {
-        let tally = tallies.entry(row.receipt()).or_default();
-        tally.delivery_rows += 1;
+        let counts = tallies.entry(row.receipt()).or_default();
+        counts.delivery_rows += 1;
         positions.insert(row.position());
-        if !tally.body_sha256.is_empty() && sha256_hex(row.body.as_bytes()) != tally.body_sha256 {
+        if !counts.body_sha256.is_empty() && sha256_hex(row.body.as_bytes()) != counts.body_sha256 {
             found.push(Difference::Body { table: DELIVERIES, receipt: row.receipt() });
         }
     }
     for row in dead_letters {
-        let tally = tallies.entry(row.receipt()).or_default();
+        let counts = tallies.entry(row.receipt()).or_default();
         if row.is_from_ingest() {
-            tally.dead_letter_rows += 1;
+            counts.dead_letter_rows += 1;
         } else if positions.insert(row.origin.clone()) {
-            tally.delivery_rows += 1;
+            counts.delivery_rows += 1;
         }
         // A dead letter that the table refused in turn is kept without its body.
         let stripped = !row.is_from_ingest() && row.body_sha256 == sha256_hex(b"");
-        if !tally.body_sha256.is_empty() && row.body_sha256 != tally.body_sha256 && !stripped {
+        if !counts.body_sha256.is_empty() && row.body_sha256 != counts.body_sha256 && !stripped {
             found.push(Difference::Body { table: DEAD_LETTERS, receipt: row.receipt() });
         }
     }
-    for (receipt, tally) in tallies {
-        let Tally { deliveries, dead_letters, refused, uncertain, delivery_rows, dead_letter_rows, .. } = tally;
+    for (receipt, counts) in tallies {
+        let Counts { deliveries, dead_letters, refused, uncertain, delivery_rows, dead_letter_rows, .. } = counts;
         for (table, rows, acknowledged, possible) in [
             (DELIVERIES, delivery_rows, deliveries, deliveries + uncertain),
             (DEAD_LETTERS, dead_letter_rows, dead_letters, dead_letters + refused + uncertain),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::difference::Difference;
 use super::fold::columns;
 use super::rows::{FactQuantiles, JobFacts, JobStats, StatsKey};
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 pub(super) fn differences(
     job_facts: &[JobFacts],
@@ -64,7 +64,7 @@ fn group(job_facts: &[JobFacts]) -> BTreeMap<StatsKey, JobStats> {
 }
 
 fn name((created_hour, minute, source, resource, job_type, error_code): &StatsKey) -> String {
-    let time = |second: &u32| Moment(i64::from(*second) * 1000).rfc3339(false);
+    let time = |second: &u32| ProviderTime(i64::from(*second) * 1000).rfc3339(false);
     let (hour, minute) = (time(created_hour), time(minute));
     format!("{source}/{resource}/{job_type}/{error_code} created in {hour}, ended in {minute}")
 }

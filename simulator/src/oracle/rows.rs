@@ -4,7 +4,7 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Receipt;
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 /// A row of `deliveries`.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
@@ -18,12 +18,12 @@ pub struct Delivery {
     pub resource: String,
     pub action: String,
     pub job_id: String,
-    pub created_at: Moment,
+    pub created_at: ProviderTime,
     pub signed_at: u32,
     pub signed_at_text: String,
     pub first_signed_at: Option<u32>,
-    pub received_at: Moment,
-    pub occurred_at: Moment,
+    pub received_at: ProviderTime,
+    pub occurred_at: ProviderTime,
     pub signature: String,
     pub body: String,
 }
@@ -84,11 +84,11 @@ pub struct JobFacts {
     pub job_id: String,
     pub job_type: String,
     pub created_hour: u32,
-    pub created_at: Moment,
-    pub started_at: Option<Moment>,
-    pub completed_at: Option<Moment>,
-    pub errored_at: Option<Moment>,
-    pub finished_at: Option<Moment>,
+    pub created_at: ProviderTime,
+    pub started_at: Option<ProviderTime>,
+    pub completed_at: Option<ProviderTime>,
+    pub errored_at: Option<ProviderTime>,
+    pub finished_at: Option<ProviderTime>,
     pub outcome: String,
     pub error_code: String,
     pub error_message: String,
@@ -103,8 +103,8 @@ pub struct JobFacts {
     pub credits_estimated: Option<i64>,
     pub credits_charged: Option<i64>,
     pub credits_refunded: Option<i64>,
-    pub first_received_at: Moment,
-    pub last_received_at: Moment,
+    pub first_received_at: ProviderTime,
+    pub last_received_at: ProviderTime,
     pub fold_version: u16,
 }
 

@@ -2,18 +2,18 @@
 
 use clickhouse::{Client, RowOwned, RowRead};
 
-use super::Evidence;
+use super::Snapshot;
 use crate::ledger::Attempt;
 
 /// Reads everything that is held against `attempts`.
-pub async fn read(client: &Client, attempts: Vec<Attempt>) -> clickhouse::error::Result<Evidence> {
+pub async fn read(client: &Client, attempts: Vec<Attempt>) -> clickhouse::error::Result<Snapshot> {
     const DEAD_LETTERS: &str = "SELECT source, reason, origin, event_type, job_id, signature, signed_at_text, \
                                 lower(hex(SHA256(body))) AS body_sha256 FROM dead_letters FINAL";
     const JOB_STATS: &str = "SELECT created_hour, minute, source, resource, job_type, error_code, completed, errored, \
                              total_max, run_max, queue_max, finalizeAggregation(total_state) AS total, \
                              finalizeAggregation(run_state) AS run, finalizeAggregation(queue_state) AS queue \
                              FROM job_stats_by_minute";
-    Ok(Evidence {
+    Ok(Snapshot {
         attempts,
         deliveries: rows(client, "SELECT ?fields FROM deliveries FINAL").await?,
         dead_letters: rows(client, DEAD_LETTERS).await?,

@@ -14,10 +14,10 @@ use serde_json::Value;
 use super::rows::JobKey;
 use super::*;
 use crate::ledger::{Answer, sha256_hex};
-use crate::moment::Moment;
 use crate::plan::{Settings, Timing, plan};
+use crate::provider_time::ProviderTime;
 
-const NOW: Moment = Moment(1_786_699_613_589);
+const NOW: ProviderTime = ProviderTime(1_786_699_613_589);
 
 fn answered(body: &[u8], number: usize) -> Answer {
     match (envelope::decode(body), number % 20) {
@@ -29,7 +29,7 @@ fn answered(body: &[u8], number: usize) -> Answer {
 }
 
 /// Right tables after a run in which some attempts got no answer or a 503, and half of those arrived all the same.
-fn right() -> Evidence {
+fn right() -> Snapshot {
     let settings = Settings {
         jobs: 500,
         seed: 11,
@@ -40,14 +40,14 @@ fn right() -> Evidence {
         foreign: 0.1,
     };
     let key = SigningKey::new("mhw_live_test");
-    let mut evidence = Evidence::default();
+    let mut snapshot = Snapshot::default();
     let mut facts = BTreeMap::<JobKey, Facts<'static>>::new();
     for (number, delivery) in plan(&settings, NOW).into_iter().enumerate() {
         let signed_at = SignedAt(u32::try_from(delivery.signed_at.second()).unwrap());
         let signed_at_text = signed_at.0.to_string();
         let hex = key.sign(&signed_at_text, &delivery.body).to_hex();
         let answer = answered(&delivery.body, number);
-        evidence.attempts.push(Attempt {
+        snapshot.attempts.push(Attempt {
             source: "test".into(),
             event_type: delivery.event_type.clone(),
             job_id: delivery.job_id.clone(),
@@ -63,9 +63,9 @@ fn right() -> Evidence {
         if !answer.acknowledges() && number % 40 < 20 {
             continue;
         }
-        let received_at = Moment(NOW.0 + number as i64);
+        let received_at = ProviderTime(NOW.0 + number as i64);
         let Ok(event) = envelope::decode(&delivery.body) else {
-            evidence.dead_letters.push(DeadLetter {
+            snapshot.dead_letters.push(DeadLetter {
                 source: "test".into(),
                 reason: "unknown_type".into(),
                 origin: "ingest".into(),
@@ -90,7 +90,7 @@ fn right() -> Evidence {
         let job = ("test".to_owned(), resource.clone(), delivery.job_id.clone());
         let said = Facts::of(&event, &metadata).into_owned();
         facts.entry(job).and_modify(|known| known.join(said.clone())).or_insert(said);
-        evidence.deliveries.push(Delivery {
+        snapshot.deliveries.push(Delivery {
             log_id: "log".into(),
             topic: format!("hookline.{resource}"),
             partition: 0,
@@ -99,25 +99,25 @@ fn right() -> Evidence {
             resource,
             action: event.event_type.action.to_string(),
             job_id: delivery.job_id,
-            created_at: Moment(event.created_at.0),
+            created_at: ProviderTime(event.created_at.0),
             signed_at: signed_at.0,
             signed_at_text,
             first_signed_at: None,
             received_at,
-            occurred_at: Moment(occurred_at(ReceivedAt(received_at.0), signed_at, event.created_at).0),
+            occurred_at: ProviderTime(occurred_at(ReceivedAt(received_at.0), signed_at, event.created_at).0),
             signature: hex.to_string(),
             body: String::from_utf8(delivery.body).unwrap(),
         });
     }
-    evidence.job_facts = facts.into_iter().map(|(job, facts)| row(job, &facts)).collect();
-    roll_up(&mut evidence);
-    evidence
+    snapshot.job_facts = facts.into_iter().map(|(job, facts)| row(job, &facts)).collect();
+    roll_up(&mut snapshot);
+    snapshot
 }
 
 /// Brings the roll-up up to date with the facts, one job after the other.
-fn roll_up(evidence: &mut Evidence) {
+fn roll_up(snapshot: &mut Snapshot) {
     let mut stats: Vec<JobStats> = Vec::new();
-    for row in &evidence.job_facts {
+    for row in &snapshot.job_facts {
         let Some(finished_at) = row.finished_at else { continue };
         let completed = row.outcome == "completed";
         let one = JobStats {
@@ -151,8 +151,8 @@ fn roll_up(evidence: &mut Evidence) {
             *known = if one > *known { one } else { *known };
         }
     }
-    evidence.quantiles = stats.iter().map(quantiles).collect();
-    evidence.job_stats = stats;
+    snapshot.quantiles = stats.iter().map(quantiles).collect();
+    snapshot.job_stats = stats;
 }
 
 fn quantiles(row: &JobStats) -> FactQuantiles {
@@ -176,11 +176,11 @@ fn row((source, resource, job_id): JobKey, facts: &Facts<'_>) -> JobFacts {
         job_id,
         job_type: facts.job_type.to_string(),
         created_hour: u32::try_from(facts.created_at.hour().0).unwrap(),
-        created_at: Moment(facts.created_at.0),
-        started_at: facts.started_at.map(|at| Moment(at.0)),
-        completed_at: facts.completed_at.map(|at| Moment(at.0)),
-        errored_at: facts.errored_at.map(|at| Moment(at.0)),
-        finished_at: derived.finished_at.map(|at| Moment(at.0)),
+        created_at: ProviderTime(facts.created_at.0),
+        started_at: facts.started_at.map(|at| ProviderTime(at.0)),
+        completed_at: facts.completed_at.map(|at| ProviderTime(at.0)),
+        errored_at: facts.errored_at.map(|at| ProviderTime(at.0)),
+        finished_at: derived.finished_at.map(|at| ProviderTime(at.0)),
         outcome: outcome.into(),
         error_code: error_code.into(),
         error_message: error_message.into(),
@@ -199,47 +199,47 @@ fn row((source, resource, job_id): JobKey, facts: &Facts<'_>) -> JobFacts {
             .zip(credits_charged)
             .map(|(estimated, charged)| estimated - charged)
             .filter(|_| outcome == "errored"),
-        first_received_at: Moment(facts.first_received_at.0),
-        last_received_at: Moment(facts.last_received_at.0),
+        first_received_at: ProviderTime(facts.first_received_at.0),
+        last_received_at: ProviderTime(facts.last_received_at.0),
         fold_version: facts.fold_version,
     }
 }
 
 /// The one difference that a change of right tables makes.
-fn difference_after(change: impl FnOnce(&mut Evidence)) -> Difference {
-    let mut evidence = right();
-    change(&mut evidence);
-    let mut found = evidence.differences();
+fn difference_after(change: impl FnOnce(&mut Snapshot)) -> Difference {
+    let mut snapshot = right();
+    change(&mut snapshot);
+    let mut found = snapshot.differences();
     assert_eq!(found.len(), 1, "{found:#?}");
     found.remove(0)
 }
 
 #[test]
 fn right_tables_show_no_difference() {
-    let evidence = right();
-    assert!(evidence.deliveries.len() > 900 && evidence.dead_letters.len() > 20);
-    assert!(evidence.job_facts.iter().any(|row| row.outcome == "errored"));
-    assert!(evidence.job_stats.iter().any(|row| row.errored > 0));
-    assert!(evidence.job_stats.iter().any(|row| row.completed > 1 && row.run_max.is_some()));
-    assert_eq!(evidence.differences(), []);
+    let snapshot = right();
+    assert!(snapshot.deliveries.len() > 900 && snapshot.dead_letters.len() > 20);
+    assert!(snapshot.job_facts.iter().any(|row| row.outcome == "errored"));
+    assert!(snapshot.job_stats.iter().any(|row| row.errored > 0));
+    assert!(snapshot.job_stats.iter().any(|row| row.completed > 1 && row.run_max.is_some()));
+    assert_eq!(snapshot.differences(), []);
 }
 
 #[test]
 fn every_column_counts() {
     let columns = serde_json::to_value(&right().job_facts[0]).unwrap().as_object().unwrap().clone();
     for (column, _) in columns.iter().filter(|(column, _)| !["source", "resource", "job_id"].contains(&&***column)) {
-        let mut evidence = right();
+        let mut snapshot = right();
         // A completed video with a `started` fills most columns; changed values keep their type.
-        let index = evidence
+        let index = snapshot
             .job_facts
             .iter()
             .position(|row| row.resource == "video" && row.outcome == "completed" && row.started_at.is_some())
             .unwrap();
-        let mut changed = serde_json::to_value(&evidence.job_facts[index]).unwrap();
+        let mut changed = serde_json::to_value(&snapshot.job_facts[index]).unwrap();
         let old = &changed[column];
         changed[column] = other_than(old);
-        evidence.job_facts[index] = serde_json::from_value(changed).unwrap();
-        let found = evidence.differences();
+        snapshot.job_facts[index] = serde_json::from_value(changed).unwrap();
+        let found = snapshot.differences();
         let named =
             |difference: &&Difference| matches!(difference, Difference::Column { column: of, .. } if of == column);
         assert_eq!(found.iter().filter(named).count(), 1, "{column}: {found:#?}");
@@ -321,7 +321,7 @@ fn a_stale_roll_up_is_noticed() {
 }
 
 /// A job that is counted in the group.
-fn job_of<'a>(evidence: &'a Evidence, group: &JobStats) -> &'a JobFacts {
+fn job_of<'a>(snapshot: &'a Snapshot, group: &JobStats) -> &'a JobFacts {
     let counted = |row: &&JobFacts| {
         let minute = row.finished_at.map(|at| at.second() - at.second() % 60);
         minute == Some(i64::from(group.minute))
@@ -329,71 +329,71 @@ fn job_of<'a>(evidence: &'a Evidence, group: &JobStats) -> &'a JobFacts {
                 == (&group.resource, &group.job_type, group.created_hour)
             && (row.outcome == "completed") == group.error_code.is_empty()
     };
-    evidence.job_facts.iter().find(counted).unwrap()
+    snapshot.job_facts.iter().find(counted).unwrap()
 }
 
 #[test]
 fn a_lost_row_is_noticed() {
     let acknowledged = right().attempts.iter().position(|attempt| attempt.answer == Answer::Status(202)).unwrap();
     let signature = right().attempts[acknowledged].signature.clone();
-    let lost = difference_after(|evidence| evidence.dead_letters.retain(|row| row.signature != signature));
+    let lost = difference_after(|snapshot| snapshot.dead_letters.retain(|row| row.signature != signature));
     assert!(matches!(lost, Difference::Lost { table: "dead_letters", .. }), "{lost}");
 
-    let mut evidence = right();
-    let index = evidence.deliveries.iter().position(|row| row.action == "completed").unwrap();
-    evidence.deliveries.remove(index);
-    let found = evidence.differences();
+    let mut snapshot = right();
+    let index = snapshot.deliveries.iter().position(|row| row.action == "completed").unwrap();
+    snapshot.deliveries.remove(index);
+    let found = snapshot.differences();
     assert!(matches!(found[0], Difference::Lost { table: "deliveries", rows: 0 | 1, .. }), "{found:#?}");
 }
 
 #[test]
 fn an_invented_row_is_noticed() {
-    let twice = difference_after(|evidence| {
-        let row = evidence.dead_letters[0].clone();
-        evidence.dead_letters.push(row);
+    let twice = difference_after(|snapshot| {
+        let row = snapshot.dead_letters[0].clone();
+        snapshot.dead_letters.push(row);
     });
     assert!(matches!(twice, Difference::Invented { table: "dead_letters", .. }), "{twice}");
-    let forged = difference_after(|evidence| {
-        let mut row = evidence.deliveries[0].clone();
+    let forged = difference_after(|snapshot| {
+        let mut row = snapshot.deliveries[0].clone();
         row.signature = "0".repeat(64);
-        evidence.deliveries.push(row);
+        snapshot.deliveries.push(row);
     });
     assert!(matches!(forged, Difference::Invented { table: "deliveries", attempts: 0, .. }), "{forged}");
 }
 
 #[test]
 fn a_changed_body_is_noticed() {
-    let changed = difference_after(|evidence| evidence.deliveries[0].body.push(' '));
+    let changed = difference_after(|snapshot| snapshot.deliveries[0].body.push(' '));
     assert!(matches!(changed, Difference::Body { table: "deliveries", .. }), "{changed}");
-    let changed = difference_after(|evidence| evidence.dead_letters[0].body_sha256 = sha256_hex(b"other"));
+    let changed = difference_after(|snapshot| snapshot.dead_letters[0].body_sha256 = sha256_hex(b"other"));
     assert!(matches!(changed, Difference::Body { table: "dead_letters", .. }), "{changed}");
 }
 
 #[test]
 fn a_missing_and_an_extra_job_are_noticed() {
-    let missing = difference_after(|evidence| {
-        evidence.job_facts.remove(0);
-        roll_up(evidence);
+    let missing = difference_after(|snapshot| {
+        snapshot.job_facts.remove(0);
+        roll_up(snapshot);
     });
     assert!(matches!(missing, Difference::MissingRow { table: "job_facts", .. }), "{missing}");
-    let mut evidence = right();
-    evidence.job_facts[0].job_id.push('x');
-    let found = evidence.differences();
+    let mut snapshot = right();
+    snapshot.job_facts[0].job_id.push('x');
+    let found = snapshot.differences();
     assert!(found.iter().any(|difference| matches!(difference, Difference::ExtraRow { .. })), "{found:#?}");
 }
 
 #[test]
 fn a_wrong_column_of_a_delivery_is_noticed() {
-    let changed = difference_after(|evidence| evidence.deliveries[0].occurred_at.0 += 1);
+    let changed = difference_after(|snapshot| snapshot.deliveries[0].occurred_at.0 += 1);
     assert!(matches!(&changed, Difference::Column { column, .. } if column == "occurred_at"), "{changed}");
 }
 
 #[test]
 fn a_time_that_nobody_signed_is_noticed() {
-    let mut evidence = right();
-    let row = evidence.job_facts.iter_mut().find(|row| row.completed_at.is_some()).unwrap();
-    row.completed_at = row.completed_at.map(|at| Moment(at.0 + 60_000));
-    let found = evidence.differences();
+    let mut snapshot = right();
+    let row = snapshot.job_facts.iter_mut().find(|row| row.completed_at.is_some()).unwrap();
+    row.completed_at = row.completed_at.map(|at| ProviderTime(at.0 + 60_000));
+    let found = snapshot.differences();
     assert!(
         found.iter().any(|difference| matches!(difference, Difference::Time { column: "completed_at", .. })),
         "{found:#?}"
@@ -402,16 +402,16 @@ fn a_time_that_nobody_signed_is_noticed() {
 
 #[test]
 fn a_record_that_the_processor_dead_lettered_counts_once() {
-    let mut evidence = right();
-    let index = evidence.deliveries.iter().position(|row| row.action == "errored").unwrap();
-    let row = evidence.deliveries.remove(index);
+    let mut snapshot = right();
+    let index = snapshot.deliveries.iter().position(|row| row.action == "errored").unwrap();
+    let row = snapshot.deliveries.remove(index);
     let job = (row.source.clone(), row.resource.clone(), row.job_id.clone());
-    evidence.deliveries.retain(|other| other.job_id != row.job_id);
+    snapshot.deliveries.retain(|other| other.job_id != row.job_id);
     let dead: Vec<_> = right().deliveries.into_iter().filter(|other| other.job_id == row.job_id).collect();
-    evidence.job_facts.retain(|row| row.key() != job);
-    roll_up(&mut evidence);
+    snapshot.job_facts.retain(|row| row.key() != job);
+    roll_up(&mut snapshot);
     for row in dead.iter().chain([&dead[0]]) {
-        evidence.dead_letters.push(DeadLetter {
+        snapshot.dead_letters.push(DeadLetter {
             source: row.source.clone(),
             reason: "insert_refused".into(),
             origin: row.position(),
@@ -422,5 +422,5 @@ fn a_record_that_the_processor_dead_lettered_counts_once() {
             body_sha256: sha256_hex(row.body.as_bytes()),
         });
     }
-    assert_eq!(evidence.differences(), []);
+    assert_eq!(snapshot.differences(), []);
 }

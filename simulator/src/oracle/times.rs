@@ -6,7 +6,7 @@ use super::difference::{Difference, Receipt};
 use super::fold::name;
 use super::rows::{DeadLetter, JobFacts};
 use crate::ledger::{Answer, Attempt};
-use crate::moment::Moment;
+use crate::provider_time::ProviderTime;
 
 /// What the ledger says of an event.
 #[derive(Default)]
@@ -65,7 +65,7 @@ pub(super) fn differences(
                 None => signed.acknowledged.is_none(),
             };
             if !agrees {
-                let actual = at.map(Moment::second);
+                let actual = at.map(ProviderTime::second);
                 found.push(Difference::Time { job: name(&row.key()), column, allowed, actual });
             }
         }

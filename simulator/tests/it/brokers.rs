@@ -7,7 +7,7 @@ use std::time::Duration;
 use hookline_schemas::record::header;
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
-use hookline_testkit::{Daemon, eventually};
+use hookline_testkit::{Daemon, eventually, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
@@ -15,8 +15,6 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-
-use crate::stage::with;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -9,14 +9,14 @@ use std::process::{Command, Output, Stdio};
 use hookline_simulator::ledger;
 use hookline_simulator::oracle::Difference;
 use hookline_simulator::oracle::difference::Receipt;
-use hookline_testkit::{Daemon, OF_DATA};
+use hookline_simulator::pipeline::Pipeline;
+use hookline_simulator::pipeline::assertions::wait_until_settled;
+use hookline_simulator::pipeline::traffic::SECRET;
+use hookline_testkit::{Daemon, OF_DATA, with};
 use serde_json::{Value, json};
 
 use crate::brokers::{client_id, groups, has_partitions, record_headers, topics};
 use crate::shapes::{families, keys};
-use crate::stage::{Stage, with};
-use crate::traffic::SECRET;
-use crate::verdict::settled;
 
 const INGEST: &str = "hookline-ingest";
 const PROCESSOR: &str = "hookline-processor";
@@ -51,29 +51,29 @@ fn help_is_pinned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_outside_relies_on_is_pinned() {
-    let mut stage = Stage::shared("contract").await;
+    let mut pipeline = Pipeline::on_shared_servers("contract").await;
     // With nothing set that has a default, so that the defaults show in what the brokers say.
     let own = [("HOOKLINE_PROCESSOR__ADMIN__LISTEN", "127.0.0.1:0")];
-    let mut processor = Daemon::start(PROCESSOR, &[], &with(&stage.environment, &own));
+    let mut processor = Daemon::start(PROCESSOR, &[], &with(&pipeline.environment, &own));
     let folder = tempfile::tempdir().unwrap();
     let ledger = folder.path().join("ledger.jsonl");
-    let report = simulate(&stage, &ledger);
-    settled(&stage, &mut processor).await;
+    let report = simulate(&pipeline, &ledger);
+    wait_until_settled(&pipeline, &mut processor).await;
     has_partitions(&mut processor, PARTITIONS).await;
 
-    let prefix = stage.kafka.topic_prefix.clone();
-    let of_ingest = families(&stage.ingest.metrics().await, &prefix);
+    let prefix = pipeline.kafka.topic_prefix.clone();
+    let of_ingest = families(&pipeline.ingest.metrics().await, &prefix);
     let page = processor.metrics().await;
     for name in OF_DATA {
         assert!(page.0.contains(&format!("# TYPE {name} ")), "{name} is told to come with the data, but did not");
     }
     let metrics = format!("{INGEST}\n\n{of_ingest}\n{PROCESSOR}\n\n{}", families(&page, &prefix));
-    let ids = kafka_ids(&stage, folder.path()).await;
-    let headers = record_headers(&stage.kafka);
-    let ddl = ddl(&stage).await;
-    let json_keys = json_keys(&stage, &report, &ledger);
-    let mut exit_codes = exit_codes(&stage, &ledger);
-    for (name, daemon) in [(INGEST, &mut stage.ingest), (PROCESSOR, &mut processor)] {
+    let ids = kafka_ids(&pipeline, folder.path()).await;
+    let headers = record_headers(&pipeline.kafka);
+    let ddl = ddl(&pipeline).await;
+    let json_keys = json_keys(&pipeline, &report, &ledger);
+    let mut exit_codes = exit_codes(&pipeline, &ledger);
+    for (name, daemon) in [(INGEST, &mut pipeline.ingest), (PROCESSOR, &mut processor)] {
         let status = daemon.terminate().await;
         writeln!(exit_codes, "{} {name}, at SIGTERM", status.code().unwrap()).unwrap();
     }
@@ -112,8 +112,9 @@ fn said(output: &Output) -> &str {
 }
 
 /// Sends jobs of every kind; gives the report as JSON.
-fn simulate(stage: &Stage, ledger: &Path) -> Value {
-    let environment = with(&[], &[("HOOKLINE_WEBHOOK_URL", stage.url.as_str()), ("HOOKLINE_WEBHOOK_SECRET", SECRET)]);
+fn simulate(pipeline: &Pipeline, ledger: &Path) -> Value {
+    let environment =
+        with(&[], &[("HOOKLINE_WEBHOOK_URL", pipeline.url.as_str()), ("HOOKLINE_WEBHOOK_SECRET", SECRET)]);
     let options = "--json --past 4m --jobs 400 --seed 1 --foreign 0.05 --duplicates 0.05 --ledger";
     let arguments: Vec<_> = options.split(' ').chain([ledger.to_str().unwrap()]).collect();
     let output = run(SIMULATOR, &arguments, &environment);
@@ -121,7 +122,7 @@ fn simulate(stage: &Stage, ledger: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn json_keys(stage: &Stage, report: &Value, ledger: &Path) -> String {
+fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
     let mut text = String::new();
     let mut tell = |command: &str, value: &Value| writeln!(text, "$ {command}\n{}", keys(value)).unwrap();
     tell(&format!("{SIMULATOR} --json"), report);
@@ -136,7 +137,7 @@ fn json_keys(stage: &Stage, report: &Value, ledger: &Path) -> String {
         (PROCESSOR, "replay --dry-run --json", ["--state", &state]),
     ] {
         let arguments: Vec<_> = command.split(' ').chain(more).collect();
-        let output = run(binary, &arguments, &stage.environment);
+        let output = run(binary, &arguments, &pipeline.environment);
         assert!(output.status.success(), "{binary} {command}: {}", String::from_utf8_lossy(&output.stderr));
         tell(&format!("{binary} {command}"), &serde_json::from_slice(&output.stdout).unwrap());
     }
@@ -160,7 +161,7 @@ fn differences() -> [Difference; 8] {
     ]
 }
 
-fn exit_codes(stage: &Stage, ledger: &Path) -> String {
+fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
     const CHECK: &str = "--check-config";
     let mut text = String::new();
     let folder = ledger.parent().unwrap();
@@ -173,11 +174,11 @@ fn exit_codes(stage: &Stage, ledger: &Path) -> String {
     writer.finish().unwrap();
     let (ledger, state, missing) = (path("ledger.jsonl"), path("state.json"), path("missing"));
 
-    let url = with(&[], &[("HOOKLINE_WEBHOOK_URL", stage.url.as_str())]);
-    let sound = |more: &[(&str, &str)]| with(&stage.environment, more);
+    let url = with(&[], &[("HOOKLINE_WEBHOOK_URL", pipeline.url.as_str())]);
+    let sound = |more: &[(&str, &str)]| with(&pipeline.environment, more);
     let of_ingest = |more: &[(&str, &str)]| {
         let own = [("HOOKLINE_SOURCE", "magichour"), ("HOOKLINE_WEBHOOK_SECRET", SECRET)];
-        with(&with(&stage.environment, &own), more)
+        with(&with(&pipeline.environment, &own), more)
     };
     let forged = ["verify", "--body", &ledger, "--timestamp", "1", "--signature", "0"];
     let secret = [("HOOKLINE_WEBHOOK_SECRET", SECRET)];
@@ -224,8 +225,8 @@ fn exit_codes(stage: &Stage, ledger: &Path) -> String {
 }
 
 /// What the server says that the tables and views are.
-async fn ddl(stage: &Stage) -> String {
-    let ask = async |query: &str| stage.clickhouse.query(query).fetch_all::<String>().await.unwrap();
+async fn ddl(pipeline: &Pipeline) -> String {
+    let ask = async |query: &str| pipeline.clickhouse.query(query).fetch_all::<String>().await.unwrap();
     let database = ask("SELECT currentDatabase()").await.remove(0);
     let mut text = String::new();
     for name in ask("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name").await {
@@ -235,11 +236,11 @@ async fn ddl(stage: &Stage) -> String {
     text
 }
 
-async fn kafka_ids(stage: &Stage, folder: &Path) -> String {
+async fn kafka_ids(pipeline: &Pipeline, folder: &Path) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let instance = format!("group.instance.id {}.", host.trim());
-    let mut text = topics(&stage.kafka) + &groups(&stage.kafka);
-    text = text.replace(&stage.kafka.topic_prefix, "{prefix}").replace(&instance, "group.instance.id {host name}.");
+    let mut text = topics(&pipeline.kafka) + &groups(&pipeline.kafka);
+    text = text.replace(&pipeline.kafka.topic_prefix, "{prefix}").replace(&instance, "group.instance.id {host name}.");
     let state = folder.join("state.json");
     let replay = ["replay", "--dry-run", "--state", state.to_str().unwrap()];
     let own = [
@@ -248,7 +249,7 @@ async fn kafka_ids(stage: &Stage, folder: &Path) -> String {
         ("HOOKLINE_SOURCE", "magichour"),
         ("HOOKLINE_WEBHOOK_SECRET", SECRET),
     ];
-    let environment = with(&stage.environment, &own);
+    let environment = with(&pipeline.environment, &own);
     for (binary, arguments) in [(INGEST, &[][..]), (PROCESSOR, &replay), (ANALYTICS, &["migrate"])] {
         let id = client_id(binary, arguments, &environment).await;
         let command = arguments.first().map(|command| format!(" {command}")).unwrap_or_default();

@@ -1,17 +1,18 @@
-//! Each fault at a small size; `make soak` has the large one.
+//! Every fault under little traffic; `make soak` injects them under more.
 
-use crate::faults::Fault;
-use crate::outage::broker_stopped_thrice;
-use crate::traffic::Traffic;
+use hookline_simulator::pipeline::fault::Fault;
+use hookline_simulator::pipeline::traffic::Traffic;
+
+use crate::outage::stop_broker_thrice;
 
 macro_rules! matrix {
     ($($name:ident: $fault:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let fault: Fault = $fault;
-            assert!(Fault::ALL.contains(&fault), "the soak must know it, too");
-            let outcome = fault.strike(Traffic { jobs: 500, rate: 150.0, seed: 6 }).await;
-            println!("{fault}: {outcome}");
+            assert!(Fault::ALL.contains(&fault), "the soak must inject it, too");
+            let survived = fault.run_under_traffic(Traffic { jobs: 500, rate: 150.0, seed: 6 }).await;
+            println!("{fault}: {survived}");
         }
     )*};
 }
@@ -34,6 +35,6 @@ matrix! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ingest_outlives_its_broker() {
-    let outcome = broker_stopped_thrice(Traffic { jobs: 1_000, rate: 100.0, seed: 7 }).await;
-    println!("{outcome}");
+    let outage = stop_broker_thrice(Traffic { jobs: 1_000, rate: 100.0, seed: 7 }).await;
+    println!("{outage}");
 }

@@ -3,57 +3,56 @@
 use std::time::Duration;
 
 use hookline_simulator::oracle::Difference;
+use hookline_simulator::pipeline::Pipeline;
+use hookline_simulator::pipeline::assertions::{assert_tables_are_right, snapshot, wait_until_settled};
+use hookline_simulator::pipeline::traffic::Traffic;
 use hookline_testkit::eventually;
-
-use crate::stage::Stage;
-use crate::traffic::Traffic;
-use crate::verdict::{assert_right, change, evidence, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_number_is_right_though_the_processor_was_killed() {
-    let stage = Stage::shared("end_to_end").await;
-    let mut processor = stage.processor("one", &[]);
-    let traffic = Traffic { jobs: 2_000, rate: 400.0, seed: 4 }.send(stage.url.clone());
+    let pipeline = Pipeline::on_shared_servers("end_to_end").await;
+    let mut processor = pipeline.processor("one", &[]);
+    let traffic = Traffic { jobs: 2_000, rate: 400.0, seed: 4 }.send(pipeline.url.clone());
     eventually("a quarter of the rows", Duration::from_secs(60), async || {
-        stage.count("deliveries").await.filter(|rows| *rows >= 1_000)
+        pipeline.count("deliveries").await.filter(|rows| *rows >= 1_000)
     })
     .await;
     processor.kill();
-    let before = stage.count("deliveries").await.unwrap();
-    processor = stage.processor("one", &[]);
-    let (tally, attempts) = traffic.await.unwrap();
-    assert!(before < tally.webhooks / 2, "it was killed too late: {before} rows");
-    settled(&stage, &mut processor).await;
+    let before = pipeline.count("deliveries").await.unwrap();
+    processor = pipeline.processor("one", &[]);
+    let (counts, attempts) = traffic.await.unwrap();
+    assert!(before < counts.webhooks / 2, "it was killed too late: {before} rows");
+    wait_until_settled(&pipeline, &mut processor).await;
 
     // Nothing was answered with 503 and nothing went unanswered: the tables must be exactly the ledger.
-    assert_eq!(tally.attempts, tally.acknowledged, "{tally:?}");
-    assert_right(&stage, &attempts).await;
+    assert_eq!(counts.attempts, counts.acknowledged, "{counts:?}");
+    assert_tables_are_right(&pipeline, &attempts).await;
     assert!(processor.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oracle_finds_what_is_wrong_and_nothing_else() {
-    let stage = Stage::shared("oracle").await;
-    let mut processor = stage.processor("one", &[]);
-    let (_, mut attempts) = Traffic { jobs: 200, rate: 400.0, seed: 5 }.send(stage.url.clone()).await.unwrap();
-    settled(&stage, &mut processor).await;
-    let right = evidence(&stage, &attempts).await;
+    let pipeline = Pipeline::on_shared_servers("oracle").await;
+    let mut processor = pipeline.processor("one", &[]);
+    let (_, mut attempts) = Traffic { jobs: 200, rate: 400.0, seed: 5 }.send(pipeline.url.clone()).await.unwrap();
+    wait_until_settled(&pipeline, &mut processor).await;
+    let right = snapshot(&pipeline, &attempts).await;
     assert_eq!(right.differences(), []);
 
-    // An attempt that the tables do not know.
+    // An attempt that is in no table.
     let known = attempts[0].signature.clone();
     attempts[0].signature = "0".repeat(64);
-    let found = evidence(&stage, &attempts).await.differences();
+    let found = snapshot(&pipeline, &attempts).await.differences();
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(matches!(found[0], Difference::Lost { .. }) && matches!(found[1], Difference::Invented { .. }));
     attempts[0].signature = known;
 
-    // A row that somebody deleted: the delivery is lost, and nothing says any longer what the job is said to be.
+    // A row that somebody deleted: the delivery is lost, and the facts of its job follow from no body any longer.
     let lost = right.deliveries.iter().find(|row| row.action == "completed").unwrap();
     let statement =
         format!("DELETE FROM deliveries WHERE signature = '{}' SETTINGS lightweight_deletes_sync = 2", lost.signature);
-    change(&stage, &statement).await;
-    let found = evidence(&stage, &attempts).await.differences();
+    pipeline.execute(&statement).await;
+    let found = snapshot(&pipeline, &attempts).await.differences();
     assert!(matches!(&found[0], Difference::Lost { receipt, .. } if receipt.signature == lost.signature), "{found:#?}");
     for difference in &found[1..] {
         assert!(difference.to_string().contains(&lost.job_id), "{difference}");
@@ -65,8 +64,8 @@ async fn the_oracle_finds_what_is_wrong_and_nothing_else() {
         "INSERT INTO jobs SELECT * REPLACE ('late' AS job_id) FROM (SELECT * FROM jobs FINAL WHERE job_id = '{}')",
         job.job_id
     );
-    change(&stage, &statement).await;
-    let found = evidence(&stage, &attempts).await.differences();
+    pipeline.execute(&statement).await;
+    let found = snapshot(&pipeline, &attempts).await.differences();
     let stale =
         |difference: &&Difference| matches!(difference, Difference::Column { table: "job_stats_by_minute", .. });
     let stale: Vec<_> = found.iter().filter(stale).collect();

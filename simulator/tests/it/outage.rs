@@ -1,28 +1,19 @@
-//! Ingest while its broker goes and comes back: what it acknowledged is in a topic, exactly as signed.
+//! Ingest while its broker stops and starts again: every webhook that it acknowledged is in a topic, exactly as signed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use hookline_schemas::record::decode_headers;
 use hookline_schemas::topics::Topics;
-use hookline_service::kafka::KafkaConfig;
 use hookline_simulator::ledger::{Answer, Attempt, sha256_hex};
-use hookline_simulator::report::Tally;
-use hookline_testkit::{KafkaCluster, Servers, eventually};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use hookline_simulator::pipeline::Pipeline;
+use hookline_simulator::pipeline::traffic::Traffic;
+use hookline_simulator::report::Counts;
+use hookline_testkit::{KafkaCluster, Process, Record, Servers, eventually, read_records};
 
-use crate::stage::Stage;
-use crate::traffic::Traffic;
-use hookline_testkit::Process;
-
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How it went.
-pub struct Outcome {
-    pub tally: Tally,
+/// An outage after which no acknowledged webhook was missing.
+pub struct Outage {
+    pub counts: Counts,
     pub seconds: f64,
     /// Bytes of ingest before, at the peak, and after.
     pub memory: [u64; 3],
@@ -30,9 +21,9 @@ pub struct Outcome {
     pub records: usize,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { webhooks, attempts, acknowledged, retries, answers, .. } = &self.tally;
+        let Counts { webhooks, attempts, acknowledged, retries, answers, .. } = &self.counts;
         let answers: Vec<_> = answers.iter().map(|(answer, count)| format!("{answer}: {count}")).collect();
         let [before, peak, after] = self.memory.map(|bytes| bytes as f64 / 1_048_576.0);
         writeln!(f, "webhooks      {webhooks} in {:.0} s", self.seconds)?;
@@ -44,54 +35,66 @@ impl fmt::Display for Outcome {
 }
 
 /// Stops and starts the broker three times under `traffic`, at even distances.
-pub async fn broker_stopped_thrice(traffic: Traffic) -> Outcome {
+pub async fn stop_broker_thrice(traffic: Traffic) -> Outage {
     let servers = Servers::fresh("outage").await;
     let mut cluster = KafkaCluster::start(&[]).await;
-    let mut stage = Stage::on(cluster.config("hookline"), &servers.clickhouse).await;
-    let before = Process(stage.ingest.pid()).memory("VmRSS");
+    let mut pipeline = Pipeline::on(cluster.config("hookline"), &servers.clickhouse).await;
+    let process = Process(pipeline.ingest.pid());
+    let before = process.memory("VmRSS");
     let began = Instant::now();
     let expected = traffic.jobs as f64 * 2.0;
-    let sending = traffic.send(stage.url.clone());
+    let sending = traffic.send(pipeline.url.clone());
     for quarter in 1..=3_u32 {
         let wanted = expected * f64::from(quarter) / 5.0;
         eventually("enough acknowledged", Duration::from_secs(600), async || {
-            (stage.ingest.metric("hookline_ingest_verified_total", &[]).await >= wanted).then_some(())
+            (pipeline.ingest.metric("hookline_ingest_verified_total", &[]).await >= wanted).then_some(())
         })
         .await;
         cluster.terminate(1).await;
         cluster.restart(1).await;
     }
-    let (tally, attempts) = sending.await.unwrap();
+    let (counts, attempts) = sending.await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
-    let memory = [before, Process(stage.ingest.pid()).memory("VmHWM"), Process(stage.ingest.pid()).memory("VmRSS")];
-    assert!(stage.ingest.terminate().await.success(), "ingest did not end in good order");
+    let memory = [before, process.memory("VmHWM"), process.memory("VmRSS")];
+    assert!(pipeline.ingest.terminate().await.success(), "ingest did not end in order");
 
-    let kafka = stage.kafka.clone();
-    let records = tokio::task::spawn_blocking(move || read_topics(&kafka)).await.unwrap();
+    let topics = Topics::new(&pipeline.kafka.topic_prefix).unwrap();
+    let mut records = BTreeMap::new();
+    for record in read_records(&pipeline.kafka).await {
+        *records.entry(stored(&record, &topics)).or_insert(0) += 1;
+    }
     assert_eq!(missing(&attempts, &records), Vec::<&Attempt>::new(), "acknowledged, but not in its topic as signed");
     // Negative control: without one of the records, its attempt and no other is missing.
     let mut fewer = records.clone();
     let lost = attempts.iter().find(|attempt| attempt.answer == Answer::Status(200)).unwrap();
-    fewer.remove(&key(lost));
-    assert!(missing(&attempts, &fewer).iter().all(|attempt| key(attempt) == key(lost)));
-    assert!(!missing(&attempts, &fewer).is_empty(), "the control found nothing");
-    Outcome { tally, seconds, memory, records: records.values().sum() }
+    fewer.remove(&sent(lost));
+    assert!(missing(&attempts, &fewer).iter().all(|attempt| sent(attempt) == sent(lost)));
+    assert!(!missing(&attempts, &fewer).is_empty(), "the negative control found nothing");
+    Outage { counts, seconds, memory, records: records.values().sum() }
 }
 
-/// What must be the same: source, signed time, signature, body, and whether it is a dead letter.
-type Key = (String, String, String, String, bool);
+/// What must be the same: source, signed time, signature, hash of the body, and whether it is a dead letter.
+type Webhook = (String, String, String, String, bool);
 
-fn key(attempt: &Attempt) -> Key {
+fn sent(attempt: &Attempt) -> Webhook {
     let Attempt { source, signed_at_text, signature, body_sha256, answer, .. } = attempt;
-    let dead = *answer == Answer::Status(202);
-    (source.clone(), signed_at_text.clone(), signature.clone(), body_sha256.clone(), dead)
+    let is_dead_letter = *answer == Answer::Status(202);
+    (source.clone(), signed_at_text.clone(), signature.clone(), body_sha256.clone(), is_dead_letter)
 }
 
-fn missing<'a>(attempts: &'a [Attempt], records: &BTreeMap<Key, usize>) -> Vec<&'a Attempt> {
+fn stored(record: &Record, topics: &Topics) -> Webhook {
+    let metadata = record.decoded().metadata;
+    let body_sha256 = sha256_hex(record.value.as_bytes());
+    let is_dead_letter = record.topic == topics.dead_letter();
+    let [source, signed_at_text] = [metadata.source, metadata.signed_at_text].map(str::to_owned);
+    (source, signed_at_text, metadata.signature.to_string(), body_sha256, is_dead_letter)
+}
+
+fn missing<'a>(attempts: &'a [Attempt], records: &BTreeMap<Webhook, usize>) -> Vec<&'a Attempt> {
     let mut left = records.clone();
     let acknowledged = attempts.iter().filter(|attempt| attempt.answer.acknowledges());
     acknowledged
-        .filter(|attempt| match left.get_mut(&key(attempt)) {
+        .filter(|attempt| match left.get_mut(&sent(attempt)) {
             Some(count @ 1..) => {
                 *count -= 1;
                 false
@@ -99,32 +102,4 @@ fn missing<'a>(attempts: &'a [Attempt], records: &BTreeMap<Key, usize>) -> Vec<&
             _ => true,
         })
         .collect()
-}
-
-fn read_topics(kafka: &KafkaConfig) -> BTreeMap<Key, usize> {
-    let topics = Topics::new(&kafka.topic_prefix).unwrap();
-    let consumer: BaseConsumer = kafka.client().unwrap().set("group.id", "none").create().unwrap();
-    let mut positions = TopicPartitionList::new();
-    let mut left = 0;
-    for topic in topics.all() {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-        for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
-            left += consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap().1;
-            positions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-        }
-    }
-    consumer.assign(&positions).unwrap();
-    let mut records = BTreeMap::new();
-    while left > 0 {
-        let record = consumer.poll(PATIENCE).expect("a record").unwrap();
-        let headers = record.headers().expect("headers");
-        let headers = decode_headers(headers.iter().map(|header| (header.key, header.value))).unwrap();
-        let metadata = headers.metadata;
-        let body = sha256_hex(record.payload().unwrap());
-        let dead = record.topic() == topics.dead_letter();
-        let key = (metadata.source.into(), metadata.signed_at_text.into(), metadata.signature.to_string(), body, dead);
-        *records.entry(key).or_insert(0) += 1;
-        left -= 1;
-    }
-    records
 }

@@ -1,23 +1,23 @@
-//! Webhooks of simulated jobs, and the ledger of what became of them.
+//! Webhooks of simulated jobs, sent to a pipeline, and the ledger of what became of them.
 
 use std::time::Duration;
 
 use hookline_schemas::signature::SigningKey;
 use hookline_service::shutdown::CancellationToken;
-use hookline_simulator::ledger::{self, Attempt, Writer};
-use hookline_simulator::moment::Moment;
-use hookline_simulator::plan::{Delivery, Settings, Timing, plan};
-use hookline_simulator::provider::{self, deliver};
-use hookline_simulator::report::Tally;
-use hookline_simulator::retry::Retry;
 use indicatif::ProgressBar;
 use reqwest::Url;
 use tokio::task::JoinHandle;
 
-/// What every test signs with.
+use crate::ledger::{self, Attempt, Writer};
+use crate::plan::{Delivery, Settings, Timing, plan};
+use crate::provider::{self, deliver};
+use crate::provider_time::ProviderTime;
+use crate::report::Counts;
+use crate::retry::Retry;
+
+/// The secret that every test signs with.
 pub const SECRET: &str = "mhw_test_0123456789abcdef";
 
-/// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
     pub jobs: usize,
@@ -26,43 +26,43 @@ pub struct Traffic {
     pub seed: u64,
 }
 
-/// Traffic that goes on, one lot after the other at an even rate, until it is ended.
+/// Traffic that goes on at an even rate until it is ended: runs of [`Traffic`], one after the other, with other seeds.
 pub struct Stream {
-    stop: CancellationToken,
-    lots: JoinHandle<Vec<Lot>>,
+    cancel: CancellationToken,
+    runs: JoinHandle<Vec<Run>>,
 }
 
-/// What was sent, and the ledger of it.
-pub type Lot = JoinHandle<(Tally, Vec<Attempt>)>;
+/// Traffic that is being sent; its end gives what was sent and the ledger of it.
+pub type Run = JoinHandle<(Counts, Vec<Attempt>)>;
 
 impl Traffic {
-    /// Sends beside whatever else happens; every webhook is acknowledged in the end, or the test fails.
-    pub fn send(self, url: Url) -> Lot {
+    /// Sends in the background. The task panics unless every webhook is acknowledged in the end.
+    pub fn send(self, url: Url) -> Run {
         self.deliver(self.plan(), url)
     }
 
-    /// Sends the same again and again, of other jobs each time.
+    /// Sends such traffic again and again, of other jobs each time.
     pub fn stream(self, url: Url) -> Stream {
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let lots = tokio::spawn(async move {
-            let mut lots = Vec::new();
+        let cancel = CancellationToken::new();
+        let cancelled = cancel.clone();
+        let runs = tokio::spawn(async move {
+            let mut runs = Vec::new();
             for seed in self.seed.. {
                 let plan = Self { seed, ..self }.plan();
                 let takes = Duration::from_secs_f64(plan.len() as f64 / self.rate);
-                lots.push(self.deliver(plan, url.clone()));
-                // The next one does not wait for what has to be sent again.
+                runs.push(self.deliver(plan, url.clone()));
+                // The next run does not wait for the retries of this one.
                 tokio::select! {
                     () = tokio::time::sleep(takes) => {}
-                    () = stopped.cancelled() => break,
+                    () = cancelled.cancelled() => break,
                 }
             }
-            lots
+            runs
         });
-        Stream { stop, lots }
+        Stream { cancel, runs }
     }
 
-    fn deliver(self, plan: Vec<Delivery>, url: Url) -> Lot {
+    fn deliver(self, plan: Vec<Delivery>, url: Url) -> Run {
         tokio::spawn(async move {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("ledger.jsonl");
@@ -75,9 +75,9 @@ impl Traffic {
             };
             let writer = Writer::append(&path).unwrap();
             let never = CancellationToken::new();
-            let tally = deliver(settings, plan, Some(writer), &ProgressBar::hidden(), never).await.unwrap();
-            assert!(tally.is_complete(), "something was given up: {tally:?}");
-            (tally, ledger::read(&path).unwrap())
+            let counts = deliver(settings, plan, Some(writer), &ProgressBar::hidden(), never).await.unwrap();
+            assert!(counts.is_complete(), "a webhook was never acknowledged: {counts:?}");
+            (counts, ledger::read(&path).unwrap())
         })
     }
 
@@ -91,17 +91,17 @@ impl Traffic {
             missing_started: 0.1,
             foreign: 0.02,
         };
-        plan(&settings, Moment::now())
+        plan(&settings, ProviderTime::now())
     }
 }
 
 impl Stream {
-    /// Sends the lot under way to its end, and gives every attempt of all.
+    /// Sends the current run to its end, and gives every attempt of all runs.
     pub async fn end(self) -> Vec<Attempt> {
-        self.stop.cancel();
+        self.cancel.cancel();
         let mut attempts = Vec::new();
-        for lot in self.lots.await.unwrap() {
-            attempts.extend(lot.await.unwrap().1);
+        for run in self.runs.await.unwrap() {
+            attempts.extend(run.await.unwrap().1);
         }
         attempts
     }

@@ -9,9 +9,9 @@ use time::macros::format_description;
 /// Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Moment(pub i64);
+pub struct ProviderTime(pub i64);
 
-impl Moment {
+impl ProviderTime {
     /// The system's clock.
     pub fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn prints_as_the_provider_does() {
-        let at = Moment(1_729_314_979_027);
+        let at = ProviderTime(1_729_314_979_027);
         assert_eq!(at.rfc3339(true), "2024-10-19T05:16:19.027Z");
         assert_eq!(at.rfc3339(false), "2024-10-19T05:16:19Z");
         assert_eq!(at.second(), 1_729_314_979);
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn time_does_not_run_backwards() {
-        let (early, late) = (Moment(1_000), Moment(4_000));
+        let (early, late) = (ProviderTime(1_000), ProviderTime(4_000));
         assert_eq!(late.since(early), Duration::from_secs(3));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(late.before(Duration::from_secs(3)), early);

@@ -1,0 +1,230 @@
+//! Faults of a running pipeline, one at a time; when the fault is over, every number must be right.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use hookline_testkit::{Daemon, NetworkState, Signal, eventually, topic_offsets};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::assertions::{
+    assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
+};
+use super::traffic::Traffic;
+use super::{DEADLINE, Pipeline};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// SIGKILL at a fail point of the processor.
+    ProcessorKilled(&'static str),
+    /// SIGSTOP until its partitions are assigned to another processor, then SIGCONT.
+    ProcessorFrozen,
+    /// SIGKILL while an insert is being written, three times.
+    ClickHouseKilled,
+    /// SIGTERM and a new start.
+    KafkaRestarted,
+    /// SIGKILL and a new start.
+    KafkaKilled,
+    /// Connections to ClickHouse are closed, four times.
+    NetworkCut,
+    /// Connections to ClickHouse are slow for 3 s, and then stalled for 3 s.
+    NetworkSlow,
+    /// SIGKILL in the middle of a replay that repairs deleted rows; the replay is then continued.
+    ReplayKilled,
+}
+
+/// A fault that was survived with every number right.
+#[derive(Clone, Copy, Debug)]
+pub struct Survived {
+    pub attempts: usize,
+    /// From the last webhook until everything was in its table.
+    pub settled: Duration,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProcessorKilled(fail_point) => write!(f, "processor killed {}", fail_point.replace('_', " ")),
+            Self::ProcessorFrozen => f.write_str("processor frozen"),
+            Self::ClickHouseKilled => f.write_str("ClickHouse killed"),
+            Self::KafkaRestarted => f.write_str("Kafka restarted"),
+            Self::KafkaKilled => f.write_str("Kafka killed"),
+            Self::NetworkCut => f.write_str("network cut"),
+            Self::NetworkSlow => f.write_str("network slow"),
+            Self::ReplayKilled => f.write_str("replay killed"),
+        }
+    }
+}
+
+impl fmt::Display for Survived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attempts, settled } = self;
+        write!(f, "{attempts} attempts, 0 differences, settled in {:.1} s", settled.as_secs_f64())
+    }
+}
+
+impl Fault {
+    pub const ALL: [Self; 13] = [
+        Self::ProcessorKilled("after_consume"),
+        Self::ProcessorKilled("after_jobs"),
+        Self::ProcessorKilled("after_deliveries"),
+        Self::ProcessorKilled("after_refresh"),
+        Self::ProcessorKilled("before_commit"),
+        Self::ProcessorKilled("after_commit"),
+        Self::ProcessorFrozen,
+        Self::ClickHouseKilled,
+        Self::KafkaRestarted,
+        Self::KafkaKilled,
+        Self::NetworkCut,
+        Self::NetworkSlow,
+        Self::ReplayKilled,
+    ];
+
+    /// Injects the fault into a pipeline of its own under `traffic`, which goes on until the fault is over. Panics where a
+    /// difference remains, or where the oracle misses one that is made on purpose.
+    pub async fn run_under_traffic(self, traffic: Traffic) -> Survived {
+        let mut pipeline = match self {
+            Self::ClickHouseKilled | Self::KafkaRestarted | Self::KafkaKilled => Pipeline::on_own_servers().await,
+            Self::ProcessorKilled(_)
+            | Self::ProcessorFrozen
+            | Self::NetworkCut
+            | Self::NetworkSlow
+            | Self::ReplayKilled => Pipeline::on_shared_servers("matrix").await,
+        };
+        let mut processor = pipeline.processor("one", &[]);
+        let stream = traffic.stream(pipeline.url.clone());
+        pipeline.wait_for_rows(traffic.jobs as u64 / 4).await;
+        self.inject(&mut pipeline, &mut processor).await;
+        let attempts = stream.end().await;
+        let settled = wait_until_settled(&pipeline, &mut processor).await;
+        if self == Self::ReplayKilled {
+            assert_replay_changes_nothing(&pipeline).await;
+        }
+        assert_tables_are_right(&pipeline, &attempts).await;
+        Survived { attempts: attempts.len(), settled }
+    }
+
+    /// Injects the fault under whatever traffic there is, and returns when it is over: everything runs again, though the
+    /// processor may lag.
+    pub async fn inject(self, pipeline: &mut Pipeline, processor: &mut Daemon) {
+        match self {
+            Self::ProcessorKilled(fail_point) => kill_processor(pipeline, processor, fail_point).await,
+            Self::ProcessorFrozen => freeze_processor(pipeline, processor).await,
+            Self::ClickHouseKilled => kill_clickhouse(pipeline).await,
+            Self::KafkaRestarted => {
+                pipeline.own_kafka().terminate(1).await;
+                pipeline.own_kafka().restart(1).await;
+            }
+            Self::KafkaKilled => {
+                pipeline.own_kafka().kill(1).await;
+                pipeline.own_kafka().restart(1).await;
+            }
+            Self::NetworkCut => cut_network(pipeline).await,
+            Self::NetworkSlow => slow_network(pipeline).await,
+            Self::ReplayKilled => kill_replay(pipeline).await,
+        }
+    }
+}
+
+async fn kill_processor(pipeline: &Pipeline, processor: &mut Daemon, fail_point: &str) {
+    assert!(processor.terminate().await.success(), "the processor did not end in order");
+    *processor = pipeline.processor("one", &[("HOOKLINE_FAIL_POINT", &format!("{fail_point}:3"))]);
+    let status = processor.wait().await;
+    assert!(!status.success(), "the processor was to be killed {fail_point}, but ended by itself");
+    *processor = pipeline.processor("one", &[]);
+}
+
+async fn freeze_processor(pipeline: &Pipeline, processor: &mut Daemon) {
+    let alone = assignments(processor).await;
+    let mut other = pipeline.processor("two", &[]);
+    let shared = assigned(&mut other, 0.0).await;
+    let before = assigned(processor, alone).await;
+    processor.signal(Signal::SIGSTOP);
+    assigned(&mut other, shared).await;
+    // Now the other one has every partition, and commits beyond the batch that the frozen one holds.
+    wait_until_caught_up(&pipeline.kafka).await;
+    processor.signal(Signal::SIGCONT);
+    assigned(processor, before).await;
+    assert!(other.terminate().await.success(), "the second processor did not end in order");
+}
+
+/// How often partitions were assigned to a processor.
+async fn assignments(processor: &mut Daemon) -> f64 {
+    processor.metric("hookline_processor_rebalances_total", &["kind=\"assign\""]).await
+}
+
+/// Waits until partitions were assigned to it more than `before` times.
+async fn assigned(processor: &mut Daemon, before: f64) -> f64 {
+    let more = async || Some(assignments(processor).await).filter(|count| *count > before);
+    eventually("partitions to be assigned", DEADLINE, more).await
+}
+
+async fn kill_clickhouse(pipeline: &mut Pipeline) {
+    for _ in 0..3 {
+        pipeline.proxy.set(NetworkState::Slow(8 << 10));
+        eventually("an insert in progress", DEADLINE, async || {
+            // An insert that has taken so long is waiting for the rest of its body.
+            let inserts = "system.processes WHERE query_kind = 'Insert' AND elapsed > 0.1";
+            pipeline.count(inserts).await.filter(|count| *count > 0)
+        })
+        .await;
+        pipeline.own_clickhouse().kill();
+        pipeline.proxy.set(NetworkState::Open);
+        pipeline.own_clickhouse().restart().await;
+    }
+}
+
+async fn cut_network(pipeline: &Pipeline) {
+    // In the middle of a request, and after the last byte of one whose answer then never comes.
+    for bytes in [1, 10 << 10, 30 << 10, 50 << 10] {
+        pipeline.proxy.wait_for_bytes(bytes).await;
+        pipeline.proxy.set(NetworkState::Cut);
+        sleep(Duration::from_millis(700)).await;
+        pipeline.proxy.set(NetworkState::Open);
+    }
+}
+
+async fn slow_network(pipeline: &Pipeline) {
+    pipeline.proxy.wait_for_bytes(1).await;
+    pipeline.proxy.set(NetworkState::Slow(64 << 10));
+    sleep(Duration::from_secs(3)).await;
+    pipeline.proxy.set(NetworkState::Stalled);
+    sleep(Duration::from_secs(3)).await;
+    pipeline.proxy.set(NetworkState::Open);
+}
+
+async fn kill_replay(pipeline: &Pipeline) {
+    // Rows that are deleted now are committed in the topics, so no live processor writes them again.
+    wait_until_caught_up(&pipeline.kafka).await;
+    for (table, column) in [("deliveries", "signature"), ("jobs", "job_id")] {
+        let delete =
+            format!("DELETE FROM {table} WHERE cityHash64({column}) % 4 = 0 SETTINGS lightweight_deletes_sync = 2");
+        pipeline.execute(&delete).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("replay.json");
+    let offsets = topic_offsets(&pipeline.kafka).await.expect("an answer of the brokers");
+    let mut replay = pipeline.start_replay(&state, offsets.resource_records / 5);
+    eventually("the middle of the replay", DEADLINE, async || {
+        replayed_and_planned(&state).filter(|(replayed, planned)| replayed * 2 >= *planned)
+    })
+    .await;
+    replay.kill();
+    let (replayed, planned) = replayed_and_planned(&state).expect("a killed replay leaves its state file");
+    assert!(replayed < planned, "the replay had ended before it was killed");
+    let report = pipeline.replay(&state).await;
+    let repaired = |table: &str| report["repaired"][table].as_u64().unwrap();
+    assert_eq!(report["records"], planned - replayed, "the replay did not continue where it was killed: {report:#}");
+    assert!(repaired("deliveries") > 0 && repaired("jobs") > 0, "the replay repaired nothing: {report:#}");
+}
+
+/// Counts the records that the state file of a replay tells of.
+fn replayed_and_planned(state: &Path) -> Option<(i64, i64)> {
+    let state: Value = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
+    let parts = state["parts"].as_array()?;
+    let sum = |from: &str, to: &str| {
+        parts.iter().map(|part| Some(part[to].as_i64()? - part[from].as_i64()?)).sum::<Option<i64>>()
+    };
+    Some((sum("start", "next")?, sum("start", "end")?))
+}
