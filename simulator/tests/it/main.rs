@@ -1,5 +1,10 @@
 //! The whole pipeline on a real Kafka and a real ClickHouse, with the real binaries.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod brokers;
 mod contract;
