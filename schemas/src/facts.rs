@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use crate::envelope::Event;
 use crate::ids::Action;
 use crate::record::DeliveryMetadata;
@@ -11,44 +13,95 @@ use crate::time::{CreatedAt, OccurredAt, ReceivedAt, occurred_at};
 /// The version of [`Facts::of`]. It grows with every change that makes the same event give other facts.
 pub const FOLD_VERSION: u16 = 1;
 
-/// What is known of a job. Every field joins by its own minimum or maximum.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Facts<'a> {
-    /// The earliest creation time given.
-    pub created_at: CreatedAt,
-    /// The greatest job type given; empty = none.
-    pub job_type: Cow<'a, str>,
-    /// Pixels.
-    pub width: Option<i64>,
-    /// Pixels.
-    pub height: Option<i64>,
-    /// Length of the media clip.
-    pub media_seconds: Option<f64>,
-    /// Images made.
-    pub image_count: Option<i64>,
-    /// The earliest `started`.
-    pub started_at: Option<OccurredAt>,
-    /// The earliest `completed`.
-    pub completed_at: Option<OccurredAt>,
-    /// The earliest `errored`.
-    pub errored_at: Option<OccurredAt>,
-    /// Code and message together, `code\0message`, so that they stay a pair; empty = no `errored` seen.
-    pub error: Cow<'a, str>,
-    /// What `started` says it will cost.
-    pub credits_estimated: Option<i64>,
-    /// What `completed` says it cost.
-    pub credits_completed: Option<i64>,
-    /// What `errored` says it cost.
-    pub credits_errored: Option<i64>,
-    /// Frames per second, from terminal events only: `started` carries an estimate.
-    pub fps: Option<f64>,
-    /// The first time a webhook about the job came in.
-    pub first_received_at: ReceivedAt,
-    /// The last time.
-    pub last_received_at: ReceivedAt,
-    /// The oldest fold that had a part in it.
-    pub fold_version: u16,
+/// The one list of the facts and of the columns of `jobs` that hold them, in the table's order. Each is `name: type, kind,
+/// join`: `kind` is `numbers`, `nullable` (numbers that may be missing), `texts` or `low_cardinality` (texts with few
+/// different values), and `join`, `min` or `max`, says which value stays when two are known. The list is handed to the
+/// macro that is named; in `schemas/tables/` the columns are written out, and a test compares.
+#[macro_export]
+macro_rules! fact_columns {
+    ($then:ident) => {
+        $then! {
+            /// The earliest creation time given.
+            created_at: CreatedAt, numbers, min;
+            /// The greatest job type given; empty where none was given.
+            job_type: Cow<'a, str>, low_cardinality, max;
+            /// Width of the media in pixels.
+            width: Option<i64>, nullable, max;
+            /// Height of the media in pixels.
+            height: Option<i64>, nullable, max;
+            /// Length of the media clip in seconds.
+            media_seconds: Option<f64>, nullable, max;
+            /// How many images the job makes.
+            image_count: Option<i64>, nullable, max;
+            /// When the earliest `started` happened.
+            started_at: Option<OccurredAt>, nullable, min;
+            /// When the earliest `completed` happened.
+            completed_at: Option<OccurredAt>, nullable, min;
+            /// When the earliest `errored` happened.
+            errored_at: Option<OccurredAt>, nullable, min;
+            /// Code and message together, `code\0message`, so that they stay a pair; empty where no `errored` was seen.
+            error: Cow<'a, str>, texts, max;
+            /// Credits that `started` says the job will cost.
+            credits_estimated: Option<i64>, nullable, max;
+            /// Credits that `completed` says the job cost.
+            credits_completed: Option<i64>, nullable, max;
+            /// Credits that `errored` says the job cost.
+            credits_errored: Option<i64>, nullable, min;
+            /// Frames per second, from terminal events only: `started` carries an estimate.
+            fps: Option<f64>, nullable, max;
+            /// When the first webhook about the job came in.
+            first_received_at: ReceivedAt, numbers, min;
+            /// When the last webhook about the job came in.
+            last_received_at: ReceivedAt, numbers, max;
+            /// The oldest [`FOLD_VERSION`](crate::facts::FOLD_VERSION) that had a part in it.
+            fold_version: u16, numbers, min;
+        }
+    };
 }
+
+/// Whether the other value stays when both are known. A missing value is "not known yet", so it loses against everything;
+/// a missing value is the least one, which a maximum needs no rule for.
+macro_rules! gains {
+    (nullable, min, $known:expr, $other:expr) => {
+        $other.is_some() && ($known.is_none() || $other < $known)
+    };
+    ($kind:ident, min, $known:expr, $other:expr) => {
+        $other < $known
+    };
+    ($kind:ident, max, $known:expr, $other:expr) => {
+        $other > $known
+    };
+}
+
+macro_rules! define_facts {
+    ($($(#[$doc:meta])* $name:ident: $type:ty, $kind:ident, $join:ident;)*) => {
+        /// What is known of a job. Every field joins by its own minimum or maximum.
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        pub struct Facts<'a> {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        impl Facts<'_> {
+            /// Name and join, `min` or `max`, of the column of each field.
+            pub const COLUMNS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($name), stringify!($join))),*];
+
+            /// Learns what `other` knows of the same job.
+            pub fn join(&mut self, other: Self) {
+                $(if gains!($kind, $join, self.$name, other.$name) {
+                    self.$name = other.$name;
+                })*
+            }
+
+            /// Whether [`Facts::join`] with `other` would change anything.
+            pub fn would_learn_from(&self, other: &Self) -> bool {
+                $(gains!($kind, $join, self.$name, other.$name))||*
+            }
+        }
+    };
+}
+
+fact_columns!(define_facts);
 
 impl<'a> Facts<'a> {
     /// What one delivery of an event says.
@@ -78,28 +131,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Learns what `other` knows of the same job.
-    pub fn join(&mut self, other: Self) {
-        self.created_at = self.created_at.min(other.created_at);
-        keep_greater(&mut self.job_type, other.job_type);
-        self.width = self.width.max(other.width);
-        self.height = self.height.max(other.height);
-        self.media_seconds = greater_float(self.media_seconds, other.media_seconds);
-        self.image_count = self.image_count.max(other.image_count);
-        self.started_at = lesser(self.started_at, other.started_at);
-        self.completed_at = lesser(self.completed_at, other.completed_at);
-        self.errored_at = lesser(self.errored_at, other.errored_at);
-        keep_greater(&mut self.error, other.error);
-        self.credits_estimated = self.credits_estimated.max(other.credits_estimated);
-        self.credits_completed = self.credits_completed.max(other.credits_completed);
-        self.credits_errored = lesser(self.credits_errored, other.credits_errored);
-        self.fps = greater_float(self.fps, other.fps);
-        self.first_received_at = self.first_received_at.min(other.first_received_at);
-        self.last_received_at = self.last_received_at.max(other.last_received_at);
-        self.fold_version = self.fold_version.min(other.fold_version);
-    }
-
-    /// Facts that live as long as one likes.
+    /// The same facts with texts of their own, which outlive the body they were read from.
     pub fn into_owned(self) -> Facts<'static> {
         Facts { job_type: Cow::Owned(self.job_type.into_owned()), error: Cow::Owned(self.error.into_owned()), ..self }
     }
@@ -109,27 +141,6 @@ impl<'a> Facts<'a> {
 fn error_pair(event: &Event<'_>) -> Cow<'static, str> {
     let (code, message) = event.error.as_ref().map_or(("", ""), |error| (&*error.code, &*error.message));
     Cow::Owned(format!("{}\0{message}", code.replace('\0', "\u{fffd}")))
-}
-
-fn keep_greater<'a>(known: &mut Cow<'a, str>, other: Cow<'a, str>) {
-    if other > *known {
-        *known = other;
-    }
-}
-
-/// `None` is "not known yet", so it loses against everything.
-fn lesser<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (known, None) | (None, known) => known,
-    }
-}
-
-fn greater_float(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.max(b)),
-        (known, None) | (None, known) => known,
-    }
 }
 
 #[cfg(test)]
@@ -205,6 +216,7 @@ mod tests {
         fn join_is_idempotent(a in facts(), b in facts()) {
             prop_assert_eq!(joined(&a, &a), a.clone());
             let both = joined(&a, &b);
+            prop_assert_eq!(a.would_learn_from(&b), both != a);
             prop_assert_eq!(joined(&both, &b), both);
         }
 
@@ -226,6 +238,16 @@ mod tests {
     fn the_laws_do_not_hold_for_last_writer_wins() {
         let last_wins = |_: i32, new: i32| new;
         assert_ne!(last_wins(1, 2), last_wins(2, 1), "the property tests can fail");
+    }
+
+    #[test]
+    fn the_table_joins_each_column_as_the_fold_does() {
+        let table = include_str!("../tables/1_jobs.sql");
+        let joined = table.lines().filter_map(|line| {
+            let (name, rest) = line.trim().split_once(" SimpleAggregateFunction(")?;
+            Some((name, rest.split_once(',')?.0))
+        });
+        assert_eq!(joined.collect::<Vec<_>>(), Facts::COLUMNS);
     }
 
     #[test]

@@ -79,27 +79,15 @@ impl Derived {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{CreatedAt, ReceivedAt};
+    use crate::time::CreatedAt;
 
     fn facts(started: Option<i64>, completed: Option<i64>, errored: Option<i64>) -> Facts<'static> {
         Facts {
             created_at: CreatedAt(1_000),
-            job_type: "".into(),
-            width: None,
-            height: None,
-            media_seconds: None,
-            image_count: None,
             started_at: started.map(OccurredAt),
             completed_at: completed.map(OccurredAt),
             errored_at: errored.map(OccurredAt),
-            error: "".into(),
-            credits_estimated: None,
-            credits_completed: None,
-            credits_errored: None,
-            fps: None,
-            first_received_at: ReceivedAt(0),
-            last_received_at: ReceivedAt(0),
-            fold_version: 1,
+            ..Facts::default()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
 
@@ -9,7 +10,7 @@ macro_rules! milliseconds {
     ($($(#[$doc:meta])* $type:ident;)*) => {$(
         $(#[$doc])*
         /// Unix milliseconds.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
         pub struct $type(pub i64);
     )*};
 }
@@ -46,11 +47,11 @@ impl CreatedAt {
 }
 
 /// The start of the hour in which a job was created, Unix seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CreatedHour(pub i64);
 
 /// The time that the provider signed, Unix seconds: the timestamp header as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SignedAt(pub u32);
 
 impl SignedAt {

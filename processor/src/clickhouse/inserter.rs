@@ -105,7 +105,7 @@ impl ClickHouse {
 }
 
 /// Gives the type that the values of a column have on the wire.
-fn plain(kind: &str) -> String {
+pub(super) fn plain(kind: &str) -> String {
     let inner = kind.strip_prefix("SimpleAggregateFunction(").and_then(|rest| rest.strip_suffix(')'));
     inner.and_then(|inner| inner.split_once(", ")).map_or(kind, |(_, value)| value).to_owned()
 }

@@ -322,9 +322,8 @@ impl TerminalEvents {
 
 #[cfg(test)]
 mod tests {
-    use hookline_schemas::facts::FOLD_VERSION;
     use hookline_schemas::ids::JobId;
-    use hookline_schemas::time::{CreatedAt, ReceivedAt};
+    use hookline_schemas::time::CreatedAt;
 
     use super::*;
     use crate::batch::fold::JobKey;
@@ -348,21 +347,11 @@ mod tests {
             facts: Facts {
                 created_at: CreatedAt(CREATED),
                 job_type: "LIP_SYNC".into(),
-                width: None,
-                height: None,
-                media_seconds: None,
-                image_count: None,
                 started_at: at(started),
                 completed_at: at(completed),
                 errored_at: at(errored),
                 error: if errored.is_some() { "no_source_face\0why".into() } else { "".into() },
-                credits_estimated: None,
-                credits_completed: None,
-                credits_errored: None,
-                fps: None,
-                first_received_at: ReceivedAt(CREATED),
-                last_received_at: ReceivedAt(CREATED),
-                fold_version: FOLD_VERSION,
+                ..Facts::default()
             },
         }
     }

@@ -1,26 +1,26 @@
-//! What stands in a column.
+//! The values of a column, and how each of them is written.
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use hookline_schemas::time::{CreatedAt, CreatedHour, OccurredAt, ReceivedAt, SignedAt};
 
-/// A value of fixed width.
+/// A value of fixed width. The default is what stands in a `Nullable` column where the value is missing.
 pub trait Number: Copy + Default {
     /// ClickHouse's name of the type.
     const TYPE: &'static str;
 
-    /// Appends it as the server has it in memory: little-endian.
+    /// Appends the value as the server has it in memory: little-endian.
     fn put(self, out: &mut Vec<u8>);
 }
 
 macro_rules! numbers {
-    ($($type:ty: $name:literal;)*) => {$(
+    ($($type:ident $(.$field:tt)?: $name:literal;)*) => {$(
         impl Number for $type {
             const TYPE: &'static str = $name;
 
             fn put(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
+                out.extend_from_slice(&self$(.$field)?.to_le_bytes());
             }
         }
     )*};
@@ -32,58 +32,22 @@ numbers! {
     u16: "UInt16";
     u64: "UInt64";
     f64: "Float64";
+    CreatedAt.0: "DateTime64(3, 'UTC')";
+    ReceivedAt.0: "DateTime64(3, 'UTC')";
+    OccurredAt.0: "DateTime64(3, 'UTC')";
+    SignedAt.0: "DateTime('UTC')";
 }
 
-/// `DateTime64(3, 'UTC')`: Unix milliseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Millis(pub i64);
-
-/// `DateTime('UTC')`: Unix seconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seconds(pub u32);
-
-impl Number for Millis {
-    const TYPE: &'static str = "DateTime64(3, 'UTC')";
-
-    fn put(self, out: &mut Vec<u8>) {
-        self.0.put(out);
-    }
-}
-
-impl Number for Seconds {
+impl Number for CreatedHour {
     const TYPE: &'static str = "DateTime('UTC')";
 
+    /// Creation times end with the year 2099, so the hour fits into 32 bits.
     fn put(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(self.0).unwrap_or(u32::MAX).to_le_bytes());
     }
 }
 
-macro_rules! millis {
-    ($($type:ty),*) => {$(
-        impl From<$type> for Millis {
-            fn from(at: $type) -> Self {
-                Self(at.0)
-            }
-        }
-    )*};
-}
-
-millis!(CreatedAt, ReceivedAt, OccurredAt);
-
-impl From<SignedAt> for Seconds {
-    fn from(at: SignedAt) -> Self {
-        Self(at.0)
-    }
-}
-
-impl From<CreatedHour> for Seconds {
-    /// Creation times end with the year 2099, so the hour fits.
-    fn from(hour: CreatedHour) -> Self {
-        Self(u32::try_from(hour.0).unwrap_or(u32::MAX))
-    }
-}
-
-/// The dictionary of a `LowCardinality(String)` column, each value once, in the order of their first use.
+/// The dictionary of a `LowCardinality(String)` column: each value once, in the order of its first use.
 #[derive(Debug, Default)]
 pub struct Dictionary<'t> {
     keys: HashMap<&'t str, u32, RandomState>,
@@ -92,7 +56,7 @@ pub struct Dictionary<'t> {
 }
 
 impl<'t> Dictionary<'t> {
-    /// The key of a value.
+    /// The value's key in the dictionary, a new one where the value was not there yet.
     pub fn key(&mut self, value: &'t str) -> u32 {
         // Rows in the order of a table's key repeat themselves, and mostly it is the very same text.
         if let Some((last, key)) = self.last
@@ -109,7 +73,7 @@ impl<'t> Dictionary<'t> {
         key
     }
 
-    /// The values, by key.
+    /// The values in the order of their keys, which count from 0.
     pub fn values(&self) -> &[&'t str] {
         &self.values
     }
