@@ -173,11 +173,12 @@ impl Metrics {
                 .iter()
                 .map(|key| self.verified.with_label_values(&[name, key.name.as_str()]))
                 .collect(),
-            refused: VerifyError::ALL.map(|refusal| (refusal, rejected(refusal.as_str()))).into(),
+            refused: VerifyError::ALL.iter().map(|refusal| (*refusal, rejected(refusal.as_str()))).collect(),
             stale_past,
             stale_future,
             dead: DeadLetterReason::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .filter(|reason| !matches!(reason, DeadLetterReason::InsertRefused | DeadLetterReason::BadRecord))
                 .map(|reason| (reason, self.dead_letters.with_label_values(&[name, reason.as_str()])))
                 .collect(),

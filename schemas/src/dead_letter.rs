@@ -1,14 +1,27 @@
 //! Why an authentic delivery is in the dead-letter topic instead of in its resource's.
 
-use std::fmt;
-use std::str::FromStr;
+use strum::VariantArray;
 
-/// The reason of a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The reason of a dead letter, in headers, tables and metrics. It prints and parses as its name in snake case.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum DeadLetterReason {
     /// The body is not JSON in UTF-8.
     NotJson,
-    /// No `type`, or one that is none of the nine events.
+    /// The body has no `type`, or one that is none of the nine events.
     UnknownType,
     /// `payload.id` is absent or not an id.
     BadId,
@@ -16,57 +29,20 @@ pub enum DeadLetterReason {
     BadCreatedAt,
     /// A known key came twice, or both `payload` and `object`.
     Ambiguous,
-    /// Signed too long ago or too far in the future.
+    /// The delivery was signed too long ago or too far in the future.
     Stale,
     /// ClickHouse refused the row.
     InsertRefused,
-    /// A record of a resource topic without the headers that ingest writes: somebody else produced it.
+    /// A record of a resource topic has not the headers that ingest writes: somebody else produced it.
     BadRecord,
 }
 
 impl DeadLetterReason {
-    /// Every reason.
-    pub const ALL: [Self; 8] = [
-        Self::NotJson,
-        Self::UnknownType,
-        Self::BadId,
-        Self::BadCreatedAt,
-        Self::Ambiguous,
-        Self::Stale,
-        Self::InsertRefused,
-        Self::BadRecord,
-    ];
+    /// All reasons, in the order in which they are checked.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The text in headers, tables and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotJson => "not_json",
-            Self::UnknownType => "unknown_type",
-            Self::BadId => "bad_id",
-            Self::BadCreatedAt => "bad_created_at",
-            Self::Ambiguous => "ambiguous",
-            Self::Stale => "stale",
-            Self::InsertRefused => "insert_refused",
-            Self::BadRecord => "bad_record",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
-
-impl fmt::Display for DeadLetterReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for DeadLetterReason {
-    type Err = UnknownDeadLetterReason;
-
-    fn from_str(text: &str) -> Result<Self, UnknownDeadLetterReason> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or(UnknownDeadLetterReason)
-    }
-}
-
-/// Text that is no reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a reason of a dead letter")]
-pub struct UnknownDeadLetterReason;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::dead_letter::DeadLetterReason;
 use crate::ids::{EventType, JobId};
-use crate::json::{Fields, IfObject, KeyOf, Keys, ReadObject, integer, keys, number, string};
+use crate::json::{IfObject, KeyTo, Known, ReadObject, integer, known_keys, number, string};
 use crate::time::CreatedAt;
 
 /// What a processable body says.
@@ -64,8 +64,7 @@ pub struct DecodeError {
 
 /// Reads a body. Never panics, whatever the bytes.
 pub fn decode(body: &[u8]) -> Result<Event<'_>, DecodeError> {
-    let mut envelope =
-        Envelope { event_type: None, payload: Fields::new(PAYLOAD_KEYS), payload_keys: 0, repeated: None };
+    let mut envelope = Envelope::default();
     let read = std::str::from_utf8(body).map_err(|error| error.to_string()).and_then(|text| {
         let mut json = serde_json::Deserializer::from_str(text);
         json.deserialize_any(IfObject(&mut envelope)).and_then(|()| json.end()).map_err(|error| error.to_string())
@@ -76,36 +75,41 @@ pub fn decode(body: &[u8]) -> Result<Event<'_>, DecodeError> {
     envelope.into_event()
 }
 
-/// The payload's known keys, in the order in which [`details`] takes them apart.
-const PAYLOAD_KEYS: Keys<11> = keys!(
-    0 "id",
-    1 "created_at",
-    2 "type",
-    3 "width",
-    4 "height",
-    5 "fps",
-    6 "start_seconds",
-    7 "end_seconds",
-    8 "image_count",
-    9 "credits_charged",
-    10 "error",
-);
+known_keys!(Payload {
+    id: "id",
+    created_at: "created_at",
+    job_type: "type",
+    width: "width",
+    height: "height",
+    fps: "fps",
+    start_seconds: "start_seconds",
+    end_seconds: "end_seconds",
+    image_count: "image_count",
+    credits_charged: "credits_charged",
+    error: "error",
+});
 
-const ENVELOPE_KEYS: Keys<3> = keys!(0 "type", 1 "payload", 2 "object");
+known_keys!(ErrorObject { code: "code", message: "message" });
 
+#[derive(Default)]
 struct Envelope<'a> {
     event_type: Option<&'a RawValue>,
-    payload: Fields<'a, 11>,
+    payload: Payload<'a>,
+    /// How often `payload` or `object` came.
     payload_keys: u32,
     repeated: Option<&'static str>,
+}
+
+enum EnvelopeKey {
+    Type,
+    Payload,
 }
 
 impl<'a> Envelope<'a> {
     fn into_event(self) -> Result<Event<'a>, DecodeError> {
         let type_text = self.event_type.and_then(string);
         let event_type = type_text.as_ref().and_then(|text| text.parse::<EventType>().ok());
-        let values = self.payload.values;
-        let [id, created_at, ..] = values;
+        let Payload { id, created_at, .. } = self.payload;
         let job_id = id.and_then(string).and_then(|text| JobId::new(text).ok());
         let refuse = |reason, detail: String, job_id: Option<JobId<'_>>| {
             Err(DecodeError { reason, detail, event_type, job_id: job_id.map(JobId::into_owned) })
@@ -144,27 +148,21 @@ impl<'a> Envelope<'a> {
             };
             return refuse(DeadLetterReason::BadCreatedAt, detail, Some(job_id));
         };
-        Ok(details(event_type, job_id, created, values))
+        Ok(details(event_type, job_id, created, &self.payload))
     }
 }
 
-fn details<'a>(
-    event_type: EventType,
-    job_id: JobId<'a>,
-    created_at: CreatedAt,
-    values: [Option<&'a RawValue>; 11],
-) -> Event<'a> {
-    let [_, _, job_type, width, height, fps, start, end, image_count, credits_charged, error] = values;
+fn details<'a>(event_type: EventType, job_id: JobId<'a>, created_at: CreatedAt, payload: &Payload<'a>) -> Event<'a> {
     let mut tolerant = Tolerant { invalid_fields: 0 };
-    let job_type = tolerant.read(job_type, string).unwrap_or_default();
-    let width = tolerant.read(width, integer).filter(|pixels| *pixels != -1);
-    let height = tolerant.read(height, integer).filter(|pixels| *pixels != -1);
-    let fps = tolerant.read(fps, number);
-    let (start, end) = (tolerant.read(start, number), tolerant.read(end, number));
+    let job_type = tolerant.read(payload.job_type, string).unwrap_or_default();
+    let width = tolerant.read(payload.width, integer).filter(|pixels| *pixels != -1);
+    let height = tolerant.read(payload.height, integer).filter(|pixels| *pixels != -1);
+    let fps = tolerant.read(payload.fps, number);
+    let (start, end) = (tolerant.read(payload.start_seconds, number), tolerant.read(payload.end_seconds, number));
     let media_seconds = start.zip(end).map(|(start, end)| end - start).filter(|seconds| seconds.is_finite());
-    let image_count = tolerant.read(image_count, integer);
-    let credits_charged = tolerant.read(credits_charged, integer);
-    let error = tolerant.read(error, job_error);
+    let image_count = tolerant.read(payload.image_count, integer);
+    let credits_charged = tolerant.read(payload.credits_charged, integer);
+    let error = tolerant.read(payload.error, job_error);
     Event {
         event_type,
         job_id,
@@ -199,10 +197,10 @@ fn job_error(raw: &RawValue) -> Option<JobError<'_>> {
     if !raw.get().starts_with('{') {
         return None;
     }
-    let mut fields = Fields::new(keys!(0 "code", 1 "message"));
-    serde_json::Deserializer::from_str(raw.get()).deserialize_any(IfObject(&mut fields)).ok()?;
-    let [code, message] = fields.values.map(|value| value.and_then(string).unwrap_or_default());
-    Some(JobError { code, message })
+    let mut error = ErrorObject::default();
+    serde_json::Deserializer::from_str(raw.get()).deserialize_any(IfObject(Known(&mut error))).ok()?;
+    let text = |value: Option<_>| value.and_then(string).unwrap_or_default();
+    Some(JobError { code: text(error.code), message: text(error.message) })
 }
 
 /// At most 64 characters of text from outside, made printable.
@@ -212,16 +210,21 @@ fn excerpt(text: &str) -> String {
 
 impl<'a> ReadObject<'a> for &mut Envelope<'a> {
     fn read_object<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some(key) = map.next_key_seed(KeyOf(ENVELOPE_KEYS.position))? {
+        let known = |key: &str| match key {
+            "type" => Some(EnvelopeKey::Type),
+            "payload" | "object" => Some(EnvelopeKey::Payload),
+            _ => None,
+        };
+        while let Some(key) = map.next_key_seed(KeyTo::new(known))? {
             match key {
-                Some(0) => {
+                Some(EnvelopeKey::Type) => {
                     if self.event_type.replace(map.next_value()?).is_some() {
                         self.repeated = Some("type");
                     }
                 }
-                Some(_) => {
+                Some(EnvelopeKey::Payload) => {
                     self.payload_keys += 1;
-                    map.next_value_seed(IfObject(&mut self.payload))?;
+                    map.next_value_seed(IfObject(Known(&mut self.payload)))?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;

@@ -5,33 +5,29 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The kind of media a job makes; each has a Kafka topic of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The kind of media a job makes; each has a Kafka topic of its own. It prints as the provider's word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the provider's words need no others")]
 pub enum Resource {
-    /// `video`
     Video,
-    /// `image`
     Image,
-    /// `audio`
     Audio,
 }
 
 impl Resource {
-    /// Every resource.
+    /// All resources, in the order of their topics.
     pub const ALL: [Self; 3] = [Self::Video, Self::Image, Self::Audio];
 
     /// The provider's word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Video => "video",
-            Self::Image => "image",
-            Self::Audio => "audio",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// What happened to the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What happened to the job. It prints as the provider's word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Action {
     /// The job went from queued to rendering.
     Started,
@@ -42,30 +38,25 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every action.
+    /// All actions, in the order in which they happen.
     pub const ALL: [Self; 3] = [Self::Started, Self::Completed, Self::Errored];
 
     /// The provider's word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Completed => "completed",
-            Self::Errored => "errored",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// `{resource}.{action}`, the `type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the two types say it")]
 pub struct EventType {
-    /// What the job makes.
     pub resource: Resource,
-    /// What happened to it.
     pub action: Action,
 }
 
 impl EventType {
-    /// All nine events.
+    /// All nine events, by resource and then by action.
     pub fn all() -> impl Iterator<Item = Self> {
         Resource::ALL.into_iter().flat_map(|resource| Action::ALL.map(|action| Self { resource, action }))
     }
@@ -86,28 +77,19 @@ impl EventType {
     }
 }
 
-macro_rules! named {
-    ($($type:ident: $candidates:expr, $what:literal;)*) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = InvalidName;
-
-            fn from_str(text: &str) -> Result<Self, InvalidName> {
-                $candidates.into_iter().find(|candidate| candidate.as_str() == text).ok_or(InvalidName($what))
-            }
-        }
-    )*};
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
-named! {
-    Resource: Self::ALL, "a resource: video, image or audio";
-    Action: Self::ALL, "an action: started, completed or errored";
-    EventType: Self::all(), "an event type: {video,image,audio}.{started,completed,errored}";
+impl FromStr for EventType {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let expected = InvalidName("an event type: {video,image,audio}.{started,completed,errored}");
+        Self::all().find(|event| event.as_str() == text).ok_or(expected)
+    }
 }
 
 /// Text that is not the name it should be; the message says what was expected.
@@ -120,7 +102,7 @@ pub struct InvalidName(pub(crate) &'static str);
 pub struct JobId<'a>(Cow<'a, str>);
 
 impl<'a> JobId<'a> {
-    /// Checks length and characters.
+    /// Checks that the text has the length and the characters of an id.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, InvalidName> {
         let text = text.into();
         let printable = text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
@@ -130,12 +112,12 @@ impl<'a> JobId<'a> {
         Ok(Self(text))
     }
 
-    /// The id as text.
+    /// The id, exactly as the provider wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// An id that lives as long as one likes.
+    /// The same id with a text of its own, which outlives the body it was read from.
     pub fn into_owned(self) -> JobId<'static> {
         JobId(Cow::Owned(self.0.into_owned()))
     }
@@ -164,12 +146,12 @@ macro_rules! label {
                 Ok(text)
             }
 
-            /// The checked name.
+            /// Keeps the name if [`Self::check`] finds nothing wrong with it.
             pub fn new(text: &str) -> Result<Self, InvalidName> {
                 Self::check(text).map(|text| Self(text.into()))
             }
 
-            /// The name as text.
+            /// The name, exactly as it was configured.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

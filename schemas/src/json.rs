@@ -6,51 +6,53 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The known keys of an object, each at most once, as raw JSON.
-pub(crate) struct Fields<'a, const N: usize> {
-    keys: Keys<N>,
-    /// In the order of the keys.
-    pub(crate) values: [Option<&'a RawValue>; N],
-    /// A key that came twice, if any did.
-    pub(crate) repeated: Option<&'static str>,
+/// The values of an object's known keys, as raw JSON; made by [`known_keys`].
+pub(crate) trait KnownKeys<'a> {
+    /// Where the value of a key belongs, and the key's name; `None` where the key is not known.
+    fn slot(&mut self, key: &str) -> Option<(&'static str, &mut Option<&'a RawValue>)>;
+
+    /// Takes note that a key came twice.
+    fn set_repeated(&mut self, key: &'static str);
 }
 
-/// Keys by their order, and the way back; made by [`keys`].
-#[derive(Clone, Copy)]
-pub(crate) struct Keys<const N: usize> {
-    pub(crate) names: [&'static str; N],
-    pub(crate) position: fn(&str) -> Option<usize>,
-}
+/// Makes a struct with a field for each known key. Keys are found by a `match`, which the compiler turns into comparisons
+/// of numbers.
+macro_rules! known_keys {
+    ($type:ident { $($field:ident: $key:literal),* $(,)? }) => {
+        #[derive(Default)]
+        struct $type<'a> {
+            $($field: Option<&'a RawValue>,)*
+            /// A key that came twice, if any did.
+            repeated: Option<&'static str>,
+        }
 
-/// Makes [`Keys`] that are found by a `match`: the compiler turns that into comparisons of numbers.
-macro_rules! keys {
-    ($($index:literal $name:literal),* $(,)?) => {
-        $crate::json::Keys {
-            names: [$($name),*],
-            position: |key| match key {
-                $($name => Some($index),)*
-                _ => None,
-            },
+        impl<'a> $crate::json::KnownKeys<'a> for $type<'a> {
+            fn slot(&mut self, key: &str) -> Option<(&'static str, &mut Option<&'a RawValue>)> {
+                match key {
+                    $($key => Some(($key, &mut self.$field)),)*
+                    _ => None,
+                }
+            }
+
+            fn set_repeated(&mut self, key: &'static str) {
+                self.repeated = Some(key);
+            }
         }
     };
 }
-pub(crate) use keys;
+pub(crate) use known_keys;
 
-impl<'a, const N: usize> Fields<'a, N> {
-    /// Nothing read yet.
-    pub(crate) const fn new(keys: Keys<N>) -> Self {
-        Self { keys, values: [None; N], repeated: None }
-    }
-}
+/// Reads the known keys of an object and passes over the others.
+pub(crate) struct Known<T>(pub(crate) T);
 
-impl<'a, const N: usize> ReadObject<'a> for &mut Fields<'a, N> {
+impl<'a, T: KnownKeys<'a>> ReadObject<'a> for Known<&mut T> {
     fn read_object<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        let Keys { names, position } = self.keys;
-        while let Some(key) = map.next_key_seed(KeyOf(position))? {
-            match key.and_then(|key| Some((self.values.get_mut(key)?, names.get(key)?))) {
-                Some((value, name)) => {
+        let Self(known) = self;
+        while let Some(slot) = map.next_key_seed(KeyTo::new(|key: &str| known.slot(key)))? {
+            match slot {
+                Some((key, value)) => {
                     if value.replace(map.next_value()?).is_some() {
-                        self.repeated = Some(*name);
+                        known.set_repeated(key);
                     }
                 }
                 None => {
@@ -62,25 +64,31 @@ impl<'a, const N: usize> ReadObject<'a> for &mut Fields<'a, N> {
     }
 }
 
-/// Finds a key among the known ones without allocating.
-pub(crate) struct KeyOf(pub(crate) fn(&str) -> Option<usize>);
+/// Reads a key, without allocating, and gives what the function makes of it.
+pub(crate) struct KeyTo<F>(F);
 
-impl<'de> DeserializeSeed<'de> for KeyOf {
-    type Value = Option<usize>;
+impl<T, F: FnOnce(&str) -> T> KeyTo<F> {
+    pub(crate) fn new(make: F) -> Self {
+        Self(make)
+    }
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for KeyTo<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for KeyOf {
-    type Value = Option<usize>;
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for KeyTo<F> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+    fn visit_str<E>(self, key: &str) -> Result<T, E> {
         Ok((self.0)(key))
     }
 }
@@ -167,13 +175,18 @@ pub(crate) fn integer(raw: &RawValue) -> Option<i64> {
 mod tests {
     use super::*;
 
+    known_keys!(Pair { id: "id", kind: "type" });
+
     #[test]
-    fn keys_are_found_where_they_stand() {
-        let keys = keys!(0 "id", 1 "error");
-        for (index, name) in keys.names.iter().enumerate() {
-            assert_eq!((keys.position)(name), Some(index));
-        }
-        assert_eq!((keys.position)("ide"), None);
+    fn known_keys_are_read_and_one_that_comes_twice_is_named() {
+        let read = |text: &'static str| {
+            let mut pair = Pair::default();
+            serde_json::Deserializer::from_str(text).deserialize_any(IfObject(Known(&mut pair))).unwrap();
+            [pair.id.map_or("", RawValue::get), pair.kind.map_or("", RawValue::get), pair.repeated.unwrap_or_default()]
+        };
+        assert_eq!(read(r#"{"type":1,"ide":2,"id":3}"#), ["3", "1", ""]);
+        assert_eq!(read(r#"{"id":1,"id":2}"#), ["2", "", "id"]);
+        assert_eq!(read(r#"{"ide":1,"ide":2}"#), ["", "", ""]);
     }
 
     #[test]

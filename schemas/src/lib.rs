@@ -7,7 +7,6 @@
 #![warn(missing_docs)]
 
 pub mod dead_letter;
-
 pub mod envelope;
 pub mod facts;
 pub mod ids;
@@ -17,7 +16,7 @@ pub mod outcome;
 pub mod record;
 pub mod rollup;
 pub mod signature;
-
+pub mod sql;
 pub mod time;
 pub mod topics;
 

@@ -3,20 +3,28 @@
 /// One file of `schemas/tables/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
-    /// Its place in the order; never reused.
+    /// The place in the order in which migrations are applied, from 1; never reused.
     pub number: u32,
-    /// What it makes.
+    /// The name of the table or the subject of the views that it makes.
     pub name: &'static str,
-    /// The statements, each ended by a semicolon at the end of a line.
+    /// The whole file: statements, each ended by a semicolon at the end of a line, and comments before them.
     pub sql: &'static str,
 }
 
 impl Migration {
-    /// The statements without their comments and semicolons, one after the other: ClickHouse's HTTP interface takes one
-    /// at a time.
+    /// The statements without the comments before them and without semicolons, one after the other: ClickHouse's HTTP
+    /// interface takes one at a time.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
-        self.sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
+        self.sql.split(";\n").map(without_comments).filter(|statement| !statement.is_empty())
     }
+}
+
+fn without_comments(mut statement: &str) -> &str {
+    statement = statement.trim();
+    while statement.starts_with("--") {
+        statement = statement.split_once('\n').map_or("", |(_, rest)| rest.trim_start());
+    }
+    statement
 }
 
 macro_rules! migrations {
@@ -29,7 +37,7 @@ macro_rules! migrations {
     };
 }
 
-/// Every migration, in order.
+/// Every migration, in the order of the numbers.
 pub const MIGRATIONS: &[Migration] = migrations! {
     1 "jobs";
     2 "deliveries";
@@ -42,6 +50,13 @@ pub const MIGRATIONS: &[Migration] = migrations! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statements_have_no_comments() {
+        let statements: Vec<_> = MIGRATIONS.iter().flat_map(Migration::statements).collect();
+        assert!(statements.iter().all(|statement| statement.starts_with("CREATE ") && !statement.contains("--")));
+        assert_eq!(statements.len(), 9, "four tables and five views");
+    }
 
     #[test]
     fn numbers_are_in_order_and_every_file_is_listed() {

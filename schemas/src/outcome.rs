@@ -5,50 +5,47 @@ use crate::facts::Facts;
 use crate::time::OccurredAt;
 
 /// How a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// No terminal event so far.
+    /// No terminal event was seen so far.
     Open,
-    /// It completed, whatever else was said.
+    /// The job completed, whatever else was said.
     Completed,
-    /// It failed.
+    /// The job failed, and nothing says that it completed.
     Errored,
 }
 
 impl Outcome {
     /// The text in views and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Completed => "completed",
-            Self::Errored => "errored",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// What follows from the facts. Durations are in milliseconds; a missing or contradictory part gives `None`, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Derived {
-    /// How it ended: completed beats errored.
+    /// How the job ended: completed beats errored.
     pub outcome: Outcome,
-    /// When it ended.
+    /// When the event happened that the outcome follows from.
     pub finished_at: Option<OccurredAt>,
-    /// Finished − created.
+    /// `finished_at` − `created_at`.
     pub total_ms: Option<i64>,
-    /// Finished − started.
+    /// `finished_at` − `started_at`.
     pub run_ms: Option<i64>,
-    /// Started − created.
+    /// `started_at` − `created_at`.
     pub queue_ms: Option<i64>,
-    /// Both ends were seen.
+    /// Both `completed` and `errored` were seen.
     pub contradicts_outcome: bool,
     /// Some time lies before one that it must follow.
     pub contradicts_order: bool,
-    /// Errored, and charged all the same: the provider rules that out.
+    /// The job errored and was charged all the same, which the provider rules out.
     pub contradicts_charged: bool,
 }
 
 impl Derived {
-    /// Derives from what is known.
+    /// Derives everything from the facts that are known so far.
     pub fn from(facts: &Facts<'_>) -> Self {
         let (outcome, finished_at) = match (facts.completed_at, facts.errored_at) {
             (Some(at), _) => (Outcome::Completed, Some(at)),

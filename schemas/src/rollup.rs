@@ -1,5 +1,6 @@
 //! How the roll-up is brought up to date: created hours are computed anew from the facts and replaced whole.
 
+use crate::sql::QUANTILE_LEVELS;
 use crate::time::CreatedHour;
 
 /// The statement that refreshes `job_stats` for the given created hours; for none of them it does nothing.
@@ -7,11 +8,11 @@ use crate::time::CreatedHour;
 /// May run at any time, repeatedly, and beside another one for the same hours. The version is the server's time, taken
 /// before the facts are looked at, so the row that wins has seen every fact that was there when an older one began. The
 /// order is that of the join: `now64` beside a plain `FROM` would be evaluated after the table's snapshot is taken, and
-/// `nowInBlock` long after. Groups that stand in the roll-up and have no finished job any more become an empty row.
+/// `nowInBlock` long after. Groups that are in the roll-up and have no finished job any more become an empty row.
 pub fn refresh_statement(hours: &[CreatedHour]) -> String {
     let hours = hours.iter().map(|hour| hour.0.to_string()).collect::<Vec<_>>().join(", ");
     let state = |seconds: &str| {
-        format!("quantilesDDStateIf(0.01, 0.5, 0.9, 0.95, 0.99)(assumeNotNull({seconds}), {seconds} IS NOT NULL)")
+        format!("quantilesDDStateIf({QUANTILE_LEVELS})(assumeNotNull({seconds}), {seconds} IS NOT NULL)")
     };
     let (total, run, queue) = (state("total_seconds"), state("run_seconds"), state("queue_seconds"));
     format!(

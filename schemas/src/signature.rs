@@ -4,6 +4,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use strum::VariantArray;
 
 use crate::ids::KeyName;
 use crate::time::SignedAt;
@@ -24,7 +25,7 @@ impl SigningKey {
         Signature(self.mac(timestamp, body).finalize().into_bytes().into())
     }
 
-    /// Compares in constant time.
+    /// Whether `signature` is that of `body` at `timestamp`; compares in constant time.
     pub fn verifies(&self, timestamp: &str, body: &[u8], signature: &Signature) -> bool {
         self.mac(timestamp, body).verify_slice(&signature.0).is_ok()
     }
@@ -52,7 +53,7 @@ impl Signature {
         (read == bytes.len()).then_some(Self(bytes))
     }
 
-    /// As text.
+    /// The signature as 64 lower-case hex digits.
     pub fn to_hex(self) -> HexSignature {
         let mut hex = [0; 64];
         // The buffer is exactly twice the bytes, so encoding cannot fail.
@@ -72,7 +73,7 @@ impl HexSignature {
         digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')).then_some(Self(digits))
     }
 
-    /// The digits.
+    /// The 64 digits as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -90,12 +91,12 @@ impl fmt::Debug for HexSignature {
     }
 }
 
-/// A secret with its name.
+/// A secret and the name by which records and metrics tell it from others.
 #[derive(Clone, Debug)]
 pub struct NamedKey {
-    /// The name, which travels with the record and shows in metrics.
+    /// The name from the configuration.
     pub name: KeyName,
-    /// The prepared secret.
+    /// The secret, as [`SigningKey`] prepares it.
     pub key: SigningKey,
 }
 
@@ -109,7 +110,7 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Checks the form of both headers.
+    /// Checks the form of both headers; the body is not looked at.
     pub fn new(timestamp: &'a [u8], signature: &[u8], body: &'a [u8]) -> Result<Self, VerifyError> {
         let signed_at = SignedAt::parse(timestamp).ok_or(VerifyError::TimestampMalformed)?;
         let timestamp = std::str::from_utf8(timestamp).map_err(|_| VerifyError::TimestampMalformed)?;
@@ -117,7 +118,7 @@ impl<'a> Unverified<'a> {
         Ok(Self { timestamp, signed_at, signature, body })
     }
 
-    /// Tries each key in turn.
+    /// Tries each key in turn; the first one that gives the signature vouches for the body.
     pub fn verify<'k>(self, keys: &'k [NamedKey]) -> Result<Verified<'a, 'k>, VerifyError> {
         let Self { timestamp, signed_at, signature, body } = self;
         keys.iter()
@@ -143,17 +144,17 @@ impl<'a, 'k> Verified<'a, 'k> {
         self.timestamp
     }
 
-    /// The timestamp as a number.
+    /// The timestamp header as a number.
     pub fn signed_at(&self) -> SignedAt {
         self.signed_at
     }
 
-    /// The signature that verified.
+    /// The signature header, read.
     pub fn signature(&self) -> Signature {
         self.signature
     }
 
-    /// The bytes that were signed.
+    /// The bytes that were signed, and the only ones that may be read.
     pub fn body(&self) -> &'a [u8] {
         self.body
     }
@@ -164,25 +165,26 @@ impl<'a, 'k> Verified<'a, 'k> {
     }
 }
 
-/// Why a request was not let in. The answer does not tell; metrics and the debug log do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+/// Why a request was not let in. The response does not tell; metrics and the debug log do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error, strum::IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum VerifyError {
-    /// No timestamp header.
+    /// The request has no timestamp header.
     #[error("the timestamp header is missing")]
     TimestampMissing,
     /// The timestamp header came more than once.
     #[error("the timestamp header came more than once")]
     TimestampRepeated,
-    /// Not 1–10 ASCII digits, or over 4294967295.
+    /// The timestamp is not 1–10 ASCII digits, or over 4294967295.
     #[error("the timestamp header is not 1 to 10 ASCII digits up to 4294967295")]
     TimestampMalformed,
-    /// No signature header.
+    /// The request has no signature header.
     #[error("the signature header is missing")]
     SignatureMissing,
     /// The signature header came more than once.
     #[error("the signature header came more than once")]
     SignatureRepeated,
-    /// Not 64 hex digits.
+    /// The signature is not 64 hex digits.
     #[error("the signature header is not 64 hex digits")]
     SignatureMalformed,
     /// No secret of the source gives this signature.
@@ -191,28 +193,12 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// Every refusal.
-    pub const ALL: [Self; 7] = [
-        Self::TimestampMissing,
-        Self::TimestampRepeated,
-        Self::TimestampMalformed,
-        Self::SignatureMissing,
-        Self::SignatureRepeated,
-        Self::SignatureMalformed,
-        Self::SignatureWrong,
-    ];
+    /// All of them, in the order in which they are checked.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TimestampMissing => "timestamp_missing",
-            Self::TimestampRepeated => "timestamp_repeated",
-            Self::TimestampMalformed => "timestamp_malformed",
-            Self::SignatureMissing => "signature_missing",
-            Self::SignatureRepeated => "signature_repeated",
-            Self::SignatureMalformed => "signature_malformed",
-            Self::SignatureWrong => "signature_wrong",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -71,7 +71,7 @@ impl Topic {
     ];
 
     /// What it carries: the topic's name after the prefix.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Resource(resource) => resource.as_str(),
             Self::DeadLetter => "dead-letter",

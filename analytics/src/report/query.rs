@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clickhouse::{Client, Row};
+use hookline_schemas::sql::{MAX_JOB_AGE, QUANTILE_LEVELS};
 use serde::Deserialize;
 
 use super::Range;
@@ -131,8 +132,7 @@ pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource:
         .collect();
     let moment = |Moment(seconds)| format!("toDateTime({seconds}, 'UTC')");
     let (from, to) = (moment(range.from), moment(range.to));
-    // No job ends later than 8 days after its creation.
-    let earliest = format!("({from} - INTERVAL 8 DAY)");
+    let earliest = format!("({from} - INTERVAL {MAX_JOB_AGE})");
     let (measures, finished) = match basis {
         Basis::Facts => (
             "outcome = 'completed' AS completed, outcome = 'errored' AS errored, total_seconds AS total_max, \
@@ -155,9 +155,9 @@ pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource:
     };
     let quantiles = |kind: &str| match basis {
         Basis::Facts => format!(
-            "quantilesDDIf(0.01, 0.5, 0.9, 0.95, 0.99)(assumeNotNull(part.{kind}_max), part.{kind}_max IS NOT NULL) AS {kind}"
+            "quantilesDDIf({QUANTILE_LEVELS})(assumeNotNull(part.{kind}_max), part.{kind}_max IS NOT NULL) AS {kind}"
         ),
-        Basis::Rollup => format!("quantilesDDMerge(0.01, 0.5, 0.9, 0.95, 0.99)(part.{kind}_state) AS {kind}"),
+        Basis::Rollup => format!("quantilesDDMerge({QUANTILE_LEVELS})(part.{kind}_state) AS {kind}"),
     };
     format!(
         "SELECT by_source AS source, by_resource AS resource, by_job_type AS job_type, by_error_code AS error_code, \

@@ -1,4 +1,4 @@
-//! What the tables lack of a batch, asked before it is written.
+//! Asks ClickHouse which rows and facts of a batch the tables lack, before a replay writes it.
 
 use std::collections::HashSet;
 
@@ -91,7 +91,8 @@ impl Inspector {
         // Joins by the columns' own functions instead of by FINAL, which would read every column of every job of these hours.
         let facts: String = Facts::COLUMNS.iter().map(|(name, join)| format!(", {join}({name})")).collect();
         let query = format!(
-            "SELECT source, resource, created_hour, job_id{facts} FROM jobs WHERE source IN ? AND resource IN ? AND created_hour IN ({hours}) AND job_id IN ? \
+            "SELECT source, resource, created_hour, job_id{facts} FROM jobs \
+             WHERE source IN ? AND resource IN ? AND created_hour IN ({hours}) AND job_id IN ? \
              GROUP BY source, resource, created_hour, job_id ORDER BY source, resource, created_hour, job_id"
         );
         // The crate validates flat rows only. The types are the table's, which was compared before the replay began.
