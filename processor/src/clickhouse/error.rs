@@ -72,7 +72,7 @@ impl Cause {
             Self::Timeout => "timeout",
             Self::Busy(_) => "busy",
             Self::Memory => "memory",
-            Self::Configuration(_) => "setup",
+            Self::Configuration(_) => "configuration",
             Self::SchemaMismatch => "schema_mismatch",
             Self::Refused(_) => "refused",
         }

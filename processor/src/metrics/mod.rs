@@ -1,38 +1,26 @@
-//! Operational metrics: what the machinery does. Numbers about jobs are in [`crate::metrics::jobs`] and never mixed with these.
+//! Metrics of the processor itself. Those about jobs are in [`jobs`] and never mixed with these.
 
+mod counted_jobs;
 pub mod jobs;
 mod label_cap;
 
 use hookline_schemas::dead_letter::DeadLetterReason;
+use hookline_schemas::topics::Topic;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
-use hookline_schemas::topics::Topic;
 
-/// Whether records come from the group or from a replay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The label `mode`: whether records come from the consumer group or from a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mode {
-    /// The consumer group.
     Live,
-    /// A range read again.
     Replay,
 }
 
-impl Mode {
-    /// The label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Replay => "replay",
-        }
-    }
-}
-
-/// All of them.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "their help texts say it")]
 pub struct Metrics {
     pub consumed: IntCounterVec,
     pub decoded: IntCounter,
@@ -51,70 +39,77 @@ pub struct Metrics {
     pub partition_stopped: IntGaugeVec,
     pub rebalances: IntCounterVec,
     pub consumer_restarts: IntCounterVec,
-    mode: Mode,
 }
 
 impl Metrics {
-    /// Registers them.
     pub fn new(registry: &Registry, mode: Mode) -> prometheus::Result<Self> {
-        let name = |name: &str| format!("hookline_processor_{name}");
-        let counter = |text: &str, help: &str, labels: &[&str]| {
-            register(
-                registry,
-                IntCounterVec::new(Opts::new(name(text), help).const_label("mode", mode.as_str()), labels)?,
-            )
+        let options = |name: &str, help: &str| {
+            Opts::new(format!("hookline_processor_{name}"), help).const_label("mode", <&str>::from(mode))
         };
-        let one = |text: &str, help: &str| {
-            register(registry, IntCounter::with_opts(Opts::new(name(text), help).const_label("mode", mode.as_str()))?)
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, IntCounterVec::new(options(name, help), labels)?)
         };
-        let gauge = |text: &str, help: &str| {
-            register(registry, IntGaugeVec::new(Opts::new(name(text), help), &["topic", "partition"])?)
+        let one = |name: &str, help: &str| register(registry, IntCounter::with_opts(options(name, help))?);
+        let gauge = |name: &str, help: &str| {
+            let options = Opts::new(format!("hookline_processor_{name}"), help);
+            register(registry, IntGaugeVec::new(options, &["topic", "partition"])?)
         };
-        let histogram = |text: &str, help: &str, buckets: &[f64]| {
-            let options =
-                HistogramOpts::new(name(text), help).const_label("mode", mode.as_str()).buckets(buckets.to_vec());
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts { common_opts: options(name, help), buckets: buckets.to_vec() };
             register(registry, Histogram::with_opts(options)?)
         };
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
-        let waits = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
+        let latencies = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
         let metrics = Self {
-            consumed: counter("records_consumed_total", "Records read from the topics", &["topic"])?,
-            decoded: one("records_decoded_total", "Records of resource topics that gave facts")?,
-            invalid_fields: one("invalid_fields_total", "Optional fields of a wrong type, counted as absent")?,
-            inserted: counter("rows_inserted_total", "Rows that ClickHouse took", &["table"])?,
+            consumed: counter("records_consumed_total", "Records read from the topics.", &["topic"])?,
+            decoded: one("records_decoded_total", "Records of resource topics that were decoded and folded.")?,
+            invalid_fields: one(
+                "invalid_fields_total",
+                "Optional fields whose value had a wrong type and was read as absent.",
+            )?,
+            inserted: counter("rows_inserted_total", "Rows that ClickHouse accepted.", &["table"])?,
             insert_retries: counter(
                 "insert_retries_total",
-                "Inserts to be sent again, whole or in halves",
+                "Inserts that failed and were sent again, whole or in halves.",
                 &["table", "cause"],
             )?,
             dead_lettered: counter(
                 "records_dead_lettered_total",
-                "Records sent to the dead-letter topic",
+                "Records that were sent to the dead-letter topic.",
                 &["reason"],
             )?,
             batch_records: histogram(
                 "batch_records",
-                "Records in a batch",
+                "Number of records in a batch.",
                 &[1.0, 10.0, 100.0, 1e3, 3e3, 1e4, 3e4, 1e5],
             )?,
-            batch_seconds: histogram("batch_seconds", "Time to fold and insert a batch", &seconds)?,
+            batch_seconds: histogram("batch_seconds", "Time it took to fold and insert a batch.", &seconds)?,
             end_to_end_latency_seconds: histogram(
                 "end_to_end_latency_seconds",
-                "From the signed second to the row in ClickHouse, the oldest of a batch",
-                &waits,
+                "Delay from signing to the row being in ClickHouse, for the oldest record of each batch.",
+                &latencies,
             )?,
-            refreshes: counter("refreshes_total", "Refreshes of the roll-up", &["result"])?,
-            refreshed_hours: one("refreshed_hours_total", "Created hours that were refreshed")?,
-            refresh_seconds: histogram("refresh_seconds", "Time to refresh the roll-up", &seconds)?,
-            lag_records: gauge("lag_records", "End of the partition less the committed offset")?,
-            lag_seconds: gauge("lag_seconds", "Age of the last record inserted, 0 where nothing is left to read")?,
+            refreshes: counter("refreshes_total", "Refreshes of the roll-up, by their result.", &["result"])?,
+            refreshed_hours: one("refreshed_hours_total", "Created hours whose roll-up was refreshed.")?,
+            refresh_seconds: histogram("refresh_seconds", "Time it took to refresh the roll-up.", &seconds)?,
+            lag_records: gauge(
+                "lag_records",
+                "Records of an assigned partition that are not committed: its end offset less the committed offset.",
+            )?,
+            lag_seconds: gauge(
+                "lag_seconds",
+                "Age of the last record of an assigned partition that was inserted, 0 where nothing is left to read.",
+            )?,
             partition_stopped: gauge(
                 "partition_stopped",
-                "1 = stopped: not even a without_payload dead letter could be inserted",
+                "1 where a partition stopped because not even a dead letter without its payload could be inserted.",
             )?,
-            rebalances: counter("rebalances_total", "Assignments and revocations", &["kind"])?,
-            consumer_restarts: counter("consumer_restarts_total", "Consumers made anew", &["cause"])?,
-            mode,
+            rebalances: counter("rebalances_total", "Assignments and revocations of partitions.", &["kind"])?,
+            consumer_restarts: counter(
+                "consumer_restarts_total",
+                "Consumers that were closed and created again, by the cause.",
+                &["cause"],
+            )?,
         };
         metrics.begin_at_zero();
         Ok(metrics)
@@ -146,18 +141,13 @@ impl Metrics {
         }
     }
 
-    /// Live or replay.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// The counter of records of a topic; to be kept.
+    /// The counter of records of a topic; callers keep it, so that labels are looked up once.
     pub fn consumed_of(&self, topic: Topic) -> IntCounter {
         self.consumed.with_label_values(&[topic.as_str()])
     }
 }
 
-/// Registers a collector and hands it back.
+/// Registers a collector and returns it.
 pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
@@ -196,8 +186,11 @@ mod tests {
                 "hookline_processor_batch_records HISTOGRAM mode",
                 "hookline_processor_batch_seconds HISTOGRAM mode",
                 "hookline_processor_consumer_restarts_total COUNTER cause,mode",
-                "hookline_processor_forgotten_jobs_total COUNTER ",
+                "hookline_processor_counted_jobs_entries GAUGE ",
+                "hookline_processor_counted_jobs_evictions_total COUNTER ",
+                "hookline_processor_end_to_end_latency_seconds HISTOGRAM mode",
                 "hookline_processor_insert_retries_total COUNTER cause,mode,table",
+                "hookline_processor_invalid_fields_total COUNTER mode",
                 "hookline_processor_lag_records GAUGE partition,topic",
                 "hookline_processor_lag_seconds GAUGE partition,topic",
                 "hookline_processor_partition_stopped GAUGE partition,topic",
@@ -208,10 +201,7 @@ mod tests {
                 "hookline_processor_refresh_seconds HISTOGRAM mode",
                 "hookline_processor_refreshed_hours_total COUNTER mode",
                 "hookline_processor_refreshes_total COUNTER mode,result",
-                "hookline_processor_remembered_jobs GAUGE ",
                 "hookline_processor_rows_inserted_total COUNTER mode,table",
-                "hookline_processor_visible_seconds HISTOGRAM mode",
-                "hookline_processor_wrong_types_total COUNTER mode",
             ]
         );
     }
