@@ -6,6 +6,7 @@ pub mod admin;
 pub mod bounded_map;
 pub mod cli;
 pub mod clickhouse;
+pub mod clock;
 pub mod config;
 pub mod kafka;
 pub mod shutdown;
