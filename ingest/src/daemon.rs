@@ -1,4 +1,4 @@
-//! The daemon: everything wired together, until SIGTERM.
+//! Builds the daemon, runs it, and ends it on SIGTERM: connections first, then records, the admin listener last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use hookline_schemas::topics::Topics;
 use hookline_service::admin::{self, Admin, Readiness};
 use hookline_service::config::ConfigError;
 use hookline_service::shutdown::{self, CancellationToken};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
@@ -21,14 +20,13 @@ use crate::server::Server;
 use crate::sources::Sources;
 use crate::webhook::Webhooks;
 
-/// What requests in flight may take after SIGTERM: a body and its confirmation.
-const DRAIN: Duration = Duration::from_secs(15);
-/// What librdkafka may take then for records that nobody waits for any more.
-const FLUSH: Duration = Duration::from_secs(4);
-/// What the last answers of the admin listener may take.
-const ADMIN: Duration = Duration::from_secs(1);
-/// How often gauges of the load are brought up to date.
-const OBSERVE: Duration = Duration::from_millis(500);
+/// The time that connections have at shutdown: enough for a body of 10 s and the broker's confirmation of 3.8 s.
+const CONNECTIONS_DEADLINE: Duration = Duration::from_secs(15);
+/// The time that librdkafka has after that for records whose senders did not wait.
+const RECORDS_DEADLINE: Duration = Duration::from_secs(4);
+/// The time that the admin listener has after that for its last responses.
+const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
+const GAUGES_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Reads the secrets that the configuration names.
 pub fn read_sources(config: &Config) -> Result<Sources, ConfigError> {
@@ -54,54 +52,43 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
     ));
 
-    // Before anybody can know that we are there: a signal that is not waited for ends the process.
+    // SIGHUP is handled before anybody can learn from an open port that the process is there: unhandled, it ends a process.
     tokio::spawn(reload_on_hangup(config.clone(), Arc::clone(&webhooks), metrics.clone())?);
-    let listener = bind("server", config.server.listen).await?;
-    let admin_listener = bind("admin", config.admin.listen).await?;
-    let ended = CancellationToken::new();
+    let listener = admin::bind("server", config.server.listen).await?;
+    let admin_listener = admin::bind("admin", config.admin.listen).await?;
+    let cancel_admin = CancellationToken::new();
     let router = admin.clone().router().merge(openapi::router());
-    let admin_task = tokio::spawn(admin::serve(admin_listener, router, ended.clone()));
+    let admin_task = tokio::spawn(admin::serve(admin_listener, router, cancel_admin.clone()));
     tokio::spawn(readiness::watch(Arc::clone(&producer), topics, config.limits.body_bytes, admin.readiness.clone()));
-    tokio::spawn(observe(Arc::clone(&webhooks)));
-    let readiness = admin.readiness;
-    let stopping = shutdown.clone();
-    tokio::spawn(async move {
-        stopping.cancelled().await;
-        readiness.not_ready("service", "shutting down");
+    tokio::spawn(update_gauges(Arc::clone(&webhooks)));
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.cancelled().await;
+            admin.readiness.not_ready("service", "shutting down");
+        }
     });
 
-    let serving = Server::new(webhooks, metrics, config.limits.connections).run(listener, shutdown, DRAIN);
-    let connections = tokio::select! {
-        left = serving => left,
-        pumped = async { producer.run().await } => {
-            pumped.context("the event queue of the producer")?;
-            0
-        }
+    let server = Server::new(webhooks, metrics, config.limits.connections, shutdown);
+    let serve = async {
+        let connections = server.run(listener, CONNECTIONS_DEADLINE).await;
+        (connections, producer.flush(RECORDS_DEADLINE).await)
     };
-    let records = tokio::select! {
-        left = producer.flush(FLUSH) => left,
-        pumped = async { producer.run().await } => {
-            pumped.context("the event queue of the producer")?;
-            0
-        }
+    let (connections, records) = tokio::select! {
+        unfinished = serve => unfinished,
+        error = producer.run() => return Err(error),
     };
-    ended.cancel();
-    // Somebody who has begun to ask and does not go on must not keep the process alive.
-    if let Ok(served) = timeout(ADMIN, admin_task).await {
+    cancel_admin.cancel();
+    // A client that has sent half a request and sends no more must not keep the process alive.
+    if let Ok(served) = timeout(ADMIN_DEADLINE, admin_task).await {
         served?.context("the admin listener")?;
     }
     anyhow::ensure!(
         connections == 0 && records == 0,
         "shut down with {connections} connections and {records} records unfinished; none of them was acknowledged"
     );
-    tracing::info!("nothing left in flight");
+    tracing::info!("shut down; no connection and no record is unfinished");
     Ok(())
-}
-
-async fn bind(name: &'static str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({name})"))?;
-    tracing::info!(listener = name, address = %listener.local_addr()?, "listening");
-    Ok(listener)
 }
 
 fn reload_on_hangup(
@@ -117,17 +104,19 @@ fn reload_on_hangup(
             match read {
                 Ok(sources) => {
                     webhooks.use_secrets(&sources);
-                    tracing::info!("secrets read again");
+                    tracing::info!("SIGHUP: the secrets were reloaded");
                 }
-                Err(error) => tracing::error!("secrets not read again, the old ones stay: {error}"),
+                Err(error) => {
+                    tracing::error!("SIGHUP: the secrets were not reloaded, the previous ones stay in use: {error}");
+                }
             }
         }
     })
 }
 
-async fn observe(webhooks: Arc<Webhooks>) {
+async fn update_gauges(webhooks: Arc<Webhooks>) {
     loop {
-        webhooks.observe_load();
-        sleep(OBSERVE).await;
+        webhooks.update_load_gauges();
+        sleep(GAUGES_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `hookline-ingest verify`: explains offline what becomes of a captured request, and why.
+//! `hookline-ingest verify`: explains offline what would become of a captured request, and why.
 
 use std::fmt::Write as _;
 
@@ -9,45 +9,41 @@ use hookline_schemas::time::{ReceivedAt, SignedAt};
 use crate::config::Tolerance;
 use crate::sources::{SourceKeys, Sources};
 
-/// A captured request.
 #[derive(Clone, Copy, Debug)]
 pub struct Captured<'a> {
-    /// The timestamp header.
     pub timestamp: &'a str,
-    /// The signature header.
     pub signature: &'a str,
-    /// The raw body.
+    /// The bytes as they were captured, which may differ from those that were signed.
     pub body: &'a [u8],
 }
 
-/// What was found: whether some key vouches for the request, and the explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Some key of some source vouches for it.
+pub struct Explanation {
+    /// Whether a key of a source verified it.
     pub authentic: bool,
-    /// For people; holds nothing of the body.
+    /// For people. It has neither a secret nor a part of the body, so that it can be shared.
     pub text: String,
 }
 
-/// Tries every key of `only`, or of every source.
+/// Tries the keys of the source `only`, or of every source.
 pub fn explain(
     captured: Captured<'_>,
     sources: &Sources,
     only: Option<&str>,
     tolerance: Tolerance,
     now: ReceivedAt,
-) -> Finding {
+) -> Explanation {
     let Captured { timestamp, signature, body } = captured;
     let mut text = format!("body: {} bytes\n", body.len());
-    let mut tell = |line: std::fmt::Arguments<'_>| {
+    let mut add = |line: std::fmt::Arguments<'_>| {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{line}");
     };
     let unverified = match Unverified::new(timestamp.as_bytes(), signature.as_bytes(), body) {
         Ok(unverified) => unverified,
-        Err(refusal) => {
-            tell(format_args!("refused ({}): {refusal}", refusal.as_str()));
-            return Finding { authentic: false, text };
+        Err(error) => {
+            add(format_args!("refused ({}): {error}", error.as_str()));
+            return Explanation { authentic: false, text };
         }
     };
     let mut tried = 0;
@@ -56,46 +52,45 @@ pub fn explain(
     for source in &candidates {
         tried += source.keys.len();
         if let Ok(verified) = unverified.verify(&source.keys) {
-            tell(format_args!("authentic: source {}, key {}", source.name, verified.key()));
-            tell(format_args!("{}", age(verified.signed_at(), now, tolerance)));
+            add(format_args!("authentic: source {}, key {}", source.name, verified.key()));
+            add(format_args!("{}", age(verified.signed_at(), now, tolerance)));
             match decode(body) {
-                Ok(event) => tell(format_args!("processable: {} of job {}", event.event_type, event.job_id)),
-                Err(refused) => tell(format_args!("not processable ({}): {}", refused.reason, refused.detail)),
+                Ok(event) => add(format_args!("processable: {} of job {}", event.event_type, event.job_id)),
+                Err(error) => add(format_args!("not processable ({}): {}", error.reason, error.detail)),
             }
-            return Finding { authentic: true, text };
+            return Explanation { authentic: true, text };
         }
     }
-    let refusal = VerifyError::SignatureWrong;
-    tell(format_args!(
+    add(format_args!(
         "refused ({}): none of {tried} keys of {} sources gives this signature",
-        refusal.as_str(),
+        VerifyError::SignatureWrong.as_str(),
         candidates.len()
     ));
     for (hint, altered) in alterations(body) {
         let again = Unverified::new(timestamp.as_bytes(), signature.as_bytes(), &altered);
         if again.is_ok_and(|again| candidates.iter().any(|source| again.verify(&source.keys).is_ok())) {
-            tell(format_args!(
-                "hint: it is right for the body {hint}; the captured bytes are not those that were signed"
+            add(format_args!(
+                "hint: the signature is right for the body {hint}; the captured bytes are not those that were signed"
             ));
         }
     }
     if body.starts_with(b"\xef\xbb\xbf") {
-        tell(format_args!("hint: the body begins with a byte order mark"));
+        add(format_args!("hint: the body begins with a byte order mark"));
     }
-    Finding { authentic: false, text }
+    Explanation { authentic: false, text }
 }
 
 fn age(signed_at: SignedAt, now: ReceivedAt, tolerance: Tolerance) -> String {
     let age = signed_at.age_seconds(now);
-    let verdict = if age > i64::from(tolerance.past_seconds) || -age > i64::from(tolerance.future_seconds) {
+    let consequence = if age > i64::from(tolerance.past_seconds) || -age > i64::from(tolerance.future_seconds) {
         "outside the tolerance now: it would be answered 401 and stored as a stale dead letter"
     } else {
         "within the tolerance"
     };
-    format!("signed at {signed_at}, {age} s ago: {verdict}")
+    format!("signed at {signed_at}, {age} s ago: {consequence}")
 }
 
-/// What capturing does to bodies.
+/// The body as it may have been before it was captured: editors and shells add and remove line ends and byte order marks.
 fn alterations(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut altered = vec![("with a line feed added", [body, b"\n"].concat())];
     if let Some(shorter) = body.strip_suffix(b"\n") {
@@ -123,25 +118,25 @@ mod tests {
         let sources = Sources::read(&BTreeMap::new(), |_| Some("prod".into())).unwrap();
         let body = br#"{"type":"test.event","payload":{"test":true}}"#;
         let hex = SigningKey::new("prod").sign("1000", body).to_hex();
-        let find = |timestamp: &str, signature: &str, body: &[u8], now: i64| {
+        let explained = |timestamp: &str, signature: &str, body: &[u8], now: i64| {
             let captured = Captured { timestamp, signature, body };
             explain(captured, &sources, None, Tolerance::default(), ReceivedAt(now * 1000))
         };
-        for (finding, authentic, parts) in [
-            (find("1000", hex.as_str(), body, 1100), true, ["key default", "100 s ago: within", "unknown_type"]),
-            (find("1000", hex.as_str(), body, 2000), true, ["source prod", "401", "stale"]),
-            (find("1001", hex.as_str(), body, 1100), false, ["signature_wrong", "1 keys", "1 sources"]),
-            (find("1000", "abc", body, 1100), false, ["signature_malformed", "64 hex", "45 bytes"]),
-            (find("now", hex.as_str(), body, 1100), false, ["timestamp_malformed", "", ""]),
+        for (explanation, authentic, parts) in [
+            (explained("1000", hex.as_str(), body, 1100), true, ["key default", "100 s ago: within", "unknown_type"]),
+            (explained("1000", hex.as_str(), body, 2000), true, ["source prod", "401", "stale"]),
+            (explained("1001", hex.as_str(), body, 1100), false, ["signature_wrong", "1 keys", "1 sources"]),
+            (explained("1000", "abc", body, 1100), false, ["signature_malformed", "64 hex", "45 bytes"]),
+            (explained("now", hex.as_str(), body, 1100), false, ["timestamp_malformed", "", ""]),
             (
-                find("1000", hex.as_str(), &[body, &b"\n"[..]].concat(), 1100),
+                explained("1000", hex.as_str(), &[body, &b"\n"[..]].concat(), 1100),
                 false,
                 ["hint", "without its last line feed", ""],
             ),
         ] {
-            assert_eq!(finding.authentic, authentic, "{}", finding.text);
+            assert_eq!(explanation.authentic, authentic, "{}", explanation.text);
             for part in parts {
-                assert!(finding.text.contains(part), "{part:?} is not in {}", finding.text);
+                assert!(explanation.text.contains(part), "{part:?} is not in {}", explanation.text);
             }
         }
     }

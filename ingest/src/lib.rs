@@ -1,7 +1,8 @@
-//! Receives webhooks: verifies them, hands them to Kafka, and answers once every in-sync replica has them.
+//! Receives webhooks: verifies them, hands them to Kafka, and answers once every in-sync replica has the record.
 //!
 //! ```text
-//! server ─► webhook ─► sources (verify) ─► webhook::delivery (where it goes) ─► kafka::producer ─► http::response
+//! server ─► http::body ─► sources (verifies) ─► webhook::routing (picks the topic) ─► kafka::producer ─► http::response
+//!           └───────────────────────── webhook::Webhooks calls them in this order ─────────────────────────┘
 //! ```
 
 mod config;

@@ -1,168 +1,159 @@
-//! The metrics, by name. Children with labels are made once, outside the hot path.
+//! The metrics of ingest. Series are made at the start or when secrets are reloaded: so what never happened is a zero on the page
+//! rather than a name that is missing there, and a request looks up no label.
 
 use hookline_schemas::dead_letter::DeadLetterReason;
+use hookline_schemas::ids::KeyName;
 use hookline_schemas::signature::VerifyError;
 use hookline_schemas::topics::Topics;
 use http::StatusCode;
+use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result,
     exponential_buckets,
 };
 
-use crate::http::response::{Answer, Unavailable};
+use crate::http::response::{Unavailable, WebhookResponse};
 use crate::http::timeouts::Phase;
 use crate::sources::SourceKeys;
 
-/// Seconds: −1 h to 1 day, densest around 0 and the tolerance.
+/// Seconds from 1 h ahead to 1 day ago, densest around 0 and the tolerance.
 const SKEW_BUCKETS: [f64; 15] =
     [-3600.0, -300.0, -60.0, -10.0, -2.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0];
 
-/// Why an authentic request is refused as stale.
+/// Reasons of `rejected_total` beside those of [`VerifyError`].
 const STALE: [&str; 2] = ["stale_past", "stale_future"];
 
-/// Every metric of ingest.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     verified: IntCounterVec,
     rejected: IntCounterVec,
     dead_letters: IntCounterVec,
     skew: HistogramVec,
-    answers: Vec<(StatusCode, IntCounter)>,
+    responses: Vec<(StatusCode, IntCounter)>,
     unavailable: Vec<(Unavailable, IntCounter)>,
     produced: IntCounterVec,
-    /// From the head of a request to its answer.
     pub seconds: Histogram,
-    /// Open connections.
     pub connections: IntGauge,
-    /// Connections turned away because there were too many.
     pub connections_refused: IntCounter,
-    closed: IntCounterVec,
-    /// Requests between their body and their answer.
+    timed_out: [(Phase, IntCounter); 3],
     pub in_flight: IntGauge,
-    /// Bytes of bodies.
     pub queued_bytes: IntGauge,
-    /// Producers made anew after a fatal error.
     pub producers_recreated: IntCounter,
-    reloads: IntCounterVec,
-    /// Entries of the bounded maps.
-    remembered: prometheus::IntGaugeVec,
-    forgotten: IntCounterVec,
+    reloads: [(bool, IntCounter); 2],
+    pub first_signed_times: MapMetrics,
+    pub stale_signatures: MapMetrics,
 }
 
-/// The metrics of a source.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
-    verified: Vec<IntCounter>,
-    refused: Vec<(VerifyError, IntCounter)>,
+    verified: Vec<(KeyName, IntCounter)>,
+    rejected: Vec<(VerifyError, IntCounter)>,
     stale_past: IntCounter,
     stale_future: IntCounter,
-    dead: Vec<(DeadLetterReason, IntCounter)>,
-    /// Receive time less signed time, seconds.
-    pub skew: Histogram,
+    dead_letters: Vec<(DeadLetterReason, IntCounter)>,
+    skew: Histogram,
 }
 
 /// The metrics of a bounded map.
 #[derive(Clone, Debug)]
 pub struct MapMetrics {
-    /// How many keys it remembers.
-    pub remembered: IntGauge,
-    /// How many it had to forget.
-    pub forgotten: IntCounter,
+    pub entries: IntGauge,
+    pub evictions: IntCounter,
 }
 
 impl Metrics {
-    /// Registers everything.
     pub fn new(registry: &Registry) -> Result<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(format!("hookline_ingest_{name}"), help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
+        let labelled = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, IntCounterVec::new(Opts::new(full(name), help), labels)?)
         };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(format!("hookline_ingest_{name}"), help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
+        let counter = |name: &str, help: &str| register(registry, IntCounter::new(full(name), help)?);
+        let gauge = |name: &str, help: &str| register(registry, IntGauge::new(full(name), help)?);
+        let map = |name: &str, entries: &str, evictions: &str| {
+            let entries = gauge(&format!("{name}_entries"), entries)?;
+            let evictions = counter(&format!("{name}_evictions_total"), evictions)?;
+            Result::Ok(MapMetrics { entries, evictions })
         };
-        let plain = |name: &str, help: &str| {
-            let metric = IntCounter::new(format!("hookline_ingest_{name}"), help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let skew = HistogramVec::new(
-            HistogramOpts::new(
-                "hookline_ingest_clock_skew_seconds",
-                "Receive time less signed time of authentic requests.",
-            )
-            .buckets(SKEW_BUCKETS.into()),
-            &["source"],
+        let skew = HistogramOpts::new(
+            full("clock_skew_seconds"),
+            "Time of receipt minus signed time of authentic requests, by source",
+        );
+        let seconds = HistogramOpts::new(
+            full("request_seconds"),
+            "Time from the end of a request's head until its response is ready",
+        );
+        let responses = labelled("answers_total", "Requests answered, by status code", &["status"])?;
+        let unavailable =
+            labelled("unavailable_total", "Requests answered 503, by the reason why nothing was stored", &["reason"])?;
+        let timed_out = labelled(
+            "connections_timed_out_total",
+            "Connections closed because no head or no next request arrived in time, by phase",
+            &["phase"],
         )?;
-        registry.register(Box::new(skew.clone()))?;
-        let seconds = Histogram::with_opts(
-            HistogramOpts::new("hookline_ingest_request_seconds", "From the head of a request to its answer.")
-                .buckets(exponential_buckets(0.000_5, 2.0, 14)?),
-        )?;
-        registry.register(Box::new(seconds.clone()))?;
-        let remembered = prometheus::IntGaugeVec::new(
-            Opts::new("hookline_ingest_remembered_entries", "Entries of the bounded maps."),
-            &["map"],
-        )?;
-        registry.register(Box::new(remembered.clone()))?;
-        let answers = counter("answers_total", "Requests by the status of their answer.", &["status"])?;
-        let unavailable = counter("unavailable_total", "Answers with 503 by their reason.", &["reason"])?;
+        let reloads = labelled("secret_reloads_total", "Reloads of the secrets on SIGHUP, by result", &["result"])?;
         let statuses = [
-            Answer::Accepted,
-            Answer::DeadLettered,
-            Answer::BodyBroken,
-            Answer::Unauthorized,
-            Answer::NotFound,
-            Answer::MethodNotAllowed,
-            Answer::BodyTooSlow,
-            Answer::BodyTooLarge,
-            Answer::Unavailable(Unavailable::Refused),
-        ];
-        let metrics = Self {
-            verified: counter(
+            WebhookResponse::Accepted,
+            WebhookResponse::DeadLettered,
+            WebhookResponse::BodyBroken,
+            WebhookResponse::Unauthorized,
+            WebhookResponse::NotFound,
+            WebhookResponse::MethodNotAllowed,
+            WebhookResponse::BodyTooSlow,
+            WebhookResponse::BodyTooLarge,
+            WebhookResponse::Unavailable(Unavailable::Refused),
+        ]
+        .map(WebhookResponse::status);
+        Ok(Self {
+            verified: labelled(
                 "verified_total",
-                "Authentic requests by the secret that verified them.",
+                "Authentic requests, by source and by the key that verified them",
                 &["source", "key"],
             )?,
-            rejected: counter("rejected_total", "Requests answered with 401 by their reason.", &["source", "reason"])?,
-            dead_letters: counter("dead_letters_total", "Dead letters stored by their reason.", &["source", "reason"])?,
-            skew,
-            answers: statuses
-                .map(|answer| (answer.status(), answers.with_label_values(&[answer.status().as_str()])))
+            rejected: labelled(
+                "rejected_total",
+                "Requests that are not authentic or are stale, which are answered 401, by source and reason",
+                &["source", "reason"],
+            )?,
+            dead_letters: labelled(
+                "dead_letters_total",
+                "Dead letters stored by ingest, by source and reason; insert_refused and bad_record are the processor's",
+                &["source", "reason"],
+            )?,
+            skew: register(registry, HistogramVec::new(skew.buckets(SKEW_BUCKETS.into()), &["source"])?)?,
+            responses: statuses.map(|status| (status, responses.with_label_values(&[status.as_str()]))).into(),
+            unavailable: Unavailable::ALL
+                .map(|reason| (reason, unavailable.with_label_values(&[reason.as_str()])))
                 .into(),
-            unavailable: Unavailable::ALL.map(|why| (why, unavailable.with_label_values(&[why.as_str()]))).into(),
-            produced: counter("produced_total", "Records that every in-sync replica has, by topic.", &["topic"])?,
-            seconds,
-            connections: gauge("connections", "Open connections.")?,
-            connections_refused: plain(
+            produced: labelled("produced_total", "Records that every in-sync replica has, by topic", &["topic"])?,
+            seconds: register(
+                registry,
+                Histogram::with_opts(seconds.buckets(exponential_buckets(0.000_5, 2.0, 14)?))?,
+            )?,
+            connections: gauge("connections", "Open connections, without those that are being refused")?,
+            connections_refused: counter(
                 "connections_refused_total",
-                "Connections turned away because there were too many.",
+                "Connections closed at once because limits.connections were open",
             )?,
-            closed: counter(
-                "connections_timed_out_total",
-                "Connections closed because nothing came in time.",
-                &["phase"],
+            timed_out: [(Phase::Idle, "idle"), (Phase::Head, "head"), (Phase::Busy, "busy")]
+                .map(|(phase, label)| (phase, timed_out.with_label_values(&[label]))),
+            in_flight: gauge("requests_in_flight", "Requests whose body is read and whose response is not ready")?,
+            queued_bytes: gauge("queued_bytes", "Bytes of bodies that are being read or wait for the broker")?,
+            producers_recreated: counter("producers_recreated_total", "Producers replaced after a fatal error")?,
+            reloads: [(true, "ok"), (false, "failed")]
+                .map(|(succeeded, label)| (succeeded, reloads.with_label_values(&[label]))),
+            first_signed_times: map(
+                "first_signed_times",
+                "Events refused with 503 whose first signed time is remembered",
+                "First signed times forgotten because there were more than limits.first_signed_times",
             )?,
-            in_flight: gauge("requests_in_flight", "Requests between their body and their answer.")?,
-            queued_bytes: gauge("queued_bytes", "Bytes of bodies that are being read or wait for the broker.")?,
-            producers_recreated: plain("producers_recreated_total", "Producers made anew after a fatal error.")?,
-            reloads: counter("secret_reloads_total", "Secrets read again on SIGHUP.", &["result"])?,
-            remembered,
-            forgotten: counter("forgotten_entries_total", "Entries that the bounded maps had to forget.", &["map"])?,
-        };
-        // So that what never happened is a zero on the page and not a name that is missing there.
-        for phase in [Phase::Idle, Phase::Head, Phase::Busy] {
-            metrics.closed_in(phase);
-        }
-        for succeeded in [true, false] {
-            metrics.reloads_that(succeeded);
-        }
-        Ok(metrics)
+            stale_signatures: map(
+                "stale_signatures",
+                "Stale deliveries whose signature is remembered, so that each is stored once",
+                "Signatures forgotten because there were more than limits.stale_signatures",
+            )?,
+        })
     }
 
-    /// The metrics of a source; the same ones after its secrets were read again.
+    /// The metrics of a source; the same counters after a reload of its secrets.
     pub fn of_source(&self, source: &SourceKeys) -> SourceMetrics {
         let name = source.name.as_str();
         let rejected = |reason| self.rejected.with_label_values(&[name, reason]);
@@ -171,12 +162,12 @@ impl Metrics {
             verified: source
                 .keys
                 .iter()
-                .map(|key| self.verified.with_label_values(&[name, key.name.as_str()]))
+                .map(|key| (key.name.clone(), self.verified.with_label_values(&[name, key.name.as_str()])))
                 .collect(),
-            refused: VerifyError::ALL.iter().map(|refusal| (*refusal, rejected(refusal.as_str()))).collect(),
+            rejected: VerifyError::ALL.iter().map(|error| (*error, rejected(error.as_str()))).collect(),
             stale_past,
             stale_future,
-            dead: DeadLetterReason::ALL
+            dead_letters: DeadLetterReason::ALL
                 .iter()
                 .copied()
                 .filter(|reason| !matches!(reason, DeadLetterReason::InsertRefused | DeadLetterReason::BadRecord))
@@ -191,57 +182,38 @@ impl Metrics {
         topics.all().map(|topic| (topic.to_owned(), self.produced.with_label_values(&[topic]))).collect()
     }
 
-    /// The metrics of a bounded map.
-    pub fn of_map(&self, map: &str) -> MapMetrics {
-        MapMetrics {
-            remembered: self.remembered.with_label_values(&[map]),
-            forgotten: self.forgotten.with_label_values(&[map]),
+    pub fn responded(&self, response: WebhookResponse) {
+        count(&self.responses, &response.status());
+        if let WebhookResponse::Unavailable(reason) = response {
+            count(&self.unavailable, &reason);
         }
     }
 
-    /// Counts an answer.
-    pub fn answered(&self, answer: Answer) {
-        count(&self.answers, &answer.status());
-        if let Answer::Unavailable(why) = answer {
-            count(&self.unavailable, &why);
-        }
-    }
-
-    /// Counts a connection that ran out of time.
     pub fn timed_out(&self, phase: Phase) {
-        self.closed_in(phase).inc();
+        count(&self.timed_out, &phase);
     }
 
-    fn closed_in(&self, phase: Phase) -> IntCounter {
-        let phase = match phase {
-            Phase::Idle => "idle",
-            Phase::Head => "head",
-            Phase::Busy => "busy",
-        };
-        self.closed.with_label_values(&[phase])
-    }
-
-    /// Counts an attempt to read the secrets again.
     pub fn reloaded(&self, succeeded: bool) {
-        self.reloads_that(succeeded).inc();
+        count(&self.reloads, &succeeded);
     }
+}
 
-    fn reloads_that(&self, succeeded: bool) -> IntCounter {
-        self.reloads.with_label_values(&[if succeeded { "ok" } else { "failed" }])
+impl MapMetrics {
+    pub fn observe(&self, entries: usize, evicted: usize) {
+        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.evictions.inc_by(evicted as u64);
     }
 }
 
 impl SourceMetrics {
-    /// Counts an authentic request by the position of the key that verified it.
-    pub fn verified(&self, key: usize) {
-        if let Some(counter) = self.verified.get(key) {
-            counter.inc();
-        }
+    /// Counts an authentic request under the key that verified it, and observes its age.
+    pub fn verified(&self, key: &KeyName, age_seconds: i64) {
+        count(&self.verified, key);
+        self.skew.observe(age_seconds as f64);
     }
 
-    /// Counts a request that is not authentic.
-    pub fn refused(&self, refusal: VerifyError) {
-        count(&self.refused, &refusal);
+    pub fn rejected(&self, error: VerifyError) {
+        count(&self.rejected, &error);
     }
 
     /// Counts an authentic request outside the tolerance.
@@ -249,13 +221,21 @@ impl SourceMetrics {
         if age_seconds > 0 { self.stale_past.inc() } else { self.stale_future.inc() }
     }
 
-    /// Counts a stored dead letter.
     pub fn dead_letter(&self, reason: DeadLetterReason) {
-        count(&self.dead, &reason);
+        count(&self.dead_letters, &reason);
     }
 }
 
-/// Counts under one of a handful of labels.
+fn full(name: &str) -> String {
+    format!("hookline_ingest_{name}")
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// Increments the counter of `label`. A scan is faster than a hash map for the handful of labels that each list has.
 pub fn count<K: PartialEq<Q>, Q: ?Sized>(counters: &[(K, IntCounter)], label: &Q) {
     if let Some((_, counter)) = counters.iter().find(|(key, _)| key == label) {
         counter.inc();
@@ -269,6 +249,13 @@ mod tests {
     use super::*;
     use crate::sources::Sources;
 
+    impl MapMetrics {
+        pub fn unregistered() -> Self {
+            let (entries, evictions) = (IntGauge::new("entries", "e"), IntCounter::new("evictions", "e"));
+            Self { entries: entries.unwrap(), evictions: evictions.unwrap() }
+        }
+    }
+
     #[test]
     fn names_and_labels_are_pinned() {
         let registry = Registry::new();
@@ -276,7 +263,6 @@ mod tests {
         let sources = Sources::read(&BTreeMap::new(), |_| Some("prod".into())).unwrap();
         metrics.of_source(sources.get("prod").unwrap());
         metrics.of_topics(&Topics::new("h").unwrap());
-        metrics.of_map("m");
         let families: Vec<_> = registry
             .gather()
             .iter()
@@ -295,15 +281,17 @@ mod tests {
                 "hookline_ingest_connections_refused_total COUNTER ",
                 "hookline_ingest_connections_timed_out_total COUNTER phase",
                 "hookline_ingest_dead_letters_total COUNTER reason,source",
-                "hookline_ingest_forgotten_entries_total COUNTER map",
+                "hookline_ingest_first_signed_times_entries GAUGE ",
+                "hookline_ingest_first_signed_times_evictions_total COUNTER ",
                 "hookline_ingest_produced_total COUNTER topic",
                 "hookline_ingest_producers_recreated_total COUNTER ",
                 "hookline_ingest_queued_bytes GAUGE ",
                 "hookline_ingest_rejected_total COUNTER reason,source",
-                "hookline_ingest_remembered_entries GAUGE map",
                 "hookline_ingest_request_seconds HISTOGRAM ",
                 "hookline_ingest_requests_in_flight GAUGE ",
                 "hookline_ingest_secret_reloads_total COUNTER result",
+                "hookline_ingest_stale_signatures_entries GAUGE ",
+                "hookline_ingest_stale_signatures_evictions_total COUNTER ",
                 "hookline_ingest_unavailable_total COUNTER reason",
                 "hookline_ingest_verified_total COUNTER key,source",
             ]

@@ -1,13 +1,20 @@
-//! Connections: accepted up to a limit, served with HTTP/1, closed when nothing comes in time, drained at the end.
+//! Accepts connections up to a limit, serves HTTP/1 on them, closes those on which nothing arrives in time, and drains them
+//! at shutdown.
+//!
+//! The loop stands on hyper and not on `axum::serve` or hyper-util's `GracefulShutdown`, which lack three things:
+//! - A request arms no timer for its head (see [`crate::http::timeouts`]).
+//! - A connection over the limit gets a 503 with `retry-after`, and is not left waiting in the kernel's queue.
+//! - At shutdown, hyper closes an idle connection at once, though a request may have been sent that is not read yet, and
+//!   waits for half a head like at any other time. Here the former has 1 s more, and the latter 5 s.
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hookline_schemas::time::ReceivedAt;
+use hookline_service::clock::unix_now;
 use hookline_service::shutdown::CancellationToken;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -17,71 +24,77 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
-use crate::http::limits::Bound;
 use crate::http::openapi;
-use crate::http::response::{Answer, RETRY_AFTER_SECONDS, Unavailable};
-use crate::http::timeouts::{Felt, Patience, Phase, Pulse, Verdict};
+use crate::http::response::{RETRY_AFTER_SECONDS, Unavailable, WebhookResponse};
+use crate::http::timeouts::{ConnectionPhase, ConnectionTimeouts, Phase, PhaseTrackingIo, TimeoutCheck};
 use crate::metrics::Metrics;
 use crate::webhook::Webhooks;
 
-/// Heads beyond this get 431.
+/// A longer head is answered 431.
 const HEAD_BYTES: usize = 16 << 10;
-/// What a connection may still send after its last answer, and for how long, before it is reset.
-const LINGER: (Duration, u64) = (Duration::from_millis(500), 1 << 20);
-/// Connections over the limit that are told so at once; more than these are closed without a word.
-const TURNED_AWAY: usize = 64;
-/// Pause after an error of accept, such as too many open files.
+/// A client may go on sending for so long, and so much, after its last response; then the connection is reset.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+const LINGER_BYTES: u64 = 1 << 20;
+/// Connections over the limit that get a 503 at the same time. Beyond these, sockets are closed at once.
+const REFUSALS: usize = 64;
+/// The pause after an error of `accept`, such as too many open files, which the next call would meet again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What every connection shares.
-#[derive(Clone, Debug)]
 pub struct Server {
     webhooks: Arc<Webhooks>,
     metrics: Metrics,
-    connections: Bound,
-    turned_away: Bound,
-    draining: CancellationToken,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
 }
 
 impl Server {
-    /// Serves `webhooks` on at most so many connections.
-    pub fn new(webhooks: Arc<Webhooks>, metrics: Metrics, connections: usize) -> Self {
+    pub fn new(webhooks: Arc<Webhooks>, metrics: Metrics, connections: usize, shutdown: CancellationToken) -> Self {
         Self {
             webhooks,
             metrics,
-            connections: Bound::new(connections),
-            turned_away: Bound::new(TURNED_AWAY),
-            draining: CancellationToken::new(),
+            connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            tasks: TaskTracker::new(),
+            shutdown,
         }
     }
 
-    /// Accepts until `shutdown`, then waits for what is in flight; returns how many connections were left at the deadline.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken, deadline: Duration) -> usize {
-        let mut stop = pin!(shutdown.cancelled());
+    /// Accepts connections until shutdown, then waits up to `deadline` for their end; returns how many are left.
+    pub async fn run(self, listener: TcpListener, deadline: Duration) -> usize {
+        let server = Arc::new(self);
+        server.shutdown.run_until_cancelled(server.accept(&listener)).await;
+        server.webhooks.drain();
+        if let Err(error) = server.accept_backlog(listener) {
+            tracing::warn!(
+                "cannot accept a connection that waits in the kernel's queue, so it gets no response: {error}"
+            );
+        }
+        server.tasks.close();
+        let _ = timeout(deadline, server.tasks.wait()).await;
+        server.tasks.len()
+    }
+
+    async fn accept(self: &Arc<Self>, listener: &TcpListener) {
         loop {
-            tokio::select! {
-                biased;
-                () = &mut stop => break,
-                accepted = listener.accept() => self.accept(accepted).await,
+            match listener.accept().await {
+                Ok((stream, _)) => self.open(stream),
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection, the next attempt is in {ACCEPT_PAUSE:?}: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
-        self.webhooks.drain();
-        self.draining.cancel();
-        if let Err(error) = self.accept_the_last(listener) {
-            tracing::warn!(%error, "cannot accept what was already connected");
-        }
-        let until = Instant::now() + deadline;
-        while self.open_connections() > 0 && Instant::now() < until {
-            sleep(Duration::from_millis(10)).await;
-        }
-        self.open_connections()
     }
 
-    /// Whoever is connected already, as far as the kernel is concerned, gets an answer too. The kernel itself is asked:
-    /// the runtime may not have heard of them yet.
-    fn accept_the_last(&self, listener: TcpListener) -> io::Result<()> {
+    /// Accepts the connections that the kernel has established, so that they get a response, too. The kernel is asked and
+    /// not the runtime, which may not have heard of them yet.
+    fn accept_backlog(self: &Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let listener = listener.into_std()?;
         loop {
             match listener.accept() {
@@ -95,120 +108,107 @@ impl Server {
         }
     }
 
-    fn open_connections(&self) -> usize {
-        self.connections.taken() + self.turned_away.taken()
-    }
-
-    async fn accept(&self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
-        match accepted {
-            Ok((stream, _)) => self.open(stream),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
+    fn open(self: &Arc<Self>, stream: TcpStream) {
+        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
+            // Nagle's algorithm would delay responses; setting the option fails only where the connection is gone already.
+            let _ = stream.set_nodelay(true);
+            let server = Arc::clone(self);
+            self.tasks.spawn(async move {
+                server.metrics.connections.inc();
+                server.serve(stream).await;
+                server.metrics.connections.dec();
+                drop(permit);
+            });
+        } else {
+            self.metrics.connections_refused.inc();
+            if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                self.tasks.spawn(async move {
+                    refuse(stream).await;
+                    drop(permit);
+                });
             }
         }
     }
 
-    fn open(&self, stream: TcpStream) {
-        let Some(share) = self.connections.take(1) else {
-            self.metrics.connections_refused.inc();
-            if let Some(share) = self.turned_away.take(1) {
-                tokio::spawn(async move {
-                    turn_away(stream).await;
-                    drop(share);
-                });
-            }
-            return;
-        };
-        // Without it answers to a sender that waits would be delayed; where it fails the connection is gone already.
-        let _ = stream.set_nodelay(true);
-        let server = self.clone();
-        tokio::spawn(async move {
-            server.metrics.connections.inc();
-            server.serve(stream).await;
-            server.metrics.connections.dec();
-            drop(share);
-        });
-    }
-
     async fn serve(&self, mut stream: TcpStream) {
-        let pulse = Pulse::default();
-        let io = Felt { io: TokioIo::new(&mut stream), pulse: pulse.clone() };
+        let phase = ConnectionPhase::default();
+        let io = PhaseTrackingIo { io: TokioIo::new(&mut stream), phase: phase.clone() };
         let connection = http1::Builder::new()
             .max_header_size(HEAD_BYTES)
             .header_read_timeout(None)
-            // What was sent is dealt with even if its sender has stopped listening: a record that it made counts as in
-            // flight for as long as it is, and if it fails, its signed time is remembered.
+            // A request is handled to its end even if its sender has closed its half of the connection: its record counts as
+            // in flight for as long as it is, and if that fails, the signed time is remembered.
             .half_close(true)
-            .serve_connection(io, service_fn(|request| self.respond(request, &pulse)))
+            .serve_connection(io, service_fn(|request| self.respond(request, &phase)))
             .without_shutdown();
         tokio::select! {
             biased;
             served = connection => if let Err(error) = served {
-                tracing::debug!(%error, "a connection broke");
+                tracing::debug!("a connection ended with an error of HTTP or of the socket: {error}");
             },
-            phase = self.watch(&pulse) => {
-                self.metrics.timed_out(phase);
+            exceeded = self.watch(&phase) => {
+                self.metrics.timed_out(exceeded);
                 return;
             }
         }
-        // After broken HTTP too: that has been answered, as far as it could be.
-        linger(stream).await;
+        // Broken HTTP has had its response, too, as far as hyper could give one.
+        lingering_close(stream).await;
     }
 
-    /// Returns when the connection has run out of time.
-    async fn watch(&self, pulse: &Pulse) -> Phase {
-        let mut patience = Patience::SERVING;
+    /// Returns the phase whose time limit the connection has exceeded.
+    async fn watch(&self, connection: &ConnectionPhase) -> Phase {
+        let mut timeouts = ConnectionTimeouts::SERVING;
         loop {
-            let (phase, elapsed) = pulse.phase();
-            match phase.judge(elapsed, patience) {
-                Verdict::Close(phase) => return phase,
-                Verdict::Wait(wait) => tokio::select! {
+            let (phase, elapsed) = connection.current();
+            match timeouts.check(phase, elapsed) {
+                TimeoutCheck::Exceeded(phase) => return phase,
+                TimeoutCheck::CheckAgainAfter(wait) => tokio::select! {
                     () = sleep(wait) => {}
-                    () = self.draining.cancelled(), if patience == Patience::SERVING => {
-                        patience = Patience::DRAINING;
-                        // However long it was idle: a request may have been sent that was not read yet.
-                        sleep(patience.idle).await;
+                    () = self.shutdown.cancelled(), if timeouts == ConnectionTimeouts::SERVING => {
+                        timeouts = ConnectionTimeouts::SHUTDOWN;
+                        // However long the connection was idle, a request may have been sent that is not read yet.
+                        sleep(timeouts.idle).await;
                     }
                 },
             }
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>, pulse: &Pulse) -> Result<Response<Full<Bytes>>, Infallible> {
-        pulse.enter(Phase::Busy);
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        connection: &ConnectionPhase,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        connection.enter(Phase::Busy);
         let response = if request.uri().path() == openapi::PATH {
             openapi::response(request.method())
         } else {
-            self.webhooks.answer(request, now()).await.response()
+            let received_at = ReceivedAt(i64::try_from(unix_now().as_millis()).unwrap_or(i64::MAX));
+            self.webhooks.respond(request, received_at).await.into_http()
         };
-        pulse.enter(Phase::Idle);
+        connection.enter(Phase::Idle);
         Ok(response)
     }
 }
 
-/// Lets the other side read its last answer: closing while it still sends would throw the answer away.
-async fn linger(mut stream: TcpStream) {
-    let (time, bytes) = LINGER;
+/// Closes after the client has, or has had the time to, read its last response: a socket that is closed while data arrives is
+/// reset, and a reset can throw the response away.
+async fn lingering_close(mut stream: TcpStream) {
     if stream.shutdown().await.is_ok() {
-        let _ = timeout(time, tokio::io::copy(&mut (&mut stream).take(bytes), &mut tokio::io::sink())).await;
+        let mut rest = (&mut stream).take(LINGER_BYTES);
+        let _ = timeout(LINGER_TIMEOUT, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
 }
 
-/// One connection too many.
-async fn turn_away(mut stream: TcpStream) {
-    let body = Answer::Unavailable(Unavailable::InFlight).body().unwrap_or_default();
-    let answer = format!(
+/// Answers 503 before a request has been read.
+async fn refuse(mut stream: TcpStream) {
+    let body = WebhookResponse::Unavailable(Unavailable::InFlight).body().unwrap_or_default();
+    let response = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: {RETRY_AFTER_SECONDS}\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    if let Ok(Ok(())) = timeout(LINGER.0, stream.write_all(answer.as_bytes())).await {
-        linger(stream).await;
+    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, stream.write_all(response.as_bytes())).await {
+        lingering_close(stream).await;
     }
-}
-
-fn now() -> ReceivedAt {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    ReceivedAt(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

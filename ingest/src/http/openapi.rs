@@ -1,18 +1,16 @@
-//! The description of both listeners, served by both.
+//! The OpenAPI document of both listeners; each of them serves it.
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::any;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
-/// Where it is served.
 pub const PATH: &str = "/openapi.json";
 
 const DOCUMENT: &str = include_str!("../../openapi.json");
 
-/// The document, for whoever gets it.
 pub fn response(method: &Method) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut response = Response::default();
@@ -25,7 +23,7 @@ pub fn response(method: &Method) -> Response<Full<Bytes>> {
     response
 }
 
-/// For the admin listener.
+/// The route of the admin listener, which is a router of axum; the listener of webhooks calls [`response`] itself.
 pub fn router() -> Router {
-    Router::new().route(PATH, get(async || ([(CONTENT_TYPE, "application/json")], DOCUMENT)))
+    Router::new().route(PATH, any(async |method: Method| response(&method)))
 }

@@ -1,54 +1,49 @@
-//! What the sender is told. One match says the status, one the body, for every case there is.
+//! The responses to webhooks. One match gives the status and one the body, for every case there is.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-/// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// In its resource's topic, on every in-sync replica.
+pub enum WebhookResponse {
+    /// Every in-sync replica has the record in the topic of its resource.
     Accepted,
-    /// In the dead-letter topic, on every in-sync replica: retries would change nothing.
+    /// Every in-sync replica has the record in the dead-letter topic: another attempt would change nothing.
     DeadLettered,
-    /// Not authentic, or too old. The answer does not tell which.
+    /// The webhook is not authentic, or stale. The response does not tell which.
     Unauthorized,
-    /// No such path or source.
     NotFound,
-    /// Not a POST.
     MethodNotAllowed,
-    /// The body is over the limit.
+    /// The body is larger than `limits.body_bytes`.
     BodyTooLarge,
-    /// The body did not arrive in time.
     BodyTooSlow,
-    /// The body is not HTTP, or ended early.
+    /// The body broke the rules of HTTP, or ended early.
     BodyBroken,
-    /// To be tried again.
+    /// The webhook may not be stored; the sender is asked to try again.
     Unavailable(Unavailable),
 }
 
-/// Why a webhook could not be taken; the reason is in the metrics alone.
+/// Why a webhook is answered 503. The sender is not told; `hookline_ingest_unavailable_total` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// Too many requests in flight.
+    /// More than `limits.in_flight` requests.
     InFlight,
-    /// Too many bytes of bodies.
+    /// The bodies of all requests would hold more than `limits.queued_bytes`.
     QueuedBytes,
-    /// The queue of the producer is full.
+    /// The queue of librdkafka is full of records whose senders did not wait.
     QueueFull,
-    /// Kafka refused the record.
+    /// The broker or librdkafka refused the record.
     Refused,
-    /// Not confirmed within the budget.
+    /// The broker did not confirm in time; it may have the record all the same.
     NotConfirmed,
-    /// The same stale delivery is being stored at this moment.
+    /// Another request is storing the same stale delivery at this moment.
     StalePending,
-    /// Shutting down.
+    /// The service is shutting down.
     Draining,
 }
 
 impl Unavailable {
-    /// Every reason.
     pub const ALL: [Self; 7] = [
         Self::InFlight,
         Self::QueuedBytes,
@@ -59,7 +54,7 @@ impl Unavailable {
         Self::Draining,
     ];
 
-    /// The label in metrics.
+    /// The label `reason` in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",
@@ -87,11 +82,10 @@ macro_rules! problem {
     };
 }
 
-/// Seconds after which a refused webhook may be tried again; the provider keeps to its own back-off.
+/// The seconds in `retry-after` of a 503. The provider keeps to its own back-off; other senders may not.
 pub const RETRY_AFTER_SECONDS: &str = "2";
 
-impl Answer {
-    /// The status.
+impl WebhookResponse {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::OK,
@@ -106,7 +100,7 @@ impl Answer {
         }
     }
 
-    /// The body, `application/problem+json`; none for a webhook that was taken.
+    /// A problem of RFC 9457, as JSON; nothing for a webhook that was stored.
     pub const fn body(self) -> Option<&'static str> {
         match self {
             Self::Accepted | Self::DeadLettered => None,
@@ -120,7 +114,7 @@ impl Answer {
         }
     }
 
-    /// The connection ends with this answer: the rest of the body is not waited for, or the service is going away.
+    /// Whether the connection ends with this response: because the rest of the body is not read, or at shutdown.
     const fn closes(self) -> bool {
         matches!(
             self,
@@ -131,8 +125,7 @@ impl Answer {
         )
     }
 
-    /// The response.
-    pub fn response(self) -> Response<Full<Bytes>> {
+    pub fn into_http(self) -> Response<Full<Bytes>> {
         let body = self.body();
         let mut response = Response::new(body.map_or_else(Full::default, |text| Full::new(text.into())));
         *response.status_mut() = self.status();
@@ -140,22 +133,19 @@ impl Answer {
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         }
-        match self {
-            Self::Unauthorized => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
-            }
-            Self::MethodNotAllowed => {
-                headers.insert(ALLOW, HeaderValue::from_static("POST"));
-            }
-            Self::Unavailable(_) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-            }
+        let more = match self {
+            Self::Unauthorized => Some((WWW_AUTHENTICATE, "Signature")),
+            Self::MethodNotAllowed => Some((ALLOW, "POST")),
+            Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
             Self::Accepted
             | Self::DeadLettered
             | Self::NotFound
             | Self::BodyTooLarge
             | Self::BodyTooSlow
-            | Self::BodyBroken => {}
+            | Self::BodyBroken => None,
+        };
+        if let Some((name, value)) = more {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -170,28 +160,28 @@ mod tests {
 
     #[test]
     fn problems_are_json_that_repeats_the_status() {
-        for answer in [
-            Answer::Unauthorized,
-            Answer::NotFound,
-            Answer::MethodNotAllowed,
-            Answer::BodyTooLarge,
-            Answer::BodyTooSlow,
-            Answer::BodyBroken,
-            Answer::Unavailable(Unavailable::Refused),
+        for response in [
+            WebhookResponse::Unauthorized,
+            WebhookResponse::NotFound,
+            WebhookResponse::MethodNotAllowed,
+            WebhookResponse::BodyTooLarge,
+            WebhookResponse::BodyTooSlow,
+            WebhookResponse::BodyBroken,
+            WebhookResponse::Unavailable(Unavailable::Refused),
         ] {
-            let problem: serde_json::Value = serde_json::from_str(answer.body().unwrap()).unwrap();
-            assert_eq!(problem["status"], answer.status().as_u16());
-            assert_eq!(answer.response().headers()[CONTENT_TYPE], "application/problem+json");
+            let problem: serde_json::Value = serde_json::from_str(response.body().unwrap()).unwrap();
+            assert_eq!(problem["status"], response.status().as_u16());
+            assert_eq!(response.into_http().headers()[CONTENT_TYPE], "application/problem+json");
         }
-        for taken in [Answer::Accepted, Answer::DeadLettered] {
-            assert!(taken.status().is_success() && taken.body().is_none());
+        for stored in [WebhookResponse::Accepted, WebhookResponse::DeadLettered] {
+            assert!(stored.status().is_success() && stored.body().is_none());
         }
     }
 
     #[test]
     fn a_refusal_for_now_says_when_to_come_back() {
         for reason in Unavailable::ALL {
-            assert_eq!(Answer::Unavailable(reason).response().headers()[RETRY_AFTER], RETRY_AFTER_SECONDS);
+            assert_eq!(WebhookResponse::Unavailable(reason).into_http().headers()[RETRY_AFTER], RETRY_AFTER_SECONDS);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How long a connection may take: 15 s for a head, 30 s idle, less while the service drains. A body has a limit of its
-//! own, see [`crate::webhook`].
+//! The time limits of a connection: 15 s for a head, 30 s between two requests, less at shutdown. A body has a limit of its
+//! own, see [`crate::http::body`].
 //!
-//! The phase of a connection is one atomic number, so that requests cost no timer each: a watchdog looks at it when it
-//! could be due at the earliest.
+//! The phase of a connection is one atomic number. Its watchdog looks at that number only when a limit could be exceeded at
+//! the earliest, so a connection has one timer, and a request arms none: hyper's `header_read_timeout` arms one for each head.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,80 +13,73 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Instant;
 
-/// How long a connection may take for what.
+/// The time limits of a connection, by phase. A request has none here: its body and the broker's confirmation have theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For a head.
+pub struct ConnectionTimeouts {
     pub head: Duration,
-    /// Between requests.
     pub idle: Duration,
-}
-
-impl Patience {
-    /// In general.
-    pub const SERVING: Self = Self { head: Duration::from_secs(15), idle: Duration::from_secs(30) };
-    /// While the service drains: a connection on which nothing was ever sent must not hold it up.
-    pub const DRAINING: Self = Self { head: Duration::from_secs(5), idle: Duration::from_secs(1) };
 }
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Between requests.
+    /// Between two requests.
     Idle,
-    /// A head has begun to arrive, or the connection is new.
+    /// The first bytes of a head have arrived, or nothing has yet since the connection was opened.
     Head,
-    /// A request is being worked on.
+    /// From the end of a head to the response.
     Busy,
 }
 
-/// What the watchdog finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Look again after this long.
-    Wait(Duration),
-    /// Out of patience; what it was doing.
-    Close(Phase),
+pub enum TimeoutCheck {
+    /// No limit can be exceeded before this time has passed.
+    CheckAgainAfter(Duration),
+    /// The limit of this phase is exceeded: the connection has to be closed.
+    Exceeded(Phase),
 }
 
-impl Phase {
-    /// Judges a connection that has been in this phase for `elapsed`.
-    pub fn judge(self, elapsed: Duration, Patience { head, idle }: Patience) -> Verdict {
-        let limit = match self {
-            Self::Idle => idle,
-            Self::Head => head,
-            Self::Busy => return Verdict::Wait(head.min(idle)),
+impl ConnectionTimeouts {
+    pub const SERVING: Self = Self { head: Duration::from_secs(15), idle: Duration::from_secs(30) };
+    /// At shutdown, so that a connection on which nothing was ever sent does not delay the end of the process.
+    pub const SHUTDOWN: Self = Self { head: Duration::from_secs(5), idle: Duration::from_secs(1) };
+
+    /// Checks a connection that has been in `phase` for `elapsed`.
+    pub fn check(self, phase: Phase, elapsed: Duration) -> TimeoutCheck {
+        let limit = match phase {
+            Phase::Idle => self.idle,
+            Phase::Head => self.head,
+            Phase::Busy => return TimeoutCheck::CheckAgainAfter(self.head.min(self.idle)),
         };
         match limit.checked_sub(elapsed) {
-            // A head that begins to arrive the next moment is due this much later at the earliest.
-            Some(left) if !left.is_zero() => Verdict::Wait(left.min(head)),
-            Some(_) | None => Verdict::Close(self),
+            // A head whose first bytes arrive right after this check is late `head` from now at the earliest.
+            Some(left) if !left.is_zero() => TimeoutCheck::CheckAgainAfter(left.min(self.head)),
+            Some(_) | None => TimeoutCheck::Exceeded(phase),
         }
     }
 }
 
-/// The phase of a connection and since when, shared by whoever moves it on and its watchdog.
-#[derive(Clone, Debug)]
-pub struct Pulse {
+/// The phase of a connection and the time since when, shared by those who change it and the watchdog.
+#[derive(Clone)]
+pub struct ConnectionPhase {
     opened: Instant,
-    /// Milliseconds since `opened`, shifted by two; the phase below.
+    /// The lowest two bits are the phase, the others the milliseconds from `opened` to its beginning.
     state: Arc<AtomicU64>,
 }
 
-impl Default for Pulse {
+impl Default for ConnectionPhase {
     fn default() -> Self {
         Self { opened: Instant::now(), state: Arc::new(AtomicU64::new(Phase::Head as u64)) }
     }
 }
 
-impl Pulse {
-    /// The connection enters `phase`.
+impl ConnectionPhase {
     pub fn enter(&self, phase: Phase) {
         self.state.store(self.milliseconds() << 2 | phase as u64, Ordering::Relaxed);
     }
 
-    /// What it is doing, and for how long.
-    pub fn phase(&self) -> (Phase, Duration) {
+    /// The current phase, and how long it has lasted.
+    pub fn current(&self) -> (Phase, Duration) {
         let state = self.state.load(Ordering::Relaxed);
         let phase = match state & 3 {
             0 => Phase::Idle,
@@ -101,26 +94,23 @@ impl Pulse {
     }
 }
 
-/// A stream that notices when a head begins to arrive.
-#[derive(Debug)]
-pub struct Felt<T> {
-    /// The stream.
+/// A stream that enters the phase [`Phase::Head`] when the first bytes of a head arrive, which hyper tells nobody.
+pub struct PhaseTrackingIo<T> {
     pub io: T,
-    /// Its connection's pulse.
-    pub pulse: Pulse,
+    pub phase: ConnectionPhase,
 }
 
-impl<T: Read + Unpin> Read for Felt<T> {
+impl<T: Read + Unpin> Read for PhaseTrackingIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if read.is_ready() && self.pulse.phase().0 == Phase::Idle {
-            self.pulse.enter(Phase::Head);
+        if read.is_ready() && self.phase.current().0 == Phase::Idle {
+            self.phase.enter(Phase::Head);
         }
         read
     }
 }
 
-impl<T: Write + Unpin> Write for Felt<T> {
+impl<T: Write + Unpin> Write for PhaseTrackingIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -154,27 +144,28 @@ mod tests {
 
     #[test]
     fn heads_and_idleness_run_out() {
-        let serving = |phase: Phase, seconds: u32| phase.judge(seconds * SECOND, Patience::SERVING);
-        assert_eq!(serving(Phase::Head, 14), Verdict::Wait(SECOND));
-        assert_eq!(serving(Phase::Head, 15), Verdict::Close(Phase::Head));
-        assert_eq!(serving(Phase::Idle, 0), Verdict::Wait(15 * SECOND), "a head may begin at once");
-        assert_eq!(serving(Phase::Idle, 29), Verdict::Wait(SECOND));
-        assert_eq!(serving(Phase::Idle, 30), Verdict::Close(Phase::Idle));
-        assert_eq!(serving(Phase::Busy, 60), Verdict::Wait(15 * SECOND));
-        assert_eq!(Phase::Idle.judge(SECOND, Patience::DRAINING), Verdict::Close(Phase::Idle));
-        assert_eq!(Phase::Head.judge(4 * SECOND, Patience::DRAINING), Verdict::Wait(SECOND));
+        let serving = |phase: Phase, seconds: u32| ConnectionTimeouts::SERVING.check(phase, seconds * SECOND);
+        let shutdown = |phase: Phase, seconds: u32| ConnectionTimeouts::SHUTDOWN.check(phase, seconds * SECOND);
+        assert_eq!(serving(Phase::Head, 14), TimeoutCheck::CheckAgainAfter(SECOND));
+        assert_eq!(serving(Phase::Head, 15), TimeoutCheck::Exceeded(Phase::Head));
+        assert_eq!(serving(Phase::Idle, 0), TimeoutCheck::CheckAgainAfter(15 * SECOND), "a head may begin at once");
+        assert_eq!(serving(Phase::Idle, 29), TimeoutCheck::CheckAgainAfter(SECOND));
+        assert_eq!(serving(Phase::Idle, 30), TimeoutCheck::Exceeded(Phase::Idle));
+        assert_eq!(serving(Phase::Busy, 60), TimeoutCheck::CheckAgainAfter(15 * SECOND));
+        assert_eq!(shutdown(Phase::Idle, 1), TimeoutCheck::Exceeded(Phase::Idle));
+        assert_eq!(shutdown(Phase::Head, 4), TimeoutCheck::CheckAgainAfter(SECOND));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_pulse_tells_phase_and_time() {
-        let pulse = Pulse::default();
-        assert_eq!(pulse.phase(), (Phase::Head, Duration::ZERO));
+    async fn the_connection_knows_its_phase_and_since_when() {
+        let connection = ConnectionPhase::default();
+        assert_eq!(connection.current(), (Phase::Head, Duration::ZERO));
         tokio::time::advance(SECOND).await;
-        assert_eq!(pulse.phase(), (Phase::Head, SECOND));
+        assert_eq!(connection.current(), (Phase::Head, SECOND));
         for phase in [Phase::Busy, Phase::Idle] {
-            pulse.enter(phase);
+            connection.enter(phase);
             tokio::time::advance(SECOND / 2).await;
-            assert_eq!(pulse.phase(), (phase, SECOND / 2));
+            assert_eq!(connection.current(), (phase, SECOND / 2));
         }
     }
 }

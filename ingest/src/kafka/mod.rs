@@ -1,5 +1,4 @@
-//! Kafka as ingest needs it: records handed to the producer, its events on the runtime, and whether brokers and topics
-//! could take a webhook now.
+//! The producer, its event queue on the runtime, and the check whether brokers and topics could take a webhook now.
 
 pub mod event_queue;
 pub mod producer;

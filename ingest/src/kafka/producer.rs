@@ -1,4 +1,4 @@
-//! Hands records to librdkafka and completes whoever waits for the acknowledgement.
+//! Hands records to librdkafka, and its delivery reports to those who wait for them.
 //!
 //! There is no polling thread: librdkafka's event queue wakes the runtime through an eventfd, and [`Producer::run`] takes
 //! what is there. One produce request is in flight at a time and none lingers: what arrives meanwhile is the next batch,
@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use nix::sys::eventfd::EventFd;
 use prometheus::IntCounter;
 use rdkafka::ClientContext;
@@ -21,58 +22,46 @@ use tokio::sync::oneshot;
 use crate::config::Limits;
 use crate::kafka::event_queue::{self, EventQueue};
 
-/// After this long librdkafka gives a record up; below [`crate::webhook::BUDGET`].
+/// librdkafka reports a record as failed after this time; less than [`crate::webhook::CONFIRMATION_TIMEOUT`], so that most
+/// senders learn what the report says.
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3_500);
-/// A producer that fails sooner than this is not replaced before: one that lacks a permission fails at once, again and again.
-const SHORTEST_LIFE: Duration = Duration::from_secs(1);
-/// Beside its body a record has a key, headers and framing.
+/// A producer is not replaced sooner than this after it was created: one that lacks a permission fails at once, each time.
+const MIN_LIFETIME: Duration = Duration::from_secs(1);
+/// The most that a record has beside its body: a key, headers and framing.
 pub const RECORD_OVERHEAD_BYTES: usize = 16 << 10;
 
-/// What became of a record.
-pub type Outcome = Result<(), RDKafkaErrorCode>;
+/// Says that every in-sync replica has the record, or why not.
+pub type DeliveryReport = Result<(), RDKafkaErrorCode>;
 
-/// A record to be produced.
-#[derive(Debug)]
 pub struct Record<'a> {
-    /// The topic.
     pub topic: &'a str,
-    /// Decides the partition; a record without one goes to any.
+    /// Decides the partition; a record without a key goes to any.
     pub key: Option<&'a str>,
-    /// The signed bytes; copied.
+    /// librdkafka copies it.
     pub value: &'a [u8],
-    /// The headers.
     pub headers: OwnedHeaders,
 }
 
-/// An idempotent producer that is made anew after a fatal error.
-#[derive(Debug)]
+/// An idempotent producer that is replaced after a fatal error, which librdkafka's own does not survive.
 pub struct Producer {
     config: ClientConfig,
-    current: RwLock<Arc<Native>>,
+    current: RwLock<Arc<LibrdkafkaProducer>>,
     recreated: IntCounter,
 }
 
-/// One producer of librdkafka.
-pub(crate) struct Native {
+pub(crate) struct LibrdkafkaProducer {
     // Dropped in this order: librdkafka may write to the eventfd for as long as the queue knows it.
     queue: EventQueue,
-    base: BaseProducer<Context>,
-    wake: AsyncFd<EventFd>,
+    base: BaseProducer<Callbacks>,
+    eventfd: AsyncFd<EventFd>,
 }
 
-impl std::fmt::Debug for Native {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Native")
-    }
+#[derive(Default)]
+struct Callbacks {
+    last_error: Mutex<Option<(Instant, String)>>,
 }
 
-/// What librdkafka tells besides the outcome of records.
-#[derive(Debug, Default)]
-struct Context {
-    trouble: Mutex<Option<(Instant, String)>>,
-}
-
-impl ClientContext for Context {
+impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -86,29 +75,29 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            // Comes after the error that says why.
+            // It follows the error that says why, and must not replace it.
             return;
         }
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        *trouble = Some((Instant::now(), reason.to_owned()));
+        let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        *last_error = Some((Instant::now(), reason.to_owned()));
     }
 }
 
-impl ProducerContext for Context {
-    type DeliveryOpaque = Box<oneshot::Sender<Outcome>>;
+impl ProducerContext for Callbacks {
+    type DeliveryOpaque = Box<oneshot::Sender<DeliveryReport>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
-        let outcome = match result {
+    fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
+        let result = match result {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         };
-        // Whoever waited may have given up.
-        let _ = waiting.send(outcome);
+        // Sending fails where the request has timed out meanwhile; then nobody needs the report.
+        let _ = report.send(result);
     }
 }
 
 impl Producer {
-    /// Makes the first producer; must run within the runtime. No broker need be there yet.
+    /// Must be called within the runtime. Brokers may be unreachable: librdkafka connects in the background.
     pub fn new(mut config: ClientConfig, limits: &Limits, recreated: IntCounter) -> anyhow::Result<Self> {
         let largest_record = limits.body_bytes + RECORD_OVERHEAD_BYTES;
         let settings = [
@@ -121,8 +110,8 @@ impl Producer {
             ("max.in.flight", "1".to_owned()),
             ("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string()),
             ("message.max.bytes", largest_record.max(1_000_000).to_string()),
-            // The limit of a topic is one for batches, and a batch over it is refused with all its records: so a batch must
-            // be no larger than what readiness demands of the topics.
+            // `max.message.bytes` of a topic limits batches, and a batch over it is refused with all its records: so a batch
+            // must be no larger than what readiness demands of the topics.
             ("batch.size", largest_record.to_string()),
             ("queue.buffering.max.kbytes", (2 * limits.queued_bytes / 1024).max(1).to_string()),
             ("queue.buffering.max.messages", (2 * limits.in_flight).to_string()),
@@ -133,43 +122,48 @@ impl Producer {
         for (name, value) in settings {
             config.set(name, value);
         }
-        let native = Native::new(&config)?;
-        Ok(Self { config, current: RwLock::new(Arc::new(native)), recreated })
+        let first = LibrdkafkaProducer::new(&config)?;
+        Ok(Self { config, current: RwLock::new(Arc::new(first)), recreated })
     }
 
-    /// Gives a record to librdkafka; the receiver learns what became of it.
-    pub fn send(&self, record: Record<'_>) -> Result<oneshot::Receiver<Outcome>, RDKafkaErrorCode> {
-        let (waiting, outcome) = oneshot::channel();
-        let mut message = BaseRecord::<str, [u8], _>::with_opaque_to(record.topic, Box::new(waiting))
+    /// Hands a record to librdkafka; its delivery report comes through the receiver.
+    pub fn send(&self, record: Record<'_>) -> Result<oneshot::Receiver<DeliveryReport>, RDKafkaErrorCode> {
+        let (sender, report) = oneshot::channel();
+        let mut message = BaseRecord::<str, [u8], _>::with_opaque_to(record.topic, Box::new(sender))
             .payload(record.value)
             .headers(record.headers);
         message.key = record.key;
-        let native = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        match native.base.send(message) {
-            Ok(()) => Ok(outcome),
+        let producer = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        match producer.base.send(message) {
+            Ok(()) => Ok(report),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         }
     }
 
-    /// Serves the event queue, for ever; recreates the producer after a fatal error.
-    pub async fn run(&self) -> io::Result<()> {
+    /// Serves the event queue, and replaces the producer after a fatal error; returns only if either cannot go on.
+    pub async fn run(&self) -> anyhow::Error {
         loop {
-            let began = tokio::time::Instant::now();
-            let native = self.current();
-            let reason = native.serve_until_fatal().await?;
-            tracing::error!(reason, "the producer failed for good and is made anew");
-            tokio::time::sleep_until(began + SHORTEST_LIFE).await;
-            match Native::new(&self.config) {
-                Ok(fresh) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh),
-                Err(error) => return Err(io::Error::other(format!("{error:#}"))),
+            if let Err(error) = self.serve_and_replace().await {
+                return error;
             }
-            self.recreated.inc();
-            // What it still held is given up, and whoever waits for it learns that; this blocks.
-            tokio::task::spawn_blocking(move || drop(native));
         }
     }
 
-    /// Waits until no record is with librdkafka any more, and returns how many are at the deadline.
+    async fn serve_and_replace(&self) -> anyhow::Result<()> {
+        let began = tokio::time::Instant::now();
+        let failed = self.current();
+        let reason = failed.serve_until_fatal().await.context("cannot wait for events of the producer")?;
+        tracing::error!(reason, "the producer had a fatal error; another one replaces it");
+        tokio::time::sleep_until(began + MIN_LIFETIME).await;
+        let replacement = LibrdkafkaProducer::new(&self.config).context("cannot replace the producer")?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(replacement);
+        self.recreated.inc();
+        // Dropping it reports the records that it still holds as failed, and blocks meanwhile.
+        tokio::task::spawn_blocking(move || drop(failed));
+        Ok(())
+    }
+
+    /// Waits until librdkafka holds no record any more; returns how many it holds at the deadline.
     pub async fn flush(&self, deadline: Duration) -> usize {
         let until = tokio::time::Instant::now() + deadline;
         loop {
@@ -181,55 +175,56 @@ impl Producer {
         }
     }
 
-    /// The latest thing that the client complained of, if it was within `window`: authentication, certificates, addresses.
-    pub fn trouble(&self, window: Duration) -> Option<String> {
+    /// The latest error that librdkafka reported beside those of records, if it came within `window`: a refused login, a bad
+    /// certificate, an unknown address.
+    pub fn recent_error(&self, window: Duration) -> Option<String> {
         let current = self.current();
-        let trouble = current.base.context().trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.as_ref().filter(|(at, _)| at.elapsed() < window).map(|(_, reason)| reason.clone())
+        let last_error = current.base.context().last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        last_error.as_ref().filter(|(at, _)| at.elapsed() < window).map(|(_, reason)| reason.clone())
     }
 
-    /// The settings of its clients.
+    /// For other clients of the same brokers.
     pub fn config(&self) -> &ClientConfig {
         &self.config
     }
 
-    pub(crate) fn current(&self) -> Arc<Native> {
+    pub(crate) fn current(&self) -> Arc<LibrdkafkaProducer> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Native {
+impl LibrdkafkaProducer {
     fn new(config: &ClientConfig) -> anyhow::Result<Self> {
-        let wake = event_queue::eventfd()?;
-        let base: BaseProducer<Context> = config.create_with_context(Context::default())?;
-        let queue = EventQueue::waking(base.client(), wake.get_ref());
-        Ok(Self { queue, base, wake })
+        let eventfd = event_queue::eventfd()?;
+        let base: BaseProducer<Callbacks> = config.create_with_context(Callbacks::default())?;
+        let queue = EventQueue::waking(base.client(), eventfd.get_ref());
+        Ok(Self { queue, base, eventfd })
     }
 
-    /// What the cluster says of a topic; blocks.
+    /// Blocks until a broker has answered.
     pub(crate) fn metadata(&self, topic: &str, timeout: Duration) -> KafkaResult<rdkafka::metadata::Metadata> {
         self.base.client().fetch_metadata(Some(topic), timeout)
     }
 
-    /// Asks the leader of a partition for something that only it can answer; blocks.
+    /// Asks for the offsets of a partition, which only its leader can answer; blocks until it has.
     pub(crate) fn ask_leader(&self, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<()> {
         self.base.client().fetch_watermarks(topic, partition, timeout).map(drop)
     }
 
-    /// Returns why it failed for good.
+    /// Returns the fatal error.
     async fn serve_until_fatal(&self) -> io::Result<String> {
         loop {
-            // Emptied before the first wait: only an event that arrives in an empty queue wakes, and one that came before the
-            // queue knew the eventfd, such as a refused connection, would keep all others from waking for ever.
+            // The queue is emptied before the first wait: only an event that arrives in an empty queue wakes, and one that
+            // came before the queue knew the eventfd, such as a refused connection, would keep all others from waking.
             while !self.queue.is_empty() {
                 self.base.poll(Duration::ZERO);
             }
-            // Asked, since the error callback gets the broker's code for it and not that of a fatal error.
+            // librdkafka is asked, since its error callback gets the broker's code and not that of a fatal error.
             if let Some((_, reason)) = self.base.client().fatal_error() {
                 return Ok(reason);
             }
             // The counter is never read: each write is an edge of its own, and the queue itself says when it is empty.
-            self.wake.readable().await?.clear_ready();
+            self.eventfd.readable().await?.clear_ready();
         }
     }
 }
@@ -246,24 +241,24 @@ mod tests {
         config.set("bootstrap.servers", "127.0.0.1:1");
         let recreated = IntCounter::new("r", "r").unwrap();
         let producer = Producer::new(config, &Limits::default(), recreated).unwrap();
-        let base: BaseProducer<Context> = producer.config.create_with_context(Context::default()).unwrap();
-        let (other, wake) = (event_queue::eventfd().unwrap(), event_queue::eventfd().unwrap());
+        let base: BaseProducer<Callbacks> = producer.config.create_with_context(Callbacks::default()).unwrap();
+        let (other, eventfd) = (event_queue::eventfd().unwrap(), event_queue::eventfd().unwrap());
         let early = EventQueue::waking(base.client(), other.get_ref());
         while early.is_empty() {
-            // The refused connection is on its way.
+            // The event of the refused connection has not arrived yet.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         drop(early);
-        let queue = EventQueue::waking(base.client(), wake.get_ref());
-        *producer.current.write().unwrap() = Arc::new(Native { queue, base, wake });
+        let queue = EventQueue::waking(base.client(), eventfd.get_ref());
+        *producer.current.write().unwrap() = Arc::new(LibrdkafkaProducer { queue, base, eventfd });
 
         let headers = OwnedHeaders::new();
-        let told = producer.send(Record { topic: "t", key: None, value: b"", headers }).unwrap();
+        let report = producer.send(Record { topic: "t", key: None, value: b"", headers }).unwrap();
         tokio::select! {
-            outcome = timeout(4 * DELIVERY_TIMEOUT, told) => {
-                assert_eq!(outcome.expect("to be told"), Ok(Err(RDKafkaErrorCode::MessageTimedOut)));
+            report = timeout(4 * DELIVERY_TIMEOUT, report) => {
+                assert_eq!(report.expect("a report in time"), Ok(Err(RDKafkaErrorCode::MessageTimedOut)));
             }
-            ended = producer.run() => panic!("it ended: {ended:?}"),
+            error = producer.run() => panic!("{error:#}"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Whether Kafka could take a webhook now: brokers reachable, topics there, every partition led by a broker that answers,
-//! bodies not too large.
+//! Checks whether Kafka could take a webhook now: the topics exist, each partition has enough replicas in sync and a leader that
+//! answers, and the largest body fits into a record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,26 +14,24 @@ use tokio::time::{Instant, sleep};
 
 use crate::kafka::producer::{Producer, RECORD_OVERHEAD_BYTES};
 
-/// The part of readiness that is Kafka.
+/// The name of this check at `/health/ready`.
 pub const PART: &str = "kafka";
-/// Between two looks.
+/// The pause between two checks.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How long brokers may take to answer.
+/// A broker that has not answered within this time counts as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a complaint of the client explains why no broker answers.
-const TROUBLE_WINDOW: Duration = Duration::from_secs(60);
-/// How often the topics' settings are asked for.
+/// An error of the client that is not older than this is given as the reason why no broker answers.
+const ERROR_WINDOW: Duration = Duration::from_secs(60);
+/// The settings of the topics are read this seldom, since it needs a client of its own; after a failed check, at once.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a topic is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Setting {
+struct TopicSettings {
     topic: String,
     max_message_bytes: usize,
     min_in_sync: usize,
 }
 
-/// What a broker says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Partition {
     topic: String,
@@ -42,17 +40,17 @@ struct Partition {
     in_sync: usize,
 }
 
-/// Keeps `readiness` up to date, for ever.
+/// Checks again and again, and keeps `readiness` up to date. A reason is logged when it is new.
 pub async fn watch(producer: Arc<Producer>, topics: Topics, body_bytes: usize, readiness: Readiness) {
     let mut settings = None;
     loop {
-        match look(&producer, &topics, &mut settings, body_bytes).await {
+        match check_kafka(&producer, &topics, &mut settings, body_bytes).await {
             Ok(()) => readiness.ready(PART),
-            Err(why) => {
-                if readiness.missing().get(PART) != Some(&why) {
-                    tracing::warn!("not ready: {why}");
+            Err(reason) => {
+                if readiness.missing().get(PART) != Some(&reason) {
+                    tracing::warn!("not ready to store webhooks: {reason}");
                 }
-                readiness.not_ready(PART, why);
+                readiness.not_ready(PART, reason);
                 settings = None;
             }
         }
@@ -60,16 +58,17 @@ pub async fn watch(producer: Arc<Producer>, topics: Topics, body_bytes: usize, r
     }
 }
 
-async fn look(
+async fn check_kafka(
     producer: &Arc<Producer>,
     topics: &Topics,
-    settings: &mut Option<(Instant, Vec<Setting>)>,
+    settings: &mut Option<(Instant, Vec<TopicSettings>)>,
     body_bytes: usize,
 ) -> Result<(), String> {
     let names: Vec<String> = topics.all().map(str::to_owned).collect();
-    let asking = Arc::clone(producer);
-    let asked = tokio::task::spawn_blocking(move || ask_brokers(&asking, &names));
-    let partitions = asked.await.unwrap_or_else(|error| Err(error.to_string()))?;
+    let blocking = Arc::clone(producer);
+    let partitions = tokio::task::spawn_blocking(move || answering_partitions(&blocking, &names))
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))?;
     let known = match settings.take() {
         Some((at, known)) if at.elapsed() < SETTINGS_INTERVAL => (at, known),
         Some(_) | None => match read_settings(producer, topics).await {
@@ -78,16 +77,17 @@ async fn look(
         },
     };
     let (_, known) = settings.insert(known);
-    judge(&partitions, known, body_bytes)
+    evaluate(&partitions, known, body_bytes)
 }
 
-/// Every partition, each with a leader that answers; blocks.
-fn ask_brokers(producer: &Producer, topics: &[String]) -> Result<Vec<Partition>, String> {
+/// Every partition, or the first whose leader does not answer; blocks.
+fn answering_partitions(producer: &Producer, topics: &[String]) -> Result<Vec<Partition>, String> {
     let mut partitions = Vec::new();
     for topic in topics {
         partitions.extend(partitions_of(producer, topic)?);
     }
-    // What one broker says of the others can be old, and is when the controllers have lost their majority.
+    // Metadata of one broker about the others can be outdated, and is once the controllers have lost their majority: so each
+    // leader is asked itself.
     let leaders: BTreeMap<i32, &Partition> = partitions.iter().map(|partition| (partition.leader, partition)).collect();
     for (leader, Partition { topic, id, .. }) in leaders {
         producer.current().ask_leader(topic, *id, TIMEOUT).map_err(|error| {
@@ -99,8 +99,8 @@ fn ask_brokers(producer: &Producer, topics: &[String]) -> Result<Vec<Partition>,
 
 fn partitions_of(producer: &Producer, topic: &str) -> Result<Vec<Partition>, String> {
     let metadata =
-        producer.current().metadata(topic, TIMEOUT).map_err(|error| match producer.trouble(TROUBLE_WINDOW) {
-            Some(trouble) => format!("no broker answers ({}): {trouble}", describe(&error)),
+        producer.current().metadata(topic, TIMEOUT).map_err(|error| match producer.recent_error(ERROR_WINDOW) {
+            Some(reason) => format!("no broker answers ({}): {reason}", describe(&error)),
             None => format!("no broker answers ({})", describe(&error)),
         })?;
     let described = metadata.topics().iter().find(|described| described.name() == topic);
@@ -121,16 +121,16 @@ fn partitions_of(producer: &Producer, topic: &str) -> Result<Vec<Partition>, Str
         .collect()
 }
 
-fn judge(partitions: &[Partition], settings: &[Setting], body_bytes: usize) -> Result<(), String> {
-    for Setting { topic, max_message_bytes, min_in_sync } in settings {
+fn evaluate(partitions: &[Partition], settings: &[TopicSettings], body_bytes: usize) -> Result<(), String> {
+    for TopicSettings { topic, max_message_bytes, min_in_sync } in settings {
         let needed = body_bytes + RECORD_OVERHEAD_BYTES;
         if *max_message_bytes < needed {
             return Err(format!(
                 "{topic} takes records of at most {max_message_bytes} bytes (max.message.bytes), but limits.body_bytes = {body_bytes} needs {needed}"
             ));
         }
-        let few = partitions.iter().find(|partition| partition.topic == *topic && partition.in_sync < *min_in_sync);
-        if let Some(Partition { id, in_sync, .. }) = few {
+        let too_few = partitions.iter().find(|partition| partition.topic == *topic && partition.in_sync < *min_in_sync);
+        if let Some(Partition { id, in_sync, .. }) = too_few {
             return Err(format!("{topic}/{id} has {in_sync} in-sync replicas, min.insync.replicas is {min_in_sync}"));
         }
     }
@@ -141,12 +141,12 @@ fn describe(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
-async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<Vec<Setting>> {
+async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<Vec<TopicSettings>> {
     let admin: AdminClient<DefaultClientContext> = producer.config().create()?;
     let resources: Vec<_> = topics.all().map(ResourceSpecifier::Topic).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let described = admin.describe_configs(&resources, &options).await;
-    // Waits for its threads, and meanwhile every request would wait too.
+    // Dropping a client waits for its threads, and on this thread every request would wait, too.
     tokio::task::spawn_blocking(move || drop(admin));
     topics
         .all()
@@ -154,7 +154,7 @@ async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<V
         .map(|(topic, described)| {
             let described = described.map_err(|code| anyhow::anyhow!("{topic}: {code}"))?;
             let number = |name| described.get(name).and_then(|entry| entry.value.as_ref()?.parse().ok());
-            Ok(Setting {
+            Ok(TopicSettings {
                 topic: topic.to_owned(),
                 max_message_bytes: number("max.message.bytes").unwrap_or(usize::MAX),
                 min_in_sync: number("min.insync.replicas").unwrap_or(1),
@@ -169,14 +169,15 @@ mod tests {
 
     #[test]
     fn it_names_the_topic_and_what_is_too_little() {
-        let setting = |max_message_bytes, min_in_sync| Setting { topic: "t".into(), max_message_bytes, min_in_sync };
+        let settings =
+            |max_message_bytes, min_in_sync| TopicSettings { topic: "t".into(), max_message_bytes, min_in_sync };
         let partition = |id, in_sync| Partition { topic: "t".into(), id, leader: 1, in_sync };
         let (enough, body_bytes) = (1000 + RECORD_OVERHEAD_BYTES, 1000);
-        let judge = |in_sync, setting| judge(&[partition(0, 3), partition(1, in_sync)], &[setting], body_bytes);
-        assert_eq!(judge(2, setting(enough, 2)), Ok(()));
-        let reason = judge(1, setting(enough, 2)).unwrap_err();
+        let evaluate = |in_sync, settings| evaluate(&[partition(0, 3), partition(1, in_sync)], &[settings], body_bytes);
+        assert_eq!(evaluate(2, settings(enough, 2)), Ok(()));
+        let reason = evaluate(1, settings(enough, 2)).unwrap_err();
         assert!(reason.contains("t/1 has 1 in-sync replicas") && reason.ends_with("is 2"), "{reason}");
-        let reason = judge(3, setting(enough - 1, 2)).unwrap_err();
+        let reason = evaluate(3, settings(enough - 1, 2)).unwrap_err();
         assert!(reason.contains("limits.body_bytes = 1000") && reason.contains(&enough.to_string()), "{reason}");
     }
 }
