@@ -1,12 +1,12 @@
-//! Every row of the table of answers, and where it leaves what it answers.
+//! Each response of ingest, and where the webhook is stored that it answers.
 
 use std::collections::BTreeMap;
 
 use hookline_schemas::record::header;
 
 use crate::connection::Connection;
+use crate::ingest_under_test::IngestUnderTest;
 use crate::records;
-use crate::stage::Stage;
 use crate::webhook::{SOURCE, Webhook, now, post};
 
 const EXAMPLES: [(&str, &str); 9] = [
@@ -23,9 +23,9 @@ const EXAMPLES: [(&str, &str); 9] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_processable_is_in_its_topic_exactly_as_signed() {
-    let mut stage = Stage::shared("processable", &[]).await;
-    let mut connection = Connection::open(stage.address).await;
-    // White space and the order of keys are part of what was signed.
+    let mut ingest = IngestUnderTest::shared("processable", &[]).await;
+    let mut connection = Connection::open(ingest.address).await;
+    // White space and the order of keys must be stored like they were signed.
     let spaced = "\n { \"payload\" : {\"created_at\":\"2024-10-19T05:10:19+02:00\", \"id\":\"~!\" } ,\"type\":\"video.started\"}\r\n";
     let mut sent = BTreeMap::new();
     for (event_type, body) in EXAMPLES.into_iter().chain([("video.started", spaced)]) {
@@ -35,13 +35,13 @@ async fn what_is_processable_is_in_its_topic_exactly_as_signed() {
         sent.insert(webhook.signature.clone(), (event_type, webhook));
     }
 
-    let stored = records::read(&stage.kafka).await;
+    let stored = records::read(&ingest.kafka).await;
     assert_eq!(stored.len(), sent.len());
     for record in &stored {
         let (event_type, webhook) = &sent[record.header(header::SIGNATURE).unwrap()];
         let (resource, _) = event_type.split_once('.').unwrap();
         let read = record.decoded();
-        assert_eq!(record.topic, format!("{}.{resource}", stage.kafka.topic_prefix));
+        assert_eq!(record.topic, format!("{}.{resource}", ingest.kafka.topic_prefix));
         assert_eq!(record.value, webhook.body);
         assert_eq!(record.header(header::SIGNED_AT), Some(&*webhook.timestamp));
         assert_eq!((read.event_type, read.metadata.source, read.metadata.key_name), (*event_type, SOURCE, "default"));
@@ -66,13 +66,13 @@ async fn what_is_processable_is_in_its_topic_exactly_as_signed() {
             ]
         );
     }
-    stage.ends_well().await;
+    ingest.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_told_from_the_request_is_answered_in_the_order_of_the_table() {
     const LIMIT: usize = 4096;
-    let mut stage = Stage::shared("order", &[("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "4096")]).await;
+    let mut ingest = IngestUnderTest::shared("order", &[("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "4096")]).await;
     let (small, large) = (Webhook::with_name("n"), Webhook::with_name(&"n".repeat(LIMIT)));
     let line = |method: &str, path: &str, webhook: &Webhook| {
         webhook.request().replacen(&format!("POST /webhooks/{SOURCE}"), &format!("{method} {path}"), 1)
@@ -90,24 +90,24 @@ async fn what_can_be_told_from_the_request_is_answered_in_the_order_of_the_table
         (line("POST", "/webhooks/magichour", &large), 413),
         (line("POST", "/webhooks/magichour", &Webhook { signature: "0".repeat(64), ..small.clone() }), 401),
     ] {
-        let answer = Connection::open(stage.address).await.exchange(&request).await.expect("an answer");
+        let answer = Connection::open(ingest.address).await.exchange(&request).await.expect("an answer");
         answer.assert_problem(status);
         assert_eq!(answer.header("allow"), (status == 405).then_some("POST"), "{request}");
         assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{request}");
     }
-    // A larger announcement is enough: not a byte of the body is waited for.
+    // An announcement over the limit is answered before a byte of the body has arrived.
     let announced = post(SOURCE, &format!("{}content-length: {}\r\n", large.headers(), LIMIT + 1), "");
-    Connection::open(stage.address).await.exchange(announced).await.unwrap().assert_problem(413);
-    // The limit itself is within it, and a query is nothing to us.
+    Connection::open(ingest.address).await.exchange(announced).await.unwrap().assert_problem(413);
+    // A body of exactly the limit is accepted, and the query of the URL is ignored.
     let padding = LIMIT - Webhook::with_name("").body.len();
     let largest = Webhook::with_name(&"n".repeat(padding));
     assert_eq!(largest.body.len(), LIMIT);
     let asked = line("POST", "/webhooks/magichour?a=b", &largest);
-    assert_eq!(Connection::open(stage.address).await.exchange(asked).await.unwrap().status, 200);
+    assert_eq!(Connection::open(ingest.address).await.exchange(asked).await.unwrap().status, 200);
 
     for (status, count) in [(404, 7), (405, 2), (413, 2), (401, 1), (200, 1)] {
-        assert_eq!(stage.metric("answers_total", &[&format!("status=\"{status}\"")]).await, count, "{status}");
+        assert_eq!(ingest.metric("answers_total", &[&format!("status=\"{status}\"")]).await, count, "{status}");
     }
-    assert_eq!(records::read(&stage.kafka).await.len(), 1, "only what was acknowledged is stored");
-    stage.ends_well().await;
+    assert_eq!(records::read(&ingest.kafka).await.len(), 1, "only what was acknowledged is stored");
+    ingest.ends_well().await;
 }

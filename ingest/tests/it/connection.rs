@@ -1,4 +1,4 @@
-//! HTTP/1.1 over a bare socket: tests say every byte, and see whether an answer came whole.
+//! HTTP/1.1 over a bare socket: a test decides on every byte that is sent, and sees whether an answer came whole.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,17 +9,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longer than anything that ingest grants.
+/// Longer than every time limit of ingest.
 const DEADLINE: Duration = Duration::from_secs(60);
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// A connection to ingest.
 pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
-/// An answer, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -32,24 +30,24 @@ impl Connection {
         Self::try_open(address).await.expect("a connection")
     }
 
-    /// None where nobody listens.
+    /// None where nothing listens.
     pub async fn try_open(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
         Some(Self { stream, received: Vec::new() })
     }
 
-    /// Sends. An error says nothing: the other side may have answered and closed before it had read everything.
+    /// Ignores errors: ingest may have answered and closed the connection before it had read everything.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
-    /// Sends no more, but goes on listening.
+    /// Closes the half of the connection that sends.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// The next answer; none where the connection ends before it is whole.
+    /// The next answer; none where the connection ends before the answer is whole.
     pub async fn answer(&mut self) -> Option<Answer> {
         loop {
             if let Some((answer, length)) = parse(&self.received) {
@@ -67,7 +65,7 @@ impl Connection {
         self.answer().await
     }
 
-    /// Waits for its end; whatever comes before must have been looked at. Whether it was in good order: a reset can
+    /// Waits for the end of the connection, before which nothing may come that was not read. False after a reset, which can
     /// throw away an answer that is still under way.
     pub async fn ended(&mut self) -> bool {
         let end = loop {
@@ -80,7 +78,7 @@ impl Connection {
         end.is_ok()
     }
 
-    /// Nothing is there to be read, and the connection has not ended.
+    /// Whether nothing arrives within `time`, not even the end of the connection.
     pub async fn is_silent(&mut self, time: Duration) -> bool {
         self.received.is_empty() && timeout(time, self.stream.read_buf(&mut self.received)).await.is_err()
     }
@@ -91,13 +89,13 @@ impl Connection {
 }
 
 impl Answer {
-    /// The value of a header; its name in lower case.
+    /// The value of a header, whose name is given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// That it is a problem as RFC 9457 has them, of this status, and says when to come back if it should.
+    /// Fails unless it is a problem of RFC 9457 with this status, and a 503 says when to try again.
     pub fn assert_problem(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");

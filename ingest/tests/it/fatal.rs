@@ -1,13 +1,13 @@
-//! A broker that has lost what it confirmed, as a disk that dies with its cache does: librdkafka's producer fails for good,
-//! since it can no longer promise order, and ingest makes another one.
+//! A broker that has lost records it had confirmed, like after the loss of a disk's cache: librdkafka's idempotent producer has a
+//! fatal error, since it can no longer promise order, and ingest replaces it.
 
 use std::path::Path;
 use std::process::Command;
 
 use hookline_testkit::KafkaCluster;
 
+use crate::ingest_under_test::{BUDGET, IngestUnderTest};
 use crate::records;
-use crate::stage::{BUDGET, Stage};
 use crate::webhook::Webhook;
 
 fn copy(from: &Path, to: &Path) {
@@ -21,30 +21,33 @@ async fn after_a_fatal_error_of_the_producer_ingest_goes_on_with_another() {
     let kafka = cluster.config("hookline");
     let topics = records::topics(&kafka);
     records::create(&kafka, topics.all(), (1, 1), &[]).await;
-    let mut stage = Stage::ready(kafka, &[]).await;
+    let mut ingest = IngestUnderTest::ready(kafka, &[]).await;
     let partition = cluster.files(1).join("data").join(format!("{}-0", topics.all().next().unwrap()));
     let kept = tempfile::tempdir().unwrap();
     let copied = kept.path().join("partition");
 
-    let before = stage.accepts().await;
+    let before = ingest.accepts().await;
     cluster.terminate(1).await;
     copy(&partition, &copied);
     cluster.restart(1).await;
-    let lost = stage.accepts().await;
+    let lost = ingest.accepts().await;
     cluster.terminate(1).await;
     std::fs::remove_dir_all(&partition).unwrap();
     copy(&copied, &partition);
     cluster.restart(1).await;
-    stage.ingest.wait_ready().await;
+    ingest.daemon.wait_ready().await;
 
-    let (answer, took) = stage.timed(&Webhook::new()).await;
+    let (answer, took) = ingest.timed(&Webhook::new()).await;
     answer.assert_problem(503);
     assert!(took < BUDGET, "{took:?}");
-    let after = stage.accepts().await;
-    assert_eq!(stage.metric("producers_recreated_total", &[]).await, 1);
-    assert!(stage.ingest.log().iter().any(|line| line.contains("desynchronization")), "the log says why");
-    let stored = records::read(&stage.kafka).await;
+    let after = ingest.accepts().await;
+    assert_eq!(ingest.metric("producers_recreated_total", &[]).await, 1);
+    assert!(ingest.daemon.log().iter().any(|line| line.contains("desynchronization")), "the log says why");
+    let stored = records::read(&ingest.kafka).await;
     records::assert_none_missing(&[before, after], &stored);
-    assert!(!stored.iter().any(|record| record.value == lost.body), "the broker has lost nothing");
-    stage.ends_well().await;
+    assert!(
+        !stored.iter().any(|record| record.value == lost.body),
+        "the broker still has the record that it should have lost"
+    );
+    ingest.ends_well().await;
 }

@@ -1,4 +1,4 @@
-//! Many senders at once, and what each of their webhooks was answered.
+//! Sends webhooks over many connections at once, and keeps the answer to each.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,20 +11,19 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::connection::Connection;
-use crate::stage::DEADLINE;
+use crate::ingest_under_test::DEADLINE;
 use crate::webhook::Webhook;
 
-/// Between an answer and the next webhook of the same sender, so that the machine stays usable.
+/// The pause of a sender between an answer and its next webhook, so that the machine is not saturated.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// Senders at work.
 pub struct Load {
-    stop: CancellationToken,
+    cancel: CancellationToken,
     counted: Arc<Counted>,
     senders: JoinSet<Vec<Sent>>,
 }
 
-/// A webhook whose last byte was sent.
+/// A webhook that was sent, and its answer.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub webhook: Webhook,
@@ -40,45 +39,43 @@ struct Counted {
 }
 
 impl Load {
-    /// Each sender keeps its connection for as long as it may, and opens another one then.
+    /// Each sender uses its connection until ingest closes it, and then opens another one.
     pub fn start(address: SocketAddr, senders: usize) -> Self {
-        let stop = CancellationToken::new();
+        let cancel = CancellationToken::new();
         let counted = Arc::new(Counted::default());
-        let senders = (0..senders).map(|_| send(address, stop.clone(), Arc::clone(&counted))).collect();
-        Self { stop, counted, senders }
+        let senders = (0..senders).map(|_| send(address, cancel.clone(), Arc::clone(&counted))).collect();
+        Self { cancel, counted, senders }
     }
 
-    /// Waits until so many more are acknowledged.
+    /// Waits until `more` webhooks are answered 200.
     pub async fn acknowledges(&self, more: usize) {
         reaches(&self.counted.acknowledged, more, "more acknowledged").await;
     }
 
-    /// Waits until so many more are answered 503.
+    /// Waits until `more` webhooks are answered 503.
     pub async fn is_refused(&self, more: usize) {
         reaches(&self.counted.unavailable, more, "more answered 503").await;
     }
 
-    /// Waits for the last answers.
+    /// Ends all senders after their current answer.
     pub async fn stop(self) -> Vec<Sent> {
-        self.stop.cancel();
+        self.cancel.cancel();
         self.senders.join_all().await.into_iter().flatten().collect()
     }
 }
 
-/// Those that were answered 200.
 pub fn acknowledged(sent: &[Sent]) -> Vec<Webhook> {
     sent.iter().filter(|sent| sent.status == Some(200)).map(|sent| sent.webhook.clone()).collect()
 }
 
-/// The most that an answer took.
 pub fn longest(sent: &[Sent]) -> Duration {
     sent.iter().map(|sent| sent.took).max().unwrap_or_default()
 }
 
-async fn send(address: SocketAddr, stop: CancellationToken, counted: Arc<Counted>) -> Vec<Sent> {
+async fn send(address: SocketAddr, cancel: CancellationToken, counted: Arc<Counted>) -> Vec<Sent> {
     let mut sent = Vec::new();
     let mut connection = None;
-    while !stop.is_cancelled() {
+    while !cancel.is_cancelled() {
         let Some(mut open) = (match connection.take() {
             Some(open) => Some(open),
             None => Connection::try_open(address).await,

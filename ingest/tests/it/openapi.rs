@@ -1,4 +1,4 @@
-//! The OpenAPI document against the running service: schemathesis sends what it allows, and what it does not.
+//! Holds the OpenAPI document against the running service: schemathesis sends requests that it allows, and others.
 
 use std::process::{Command, Output};
 
@@ -7,7 +7,7 @@ use hookline_testkit::{Daemon, Servers};
 
 const SECRET: &str = "mhw_live_openapi";
 
-/// Asks one listener of `document`; `secret` empty = unsigned.
+/// Runs schemathesis against one listener. Requests are signed unless `secret` is empty.
 fn schemathesis(document: &str, url: &str, secret: &str, arguments: &[&str]) -> Output {
     let python = std::env::var("HOOKLINE_PYTHON").expect("HOOKLINE_PYTHON: run the tests with `make test`");
     Command::new(python)
@@ -24,9 +24,9 @@ fn schemathesis(document: &str, url: &str, secret: &str, arguments: &[&str]) -> 
 }
 
 fn assert_agrees(output: &Output) {
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("No issues found"), "{told}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("No issues found"), "{stdout}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,8 @@ async fn both_listeners_do_what_the_document_says() {
     let webhooks = format!("http://{}", ingest.address("server").await);
     let admin = format!("http://{}", ingest.address("admin").await);
 
-    // What is not authentic is refused whatever its body; what is, is kept whatever its body.
+    // These checks expect the body to decide. Here the signature does: a request that has none is refused whatever its body, and a
+    // signed one is stored whatever its body.
     let never = "negative_data_rejection,positive_data_acceptance,ignored_auth,missing_required_header";
     let of_webhooks = ["--exclude-checks", never, "--include-path-regex", "^/(webhooks|openapi)"];
     for secret in [SECRET, ""] {
@@ -58,7 +59,7 @@ async fn both_listeners_do_what_the_document_says() {
     assert!(ingest.metric("hookline_ingest_answers_total", &["status=\"401\""]).await > 0.0, "something was not");
     assert_agrees(&schemathesis("../../openapi.json", &admin, "", &["--exclude-path-regex", "^/webhooks"]));
 
-    // The check can fail: a document that promises another type of the same answer is contradicted.
+    // The control: a document with another type for the same member must be found wrong.
     let wrong = tempfile::NamedTempFile::with_suffix(".json").unwrap();
     let document = include_str!("../../openapi.json").replace("\"const\": \"about:blank\"", "\"type\": \"integer\"");
     std::fs::write(wrong.path(), document).unwrap();

@@ -1,4 +1,4 @@
-//! What the topics hold, as a consumer of its own reads it; and what of the acknowledged is missing there.
+//! Reads what the topics hold, and finds acknowledged webhooks that are missing there; creates and deletes topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,18 +13,17 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::stage::DEADLINE;
+use crate::ingest_under_test::DEADLINE;
 use crate::webhook::Webhook;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub topic: String,
     pub key: Option<String>,
     pub value: String,
-    /// In their order.
+    /// In the order of the record.
     pub headers: Vec<(String, String)>,
 }
 
@@ -38,7 +37,7 @@ impl Record {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
     }
 
-    /// The webhook that it was made of.
+    /// The webhook that ingest made it of.
     fn webhook(&self) -> Webhook {
         let header = |name| self.header(name).unwrap().to_owned();
         let (timestamp, signature) = (header(header::SIGNED_AT), header(header::SIGNATURE));
@@ -54,9 +53,9 @@ pub async fn read(kafka: &KafkaConfig) -> Vec<Record> {
         let mut positions = TopicPartitionList::new();
         let mut left = BTreeMap::new();
         for topic in topics(&kafka).all() {
-            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+            let metadata = consumer.fetch_metadata(Some(topic), KAFKA_TIMEOUT).unwrap();
             for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-                let (begin, end) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
+                let (begin, end) = consumer.fetch_watermarks(topic, partition.id(), KAFKA_TIMEOUT).unwrap();
                 positions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
                 if begin < end {
                     left.insert((topic.to_owned(), partition.id()), end);
@@ -68,7 +67,7 @@ pub async fn read(kafka: &KafkaConfig) -> Vec<Record> {
         let began = Instant::now();
         while !left.is_empty() {
             assert!(began.elapsed() < DEADLINE, "not read to the end: {left:?}");
-            // An error is one of a broker that is away; the others have every record.
+            // Errors come from a broker that is down; every record has a replica on the others.
             let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
             let partition = (message.topic().to_owned(), message.partition());
             if left.get(&partition).is_some_and(|end| message.offset() + 1 >= *end) {
@@ -89,12 +88,12 @@ pub async fn read(kafka: &KafkaConfig) -> Vec<Record> {
     .unwrap()
 }
 
-/// Fails unless every acknowledged webhook is in a topic as signed; and unless it notices where one is not.
+/// Fails unless every acknowledged webhook is in a topic as it was signed. The control: without one of them it must fail.
 pub fn assert_none_missing(acknowledged: &[Webhook], records: &[Record]) {
     assert_eq!(missing(acknowledged, records), Vec::<&Webhook>::new(), "acknowledged, but in no topic");
     let lost = acknowledged.last().expect("something was acknowledged");
     let fewer: Vec<_> = records.iter().filter(|record| record.webhook() != *lost).cloned().collect();
-    assert_eq!(missing(acknowledged, &fewer), [lost], "the check finds nothing");
+    assert_eq!(missing(acknowledged, &fewer), [lost], "the check misses a lost webhook");
 }
 
 fn missing<'a>(acknowledged: &'a [Webhook], records: &[Record]) -> Vec<&'a Webhook> {
@@ -106,7 +105,7 @@ pub fn topics(kafka: &KafkaConfig) -> Topics {
     Topics::new(&kafka.topic_prefix).unwrap()
 }
 
-/// Makes topics with so many partitions and replicas each.
+/// Creates topics with as many partitions and replicas each, and with `settings`.
 pub async fn create(
     kafka: &KafkaConfig,
     names: impl IntoIterator<Item = &str>,

@@ -1,4 +1,4 @@
-//! TLS and passwords: they reach librdkafka, what is wrong with them shows in readiness, and no secret in the log.
+//! TLS and passwords reach librdkafka; `/health/ready` says what is wrong with them, and the log has no secret.
 
 use std::path::Path;
 use std::time::Instant;
@@ -6,20 +6,20 @@ use std::time::Instant;
 use hookline_service::kafka::KafkaConfig;
 use hookline_testkit::{KafkaCluster, Login, Sasl, eventually};
 
+use crate::ingest_under_test::{BUDGET, DEADLINE, IngestUnderTest};
 use crate::records;
-use crate::stage::{BUDGET, DEADLINE, Stage};
 use crate::webhook::{SECRET, Webhook};
 
 const WRONG: &str = "a wrong password 4711";
 
-/// Ingest on the secure listener; without a password file, the password comes from the environment.
+/// Starts ingest on the listener with TLS and SASL; without a password file, the password comes from the environment.
 async fn secure(
     kafka: &KafkaConfig,
     sasl: &Sasl,
     (mechanism, login): (&str, &Login),
     ca: Option<&Path>,
     password_file: Option<&Path>,
-) -> Stage {
+) -> IngestUnderTest {
     let mut settings = vec![
         ("KAFKA_BOOTSTRAP_SERVERS", &*sasl.bootstrap_servers),
         ("HOOKLINE_INGEST__KAFKA__SECURITY_PROTOCOL", "sasl_ssl"),
@@ -34,10 +34,10 @@ async fn secure(
     if let Some(ca) = ca {
         settings.push(("HOOKLINE_INGEST__KAFKA__SSL_CA_LOCATION", ca.to_str().unwrap()));
     }
-    Stage::start(kafka.clone(), &[], &settings).await
+    IngestUnderTest::start(kafka.clone(), &[], &settings).await
 }
 
-fn tells(log: &[String], secrets: &[&str]) -> bool {
+fn contains_any(log: &[String], secrets: &[&str]) -> bool {
     log.iter().any(|line| secrets.iter().any(|secret| line.contains(secret)))
 }
 
@@ -55,23 +55,26 @@ async fn with_tls_and_a_password_it_produces_and_without_it_says_why_not() {
 
     let mut taken = Vec::new();
     for (login, file) in [(plain, None), (scram, Some(&*file))] {
-        let mut stage = secure(&kafka, &sasl, login, Some(&sasl.ca), file).await;
-        stage.ingest.wait_ready().await;
-        taken.push(stage.accepts().await);
-        stage.ends_well().await;
-        let log = stage.ingest.log();
-        assert!(!tells(&log, &secrets), "{log:?}");
-        assert!(tells(&log, &["listening"]), "the check finds nothing");
+        let mut ingest = secure(&kafka, &sasl, login, Some(&sasl.ca), file).await;
+        ingest.daemon.wait_ready().await;
+        taken.push(ingest.accepts().await);
+        ingest.ends_well().await;
+        let log = ingest.daemon.log();
+        assert!(!contains_any(&log, &secrets), "{log:?}");
+        assert!(contains_any(&log, &["listening"]), "the check misses what the log has");
     }
 
     let wrong = Login { password: WRONG.into(), ..sasl.plain.clone() };
     let fails = async |login, ca, why| {
-        let mut stage = secure(&kafka, &sasl, login, ca, None).await;
-        let reason = stage.is_not_ready_because(why).await;
-        stage.post(&Webhook::new()).await.assert_problem(503);
-        stage.ends_well().await;
-        let log = stage.ingest.log();
-        assert!(!tells(&log, &secrets) && !secrets.iter().any(|secret| reason.contains(secret)), "{log:?} {reason}");
+        let mut ingest = secure(&kafka, &sasl, login, ca, None).await;
+        let reason = ingest.is_not_ready_because(why).await;
+        ingest.post(&Webhook::new()).await.assert_problem(503);
+        ingest.ends_well().await;
+        let log = ingest.daemon.log();
+        assert!(
+            !contains_any(&log, &secrets) && !secrets.iter().any(|secret| reason.contains(secret)),
+            "{log:?} {reason}"
+        );
     };
     tokio::join!(
         fails(("PLAIN", &wrong), Some(&*sasl.ca), "uthentication"),
@@ -89,15 +92,15 @@ async fn without_permission_it_says_so_and_takes_up_its_work_once_it_has_it() {
     let kafka = cluster.config("hookline");
     let sasl = cluster.layout().sasl.expect("a secure listener");
     records::create(&kafka, records::topics(&kafka).all(), (2, 1), &[]).await;
-    let mut stage = secure(&kafka, &sasl, ("PLAIN", &sasl.plain), Some(&sasl.ca), None).await;
+    let mut ingest = secure(&kafka, &sasl, ("PLAIN", &sasl.plain), Some(&sasl.ca), None).await;
     let began = Instant::now();
-    stage.is_not_ready_because("uthorization").await;
-    let (answer, took) = stage.timed(&Webhook::new()).await;
+    ingest.is_not_ready_because("uthorization").await;
+    let (answer, took) = ingest.timed(&Webhook::new()).await;
     answer.assert_problem(503);
     assert!(took < BUDGET, "{took:?}");
-    // Its producer fails for good as soon as it is made.
+    // Without permission each producer has a fatal error as soon as it is created.
     let recreated = eventually("other producers", DEADLINE, async || {
-        Some(stage.metric("producers_recreated_total", &[]).await).filter(|count| *count > 1)
+        Some(ingest.metric("producers_recreated_total", &[]).await).filter(|count| *count > 1)
     })
     .await;
     assert!(recreated <= began.elapsed().as_secs() + 1, "{recreated} within {:?}", began.elapsed());
@@ -108,8 +111,8 @@ async fn without_permission_it_says_so_and_takes_up_its_work_once_it_has_it() {
     let permitted = format!("{everybody_else};User:{}", sasl.plain.user);
     std::fs::write(&properties, text.replace(everybody_else, &permitted)).unwrap();
     cluster.restart(1).await;
-    stage.ingest.wait_ready().await;
-    let taken = stage.accepts().await;
+    ingest.daemon.wait_ready().await;
+    let taken = ingest.accepts().await;
     records::assert_none_missing(&[taken], &records::read(&kafka).await);
-    stage.ends_well().await;
+    ingest.ends_well().await;
 }

@@ -1,10 +1,10 @@
-//! Bytes as nobody's HTTP library would send them.
+//! Requests that no HTTP library would send like this: chunked, byte by byte, pipelined, broken, cut off.
 
 use std::time::Duration;
 
 use crate::connection::Connection;
+use crate::ingest_under_test::IngestUnderTest;
 use crate::records;
-use crate::stage::Stage;
 use crate::webhook::{SOURCE, Webhook, post};
 
 fn chunked(webhook: &Webhook, more: &str) -> String {
@@ -19,22 +19,22 @@ fn with_length(webhook: &Webhook, length: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_come_in_many_shapes() {
-    let mut stage = Stage::shared("shapes", &[]).await;
+    let mut ingest = IngestUnderTest::shared("shapes", &[]).await;
     let mut sent = Vec::new();
     let mut webhook = || {
         sent.push(Webhook::new());
         sent.last().unwrap().clone()
     };
-    let mut connection = Connection::open(stage.address).await;
+    let mut connection = Connection::open(ingest.address).await;
     assert_eq!(connection.exchange(chunked(&webhook(), "")).await.unwrap().status, 200);
-    // Both lengths at once: the chunks count, whatever the other one says and wherever it stands, and the connection
-    // ends, as RFC 9112 has it.
+    // With both a length and chunks, the chunks count, whatever the length says and wherever it stands, and the connection
+    // is closed: RFC 9112, 6.3.
     for request in [
         chunked(&webhook(), "content-length: 3\r\n"),
         chunked(&webhook(), "content-length: 300\r\n"),
         chunked(&webhook(), "").replace("chunked\r\n", "chunked\r\ncontent-length: 3\r\n"),
     ] {
-        let mut connection = Connection::open(stage.address).await;
+        let mut connection = Connection::open(ingest.address).await;
         assert_eq!(connection.exchange(&request).await.unwrap().status, 200, "{request}");
         assert!(connection.ended().await);
     }
@@ -53,14 +53,14 @@ async fn bodies_come_in_many_shapes() {
     }
     assert_eq!(connection.answer().await.unwrap().status, 200, "byte by byte");
 
-    let patient = webhook();
+    let waiting = webhook();
     let expecting = post(
         SOURCE,
-        &format!("{}expect: 100-continue\r\ncontent-length: {}\r\n", patient.headers(), patient.body.len()),
+        &format!("{}expect: 100-continue\r\ncontent-length: {}\r\n", waiting.headers(), waiting.body.len()),
         "",
     );
     assert_eq!(connection.exchange(expecting).await.unwrap().status, 100);
-    assert_eq!(connection.exchange(&patient.body).await.unwrap().status, 200);
+    assert_eq!(connection.exchange(&waiting.body).await.unwrap().status, 200);
 
     let longer = webhook();
     connection.send(longer.request() + "surplus\r\n\r\n").await;
@@ -68,24 +68,24 @@ async fn bodies_come_in_many_shapes() {
     assert_eq!(connection.answer().await.unwrap().status, 400, "the surplus is no request");
     assert!(connection.ended().await);
 
-    let mut connection = Connection::open(stage.address).await;
+    let mut connection = Connection::open(ingest.address).await;
     connection.send(webhook().request().replace("HTTP/1.1", "HTTP/1.0")).await;
     assert_eq!(connection.answer().await.unwrap().status, 200);
     assert!(connection.ended().await);
-    let mut connection = Connection::open(stage.address).await;
+    let mut connection = Connection::open(ingest.address).await;
     connection.send(webhook().request()).await;
     connection.finish().await;
     assert_eq!(connection.answer().await.unwrap().status, 200, "it may stop sending, and listen");
 
-    let stored = records::read(&stage.kafka).await;
+    let stored = records::read(&ingest.kafka).await;
     records::assert_none_missing(&sent, &stored);
     assert_eq!(stored.len(), sent.len(), "and nothing else");
-    stage.ends_well().await;
+    ingest.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_http_is_answered_as_far_as_it_can_be_and_the_connection_ends() {
-    let mut stage = Stage::shared("broken", &[]).await;
+    let mut ingest = IngestUnderTest::shared("broken", &[]).await;
     let webhook = Webhook::new();
     let length = webhook.body.len();
     let many = (0..5000).map(|number| format!("x-{number}: {number}\r\n")).collect::<String>();
@@ -111,35 +111,38 @@ async fn broken_http_is_answered_as_far_as_it_can_be_and_the_connection_ends() {
             400,
         ),
     ] {
-        let mut connection = Connection::open(stage.address).await;
+        let mut connection = Connection::open(ingest.address).await;
         let answer = connection.exchange(request).await.unwrap_or_else(|| panic!("{what}: no answer"));
         assert_eq!(answer.status, status, "{what}: {answer:?}");
         assert!(connection.ended().await, "{what}: the answer could have been lost");
     }
 
-    let mut connection = Connection::open(stage.address).await;
+    let mut connection = Connection::open(ingest.address).await;
     assert_eq!(connection.exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, None, "HTTP/2 is closed without a word");
 
-    // Ends early: with a length, and with chunks; the sender still listens.
+    // A body that ends early, with a length and with chunks, while the sender still reads.
     for request in [with_length(&webhook, length + 1), chunked(&webhook, "").replace("\r\n0\r\n", "\r\n7\r\n")] {
-        let mut connection = Connection::open(stage.address).await;
+        let mut connection = Connection::open(ingest.address).await;
         connection.send(request).await;
         connection.finish().await;
         connection.answer().await.expect("an answer").assert_problem(400);
         assert!(connection.ended().await);
     }
-    // Larger than announced chunk by chunk; and expected, but too large: nobody asks for it.
+    // A chunked body that grows over the limit; and one that is announced as too large, which gets no 100.
     let endless = post(SOURCE, &format!("{}transfer-encoding: chunked\r\n", webhook.headers()), "");
-    let mut connection = Connection::open(stage.address).await;
+    let mut connection = Connection::open(ingest.address).await;
     connection.send(endless).await;
     connection.send(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).repeat(5)).await;
     connection.answer().await.expect("an answer").assert_problem(413);
     assert!(connection.ended().await);
     let expecting = post(SOURCE, "expect: 100-continue\r\ncontent-length: 1000000\r\n", "");
-    Connection::open(stage.address).await.exchange(expecting).await.unwrap().assert_problem(413);
+    Connection::open(ingest.address).await.exchange(expecting).await.unwrap().assert_problem(413);
 
-    assert!(Connection::open(stage.address).await.is_silent(Duration::from_millis(200)).await, "nobody speaks unasked");
-    assert_eq!(records::read(&stage.kafka).await.len(), 0, "nothing of it is stored");
-    assert_eq!(stage.post(&webhook).await.status, 200, "and ingest goes on");
-    stage.ends_well().await;
+    assert!(
+        Connection::open(ingest.address).await.is_silent(Duration::from_millis(200)).await,
+        "nobody speaks unasked"
+    );
+    assert_eq!(records::read(&ingest.kafka).await.len(), 0, "nothing of it is stored");
+    assert_eq!(ingest.post(&webhook).await.status, 200, "and ingest goes on");
+    ingest.ends_well().await;
 }

@@ -1,12 +1,12 @@
-//! Who is let in: several sources with several secrets each, tolerances, and what metrics say of it.
+//! Which webhooks are accepted: several sources with several secrets each, the tolerance, and the metrics of both.
 
 use hookline_schemas::topics::Topics;
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::connection::Connection;
+use crate::ingest_under_test::{self, IngestUnderTest};
 use crate::records;
-use crate::stage::{self, Stage};
 use crate::webhook::{Webhook, now, post};
 
 #[derive(Deserialize)]
@@ -36,8 +36,8 @@ past_seconds = 4294967295
 future_seconds = 30
 "#;
 
-async fn two_sources(secret_of_vectors: &str) -> Stage {
-    let (servers, kafka) = stage::fresh("verification").await;
+async fn two_sources(secret_of_vectors: &str) -> IngestUnderTest {
+    let (servers, kafka) = ingest_under_test::fresh("verification").await;
     records::create(&kafka, Topics::new(&kafka.topic_prefix).unwrap().all(), (2, 1), &[]).await;
     let folder: TempDir = tempfile::tempdir().unwrap();
     let path = folder.path().join("ingest.toml");
@@ -45,19 +45,19 @@ async fn two_sources(secret_of_vectors: &str) -> Stage {
     std::fs::write(folder.path().join("prod-new"), format!("{secret_of_vectors}\n")).unwrap();
     std::fs::write(folder.path().join("staging-first"), "staging first").unwrap();
     let settings = [("PROD_OLD", "prod old"), ("STAGING_SECOND", "staging second")];
-    let mut stage = Stage::start(kafka, &["--config", path.to_str().unwrap()], &settings).await;
-    stage.ingest.wait_ready().await;
-    stage.keeping(servers)
+    let mut ingest = IngestUnderTest::start(kafka, &["--config", path.to_str().unwrap()], &settings).await;
+    ingest.daemon.wait_ready().await;
+    ingest.keeping(servers)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_secret_of_its_source_and_no_other_lets_in() {
     let Vectors { secret, timestamp, vectors } =
         serde_json::from_str(include_str!("../../../schemas/examples/signatures.json")).unwrap();
-    let mut stage = two_sources(&secret).await;
-    let mut connection = Connection::open(stage.address).await;
+    let mut ingest = two_sources(&secret).await;
+    let mut connection = Connection::open(ingest.address).await;
 
-    // What the provider published, at its own time: long ago, but this tolerance has no end.
+    // The signatures that the provider published are of long ago, which this configuration tolerates.
     for Vector { name, body, signature } in &vectors {
         let status = if name.contains("minimal") { 202 } else { 200 };
         for signature in [signature.clone(), signature.to_uppercase()] {
@@ -91,33 +91,33 @@ async fn every_secret_of_its_source_and_no_other_lets_in() {
         (["source=\"staging\"", "key=\"first\""], 1),
         (["source=\"staging\"", "key=\"second\""], 1),
     ] {
-        assert_eq!(stage.metric("verified_total", &labels).await, count, "{labels:?}");
+        assert_eq!(ingest.metric("verified_total", &labels).await, count, "{labels:?}");
     }
     for (labels, count) in [
         (["source=\"prod\"", "reason=\"signature_wrong\""], 1),
         (["source=\"prod\"", "reason=\"stale_future\""], 1),
         (["source=\"staging\"", "reason=\"signature_wrong\""], 2 * vectors + 1),
     ] {
-        assert_eq!(stage.metric("rejected_total", &labels).await, count, "{labels:?}");
+        assert_eq!(ingest.metric("rejected_total", &labels).await, count, "{labels:?}");
     }
-    assert_eq!(stage.metric("clock_skew_seconds_count", &["source=\"prod\""]).await, 2 * vectors + 3);
+    assert_eq!(ingest.metric("clock_skew_seconds_count", &["source=\"prod\""]).await, 2 * vectors + 3);
 
-    let stored = records::read(&stage.kafka).await;
+    let stored = records::read(&ingest.kafka).await;
     assert_eq!(stored.len() as u64, 2 * vectors + 5, "what was let in, and the early one");
     let keys: Vec<_> =
         stored.iter().map(|record| record.decoded().metadata).filter(|s| s.source == "staging").collect();
     assert_eq!(keys.iter().filter(|metadata| metadata.key_name == "second").count(), 1);
     assert!(stored.iter().all(|record| record.decoded().metadata.signature.as_str().len() == 64), "lower case");
-    stage.ends_well().await;
+    ingest.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_be_refused_is_counted_by_itself_and_answered_alike() {
-    let mut stage = Stage::shared("refused", &[]).await;
+    let mut ingest = IngestUnderTest::shared("refused", &[]).await;
     let webhook = Webhook::new();
     let Webhook { timestamp, signature, body } = &webhook;
     let (t, s) = ("magic-hour-event-timestamp", "magic-hour-event-signature");
-    let mut connection = Connection::open(stage.address).await;
+    let mut connection = Connection::open(ingest.address).await;
     let mut bodies = Vec::new();
     for (reason, headers) in [
         ("timestamp_missing", format!("{s}: {signature}\r\n")),
@@ -136,17 +136,17 @@ async fn every_way_to_be_refused_is_counted_by_itself_and_answered_alike() {
         ("signature_wrong", format!("{t}: {timestamp}\r\n{s}: {}\r\n", "0".repeat(64))),
     ] {
         let labels = [&*format!("reason=\"{reason}\"")];
-        let before = stage.metric("rejected_total", &labels).await;
+        let before = ingest.metric("rejected_total", &labels).await;
         let request = post("magichour", &format!("{headers}content-length: {}\r\n", body.len()), body);
         let answer = connection.exchange(request).await.unwrap();
         answer.assert_problem(401);
         bodies.push(answer.body);
-        assert_eq!(stage.metric("rejected_total", &labels).await, before + 1, "{reason}: {headers}");
+        assert_eq!(ingest.metric("rejected_total", &labels).await, before + 1, "{reason}: {headers}");
     }
     let stale = connection.exchange(Webhook::signed(now() - 301, &**body).request()).await.unwrap();
     bodies.push(stale.body);
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "the answer does not tell why");
     assert_eq!(connection.exchange(webhook.request()).await.unwrap().status, 200, "nothing but that was wrong");
-    stage.ends_well().await;
+    ingest.ends_well().await;
 }

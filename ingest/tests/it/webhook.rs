@@ -1,17 +1,16 @@
-//! Webhooks as the provider signs and sends them.
+//! Makes webhooks like the provider signs and sends them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use hookline_schemas::signature::SigningKey;
+use hookline_service::clock::unix_now;
 
-/// Where tests send to unless they say otherwise.
+/// The source of webhooks unless a test names another.
 pub const SOURCE: &str = "magichour";
-/// And what they sign with.
+/// The secret of [`SOURCE`].
 pub const SECRET: &str = "mhw_test_0123456789abcdef";
 
-/// A signed body.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Webhook {
     pub timestamp: String,
@@ -20,12 +19,12 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Of a job that no other webhook speaks of, signed now.
+    /// A webhook of a job of its own, signed now.
     pub fn new() -> Self {
         Self::with_name("")
     }
 
-    /// The same, with a job's name of any length.
+    /// A webhook of a job of its own, signed now, with a field that makes its body as long as wanted.
     pub fn with_name(name: &str) -> Self {
         static JOBS: AtomicU64 = AtomicU64::new(0);
         let job = JOBS.fetch_add(1, Ordering::Relaxed);
@@ -47,13 +46,12 @@ impl Webhook {
         Self { timestamp, signature, body }
     }
 
-    /// Both headers, each with its line end.
+    /// The two headers of a signature, each with its line end.
     pub fn headers(&self) -> String {
         let Self { timestamp, signature, .. } = self;
         format!("{TIMESTAMP_HEADER}: {timestamp}\r\n{SIGNATURE_HEADER}: {signature}\r\n")
     }
 
-    /// The whole request.
     pub fn request(&self) -> String {
         self.request_to(SOURCE)
     }
@@ -63,17 +61,17 @@ impl Webhook {
     }
 }
 
-/// A request with these headers, each with its line end.
+/// A request; each of `headers` comes with its line end.
 pub fn post(source: &str, headers: &str, body: &str) -> String {
     format!("POST /webhooks/{source} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}")
 }
 
 /// Unix seconds.
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    unix_now().as_secs()
 }
 
-/// Characters that do not compress to less than half of them, and are never the same.
+/// Characters that LZ4 cannot compress to less than half, different at each call.
 pub fn noise(characters: usize) -> String {
     static BLOCKS: AtomicU64 = AtomicU64::new(0);
     let key = SigningKey::new("noise");

@@ -1,14 +1,14 @@
-//! How long ingest waits for whom. Everything waits at the same time.
+//! The time limits of heads, bodies and idle connections, all in one test that waits for them at the same time.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::connection::Connection;
-use crate::stage::Stage;
+use crate::ingest_under_test::IngestUnderTest;
 use crate::webhook::{SOURCE, Webhook, post};
 
-/// What an answer may come early or late by: timers are coarse, and the machine busy.
+/// An answer may come this much early or late: timers are coarse, and the machine is busy.
 const EARLY: Duration = Duration::from_millis(200);
 const LATE: Duration = Duration::from_secs(8);
 
@@ -28,8 +28,8 @@ async fn drip(connection: &mut Connection, first: &str, rest: &str, seconds: usi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_has_15_seconds_a_body_10_and_an_idle_connection_30() {
-    let mut stage = Stage::shared("patience", &[]).await;
-    let address = stage.address;
+    let mut ingest = IngestUnderTest::shared("timeouts", &[]).await;
+    let address = ingest.address;
     let webhook = Webhook::new();
     let request = webhook.request();
     let head = request.trim_end_matches(&webhook.body).to_owned();
@@ -81,7 +81,7 @@ async fn a_head_has_15_seconds_a_body_10_and_an_idle_connection_30() {
         connection.ended().await;
         assert_took("idle", began, 30);
     };
-    // The control: whoever is slow within the limits is served, for longer than any of them.
+    // The control: a client that is slow within the limits is served, for longer in total than any of them.
     let slow_but_in_time = async {
         let mut connection = open().await;
         for _ in 0..4 {
@@ -94,9 +94,9 @@ async fn a_head_has_15_seconds_a_body_10_and_an_idle_connection_30() {
     };
     tokio::join!(nothing, half_a_head, half_the_second_head, no_body, slow_body, slow_chunks, idle, slow_but_in_time);
     for (phase, count) in [("head", 3), ("idle", 1)] {
-        let counted = stage.metric("connections_timed_out_total", &[&format!("phase=\"{phase}\"")]).await;
+        let counted = ingest.metric("connections_timed_out_total", &[&format!("phase=\"{phase}\"")]).await;
         assert_eq!(counted, count, "{phase}");
     }
-    assert_eq!(stage.metric("answers_total", &["status=\"408\""]).await, 3);
-    stage.ends_well().await;
+    assert_eq!(ingest.metric("answers_total", &["status=\"408\""]).await, 3);
+    ingest.ends_well().await;
 }

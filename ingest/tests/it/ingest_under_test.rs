@@ -1,4 +1,4 @@
-//! Ingest, started as its operators would start it, on topics of a test's own.
+//! Starts ingest like an operator would, on topics of a test's own, and asks it what tests want to know.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,41 +10,40 @@ use crate::connection::{Answer, Connection};
 use crate::records;
 use crate::webhook::{SECRET, SOURCE, Webhook};
 
-/// A generous deadline: the machine may be compiling beside the tests.
+/// Generous, because the machine may be compiling beside the tests.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// The 4 s that an answer may take, and as much again for a busy machine.
+/// The 4 s within which every webhook is answered, and as much again for a busy machine.
 pub const BUDGET: Duration = Duration::from_secs(8);
-/// An answer that nothing was waited for; less than the budget, so that waiting shows.
+/// An answer that waits for nothing comes within this time, which is less than the budget, so that waiting shows.
 pub const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Options of a cluster in which a broker that is killed is missed, and let in again, after 3 s instead of 9.
+/// Options of a cluster that notices the loss of a killed broker, and lets it in again, after 3 s instead of 9.
 pub const SESSION: [&str; 4] = ["--set", "broker.session.timeout.ms=3000", "--set", "broker.heartbeat.interval.ms=500"];
 
-/// A running ingest.
-pub struct Stage {
-    pub ingest: Daemon,
+pub struct IngestUnderTest {
+    pub daemon: Daemon,
     pub address: SocketAddr,
     pub kafka: KafkaConfig,
-    /// Drops what the test made on the shared servers.
+    /// Held until the end of the test: dropped, it drops the database that it created.
     _servers: Option<Servers>,
 }
 
-impl Stage {
-    /// Ready, on the servers that the whole test run shares.
+impl IngestUnderTest {
+    /// Creates topics on the servers that the whole test run shares, and waits until ingest is ready.
     pub async fn shared(name: &str, settings: &[(&str, &str)]) -> Self {
         let (servers, kafka) = fresh(name).await;
         records::create(&kafka, records::topics(&kafka).all(), (4, 1), &[]).await;
         Self::ready(kafka, settings).await.keeping(servers)
     }
 
-    /// Ready, on topics that are there.
+    /// Waits until ingest is ready; the topics must exist.
     pub async fn ready(kafka: KafkaConfig, settings: &[(&str, &str)]) -> Self {
-        let mut stage = Self::start(kafka, &[], settings).await;
-        stage.ingest.wait_ready().await;
-        stage
+        let mut ingest = Self::start(kafka, &[], settings).await;
+        ingest.daemon.wait_ready().await;
+        ingest
     }
 
-    /// Listening. `settings` are environment variables, and win.
+    /// Waits only until ingest listens. `settings` are environment variables, and replace those set here.
     pub async fn start(kafka: KafkaConfig, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let own = [
             ("KAFKA_BOOTSTRAP_SERVERS", &*kafka.bootstrap_servers),
@@ -56,9 +55,9 @@ impl Stage {
         ];
         let environment: Vec<_> =
             own.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut ingest = Daemon::start("hookline-ingest", arguments, &environment);
-        let address = ingest.address("server").await;
-        Self { ingest, address, kafka, _servers: None }
+        let mut daemon = Daemon::start("hookline-ingest", arguments, &environment);
+        let address = daemon.address("server").await;
+        Self { daemon, address, kafka, _servers: None }
     }
 
     pub fn keeping(self, servers: Servers) -> Self {
@@ -70,13 +69,13 @@ impl Stage {
         Connection::open(self.address).await.exchange(webhook.request()).await.expect("an answer")
     }
 
-    /// Sends a webhook, and how long the answer took.
+    /// The answer, and how long it took.
     pub async fn timed(&self, webhook: &Webhook) -> (Answer, Duration) {
         let began = Instant::now();
         (self.post(webhook).await, began.elapsed())
     }
 
-    /// Sends new webhooks until one is acknowledged; returns that one.
+    /// Sends new webhooks until one is acknowledged, which it returns.
     pub async fn accepts(&self) -> Webhook {
         eventually("a webhook acknowledged", DEADLINE, async || {
             let webhook = Webhook::new();
@@ -85,9 +84,9 @@ impl Stage {
         .await
     }
 
-    /// Waits until readiness gives a reason that contains `part`; returns all of it.
+    /// Waits until `/health/ready` gives a reason that contains `part`; returns the whole reason.
     pub async fn is_not_ready_because(&mut self, part: &str) -> String {
-        let url = format!("http://{}/health/ready", self.ingest.address("admin").await);
+        let url = format!("http://{}/health/ready", self.daemon.address("admin").await);
         eventually(&format!("a reason with {part:?}"), DEADLINE, async || {
             let answer = reqwest::get(&url).await.unwrap();
             (answer.status() == 503).then_some(answer.text().await.unwrap()).filter(|reason| reason.contains(part))
@@ -95,20 +94,20 @@ impl Stage {
         .await
     }
 
-    /// A metric of ingest; its name without the prefix.
+    /// A metric of ingest, named without its prefix `hookline_ingest_`.
     pub async fn metric(&mut self, name: &str, labels: &[&str]) -> u64 {
-        self.ingest.metric(&format!("hookline_ingest_{name}"), labels).await as u64
+        self.daemon.metric(&format!("hookline_ingest_{name}"), labels).await as u64
     }
 
-    /// Ends in good order, with nothing panicked on the way.
+    /// Terminates ingest, which must exit with 0 and must not have panicked before.
     pub async fn ends_well(&mut self) {
-        let status = self.ingest.terminate().await;
-        let log = self.ingest.log().join("\n");
+        let status = self.daemon.terminate().await;
+        let log = self.daemon.log().join("\n");
         assert!(status.success() && !log.contains("panicked"), "{status}\n{log}");
     }
 }
 
-/// A topic prefix on the shared servers, but no topics.
+/// A topic prefix on the shared servers, for which no topics exist yet.
 pub async fn fresh(name: &str) -> (Servers, KafkaConfig) {
     let servers = Servers::fresh(name).await;
     let kafka = servers.kafka.clone();
