@@ -1,4 +1,4 @@
-//! HTTP/1.1 over a bare socket, no more than the bench needs: whole requests out, `200` and nothing else in.
+//! HTTP/1.1 over a bare socket, as far as the bench needs it: sends whole requests, and takes any answer but 200 as an error.
 
 use std::net::SocketAddr;
 
@@ -6,13 +6,11 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A connection that is kept alive.
 pub struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
 }
 
-/// Opens `count` connections.
 pub async fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Connection>> {
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {

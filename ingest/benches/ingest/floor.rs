@@ -1,4 +1,4 @@
-//! The floor: what no receiver of signed webhooks can do without.
+//! The floor of the comparison: reads the body and computes its signature, which every receiver of signed webhooks has to do.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,7 +11,7 @@ use hookline_service::{admin, shutdown, telemetry};
 
 use crate::webhooks::SECRET;
 
-/// Reads bodies and computes their signatures until it is killed.
+/// Serves until it is terminated.
 pub async fn serve() -> anyhow::Result<()> {
     telemetry::init();
     let listener = admin::bind("server", ([127, 0, 0, 1], 0).into()).await?;

@@ -1,4 +1,4 @@
-//! The load generator: one thread, requests made beforehand, so that it takes little of the machine from the server.
+//! Generates load on one thread, with requests made beforehand, so that it takes little of the machine from the server.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,27 +15,21 @@ use crate::webhooks::Webhooks;
 /// When the next webhook is sent.
 #[derive(Clone, Copy)]
 pub enum Pace {
-    /// When the connection has its answer.
+    /// As soon as the connection has the previous answer.
     Closed,
-    /// At its time, whatever became of those before it. Its latency counts from then on, even if no connection is free.
-    Open {
-        /// Webhooks a second.
-        per_second: f64,
-    },
+    /// At its time, whether those before it are answered or not. Its latency counts from then on, even if no connection is free.
+    Open { per_second: f64 },
 }
 
-/// What a run showed.
-pub struct Outcome {
-    /// The same ones, still open.
+pub struct LoadResult {
+    /// The connections of before, still open.
     pub connections: Vec<Connection>,
-    /// Webhooks a second.
     pub per_second: f64,
-    /// One for each webhook.
     pub latencies: Latencies,
 }
 
 /// Sends every webhook over whichever connection is free.
-pub async fn run(connections: Vec<Connection>, webhooks: Webhooks, pace: Pace) -> anyhow::Result<Outcome> {
+pub async fn run(connections: Vec<Connection>, webhooks: Webhooks, pace: Pace) -> anyhow::Result<LoadResult> {
     let run = Rc::new(Run {
         latencies: RefCell::new(Vec::with_capacity(webhooks.len())),
         next: Cell::new(0),
@@ -58,7 +52,7 @@ pub async fn run(connections: Vec<Connection>, webhooks: Webhooks, pace: Pace) -
         })
         .await?;
     let per_second = run.webhooks.len() as f64 / began.elapsed().as_secs_f64();
-    Ok(Outcome { connections, per_second, latencies: Latencies::new(run.latencies.take()) })
+    Ok(LoadResult { connections, per_second, latencies: Latencies::new(run.latencies.take()) })
 }
 
 struct Run {
@@ -74,9 +68,9 @@ impl Run {
             self.clock.tick().await?;
             let index = self.next.replace(self.next.get() + 1);
             let Some(request) = self.webhooks.request(index) else { return Ok(connection) };
-            let meant = self.clock.time_of(index);
+            let due = self.clock.time_of(index);
             connection.exchange(request).await?;
-            self.latencies.borrow_mut().push(meant.elapsed());
+            self.latencies.borrow_mut().push(due.elapsed());
         }
     }
 }
@@ -87,7 +81,7 @@ enum Clock {
 }
 
 impl Clock {
-    /// For an open loop, starts a thread that releases what is due: tokio's own timer would round to milliseconds.
+    /// An open loop has a thread that releases the webhooks that are due: tokio's timer would round to milliseconds.
     fn start(pace: Pace, webhooks: usize, connections: usize) -> Self {
         let Pace::Open { per_second } = pace else { return Self::Closed };
         let (began, interval) = (Instant::now(), Duration::from_secs_f64(1.0 / per_second));
@@ -105,7 +99,7 @@ impl Clock {
                         (began + interval.mul_f64(released as f64)).saturating_duration_since(Instant::now()),
                     );
                 }
-                // Each connection asks once more before it finds that nothing is left.
+                // Each connection waits once more before it finds that no webhook is left.
                 due.add_permits(connections);
             }
         });
@@ -127,7 +121,7 @@ impl Clock {
     }
 }
 
-/// Latencies in order.
+/// Sorted.
 pub struct Latencies(Vec<Duration>);
 
 impl Latencies {

@@ -1,5 +1,5 @@
-//! What receiving a webhook costs: the CPU time, latency and memory of `hookline-ingest` on a real Kafka, and beside it in
-//! the same run those of a floor that only reads the body and computes the HMAC. `make bench` runs it.
+//! Measures what a webhook costs: the CPU time, latency and memory of `hookline-ingest` on a real Kafka, and in the same run those
+//! of a floor that only reads the body and computes the HMAC. `make bench` runs it.
 //!
 //! Server, broker and load generator share one machine, so throughput says as much about the other two as about the
 //! server; the CPU time is the server's alone, and its ratio to the floor travels best from machine to machine.
@@ -76,30 +76,29 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     println!("{}", report.table());
-    if plan.counts {
+    if plan.save {
         report.save()?;
     }
     Ok(())
 }
 
-/// How much is measured.
 struct Plan {
     events: Events,
     warm_up: usize,
     webhooks: usize,
     repetitions: usize,
-    /// Whether the figures are the ones that bench.json is for.
-    counts: bool,
+    /// Whether the figures are written to bench.json, which compares runs of the same plan alone.
+    save: bool,
 }
 
 impl Plan {
     fn new(args: &Args) -> Self {
         let (warm_up, webhooks, repetitions) = if args.quick { (4_000, 20_000, 1) } else { (20_000, 100_000, 3) };
-        let counts = !args.quick && !args.floor_only && args.events == Events::Video;
-        Self { events: args.events, warm_up, webhooks, repetitions, counts }
+        let save = !args.quick && !args.floor_only && args.events == Events::Video;
+        Self { events: args.events, warm_up, webhooks, repetitions, save }
     }
 
-    /// At full load the CPU time and the memory, then at half of that the latency.
+    /// Measures CPU time and memory at full load, then the latency at half of that load.
     async fn measure(&self, mut server: Server, connections: usize) -> anyhow::Result<Figures> {
         let address = server.address().await;
         let webhooks = Webhooks::signed(self.events, self.warm_up);
@@ -111,7 +110,7 @@ impl Plan {
         let before = server.cpu_time()?;
         let full = load::run(connections, webhooks, Pace::Closed).await.context("at full load")?;
         let cpu = server.cpu_time()? - before;
-        let resident_peak_mib = server.resident_peak_mib()?;
+        let resident_peak_mib = server.resident_peak_mib();
         connections = full.connections;
         let webhooks = Webhooks::signed(self.events, self.webhooks / 2);
         let pace = Pace::Open { per_second: full.per_second / 2.0 };
@@ -134,7 +133,7 @@ async fn servers() -> anyhow::Result<Servers> {
     Ok(servers)
 }
 
-/// The records of the resource topics.
+/// The number of records in the topics of the resources.
 fn stored(servers: &Servers) -> anyhow::Result<usize> {
     let topics = Topics::new(&servers.kafka.topic_prefix)?;
     let consumer: BaseConsumer = servers.kafka.client()?.create()?;

@@ -1,4 +1,4 @@
-//! The figures as a table and in `.local/bench.json`.
+//! Shows the figures as a table, and keeps them in `.local/bench.json`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,22 +10,19 @@ use serde_json::{Map, Value, json};
 
 use crate::server::Kind;
 
-/// What a repetition measured.
+/// The figures of one repetition.
 #[derive(Clone, Copy)]
 pub struct Figures {
-    /// CPU time of the server for each webhook.
+    /// CPU time of the server for each webhook, µs.
     pub cpu_us: f64,
-    /// Webhooks a second at full load.
+    /// Webhooks per second at full load.
     pub per_second: f64,
-    /// Latency at full load.
+    // Latencies at full load, and then at half of it.
     pub full_p50_ms: f64,
-    /// Latency at full load.
     pub full_p99_ms: f64,
-    /// Latency at half load.
     pub p50_ms: f64,
-    /// Latency at half load.
     pub p99_ms: f64,
-    /// The most memory held up to the end of full load.
+    /// The most memory that was resident up to the end of full load.
     pub resident_peak_mib: f64,
 }
 
@@ -34,7 +31,6 @@ pub struct Figures {
 pub struct Report(BTreeMap<(usize, Kind), Vec<Figures>>);
 
 impl Report {
-    /// Adds a repetition.
     pub fn add(&mut self, connections: usize, kind: Kind, figures: Figures) {
         self.0.entry((connections, kind)).or_default().push(figures);
     }
@@ -50,7 +46,6 @@ impl Report {
         Some(self.median(connections, kind, |figures| figures.cpu_us)? / floor)
     }
 
-    /// For people.
     pub fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
@@ -86,7 +81,7 @@ impl Report {
         table
     }
 
-    /// For programs: adds to `.local/bench.json`, and leaves what others wrote there.
+    /// Writes the medians to `.local/bench.json`, and leaves what other benches wrote there.
     pub fn save(&self) -> anyhow::Result<()> {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local");
         let path = folder.join("bench.json");

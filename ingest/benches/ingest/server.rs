@@ -1,20 +1,18 @@
-//! A process under measurement.
+//! Starts the servers that are measured, and reads from `/proc` what they use.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hookline_testkit::{Daemon, Servers};
+use hookline_testkit::{Daemon, Servers, memory};
 
 use crate::webhooks::{SECRET, SOURCE};
 
-/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// See [`crate::floor`].
+    /// The least that any receiver does, see [`crate::floor`].
     Floor,
-    /// `hookline-ingest`.
     Ingest,
 }
 
@@ -29,7 +27,7 @@ impl Server {
         Ok(Self(Daemon::start(program, &["--floor-server"], &[])))
     }
 
-    /// The real one, ready to receive.
+    /// `hookline-ingest`, ready to receive.
     pub async fn ingest(servers: &Servers) -> Self {
         let own = [
             ("HOOKLINE_INGEST__SERVER__LISTEN", "127.0.0.1:0"),
@@ -44,7 +42,6 @@ impl Server {
         Self(daemon)
     }
 
-    /// Where it receives webhooks.
     pub async fn address(&mut self) -> SocketAddr {
         self.0.address("server").await
     }
@@ -53,24 +50,16 @@ impl Server {
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
         // `USER_HZ`, a constant of Linux's interface.
         const TICKS_PER_SECOND: f64 = 100.0;
-        let text = self.proc("stat")?;
+        let path = format!("/proc/{}/stat", self.0.pid());
+        let text = fs::read_to_string(&path).with_context(|| format!("{path}: the server has ended"))?;
         let (_, fields) = text.rsplit_once(')').context("/proc/PID/stat without a name")?;
         let ticks = |field: usize| fields.split_ascii_whitespace().nth(field).context("/proc/PID/stat is short");
         let (user, system): (u64, u64) = (ticks(11)?.parse()?, ticks(12)?.parse()?);
         Ok(Duration::from_secs_f64((user + system) as f64 / TICKS_PER_SECOND))
     }
 
-    /// The most memory it has held.
-    pub fn resident_peak_mib(&self) -> anyhow::Result<f64> {
-        let text = self.proc("status")?;
-        let line =
-            text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/PID/status has no VmHWM")?;
-        let kib: f64 = line.trim_end_matches("kB").trim().parse()?;
-        Ok(kib / 1024.0)
-    }
-
-    fn proc(&self, file: &str) -> anyhow::Result<String> {
-        let path = format!("/proc/{}/{file}", self.0.pid());
-        fs::read_to_string(&path).with_context(|| format!("{path}: the server is gone"))
+    /// The most memory that was resident so far.
+    pub fn resident_peak_mib(&self) -> f64 {
+        memory(self.0.pid(), "VmHWM") as f64 / 1024.0
     }
 }

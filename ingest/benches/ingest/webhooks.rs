@@ -1,15 +1,13 @@
-//! Webhooks as the provider would send them, signed and laid out as bytes before the clock starts.
+//! Makes webhooks like those of the provider, signed and laid out as bytes before the measurement starts.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use hookline_schemas::provider;
 use hookline_schemas::signature::SigningKey;
+use hookline_service::clock::unix_now;
 
-/// The source they are sent to.
 pub const SOURCE: &str = "bench";
-/// What they are signed with.
 pub const SECRET: &str = "mhw_live_bench_4c1f0a9e7d2b4f6a";
 
 const BODY_BYTES: usize = 900;
@@ -26,13 +24,13 @@ const ALL: [&str; 9] = [
     include_str!("../../../schemas/examples/audio.errored.json"),
 ];
 
-/// What the webhooks say.
+/// The events of the webhooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Events {
-    /// `video.completed`: one topic.
+    /// Only `video.completed`, so that all go to one topic.
     #[default]
     Video,
-    /// Each of the nine in turn: three topics.
+    /// Each of the nine events in turn, so that they go to three topics.
     All,
 }
 
@@ -52,11 +50,11 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Requests of `count` jobs that no earlier request spoke of, signed now.
+    /// Requests of `count` new jobs, signed now.
     pub fn signed(events: Events, count: usize) -> Self {
         let templates: Vec<_> = events.examples().iter().map(|example| Template::new(example)).collect();
         let key = SigningKey::new(SECRET);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string();
+        let now = unix_now().as_secs().to_string();
         let mut webhooks = Self { bytes: Vec::with_capacity(count * 1200), ends: vec![0] };
         for template in templates.iter().cycle().take(count) {
             let body = template.body();
@@ -78,12 +76,10 @@ impl Webhooks {
         self.ends.push(self.bytes.len());
     }
 
-    /// How many.
     pub fn len(&self) -> usize {
         self.ends.len() - 1
     }
 
-    /// The bytes of one.
     pub fn request(&self, index: usize) -> Option<&[u8]> {
         self.bytes.get(*self.ends.get(index)?..*self.ends.get(index + 1)?)
     }
@@ -96,7 +92,7 @@ struct Template(Vec<Piece>);
 enum Piece {
     Text(String),
     JobId,
-    /// Hex digits, the same ones wherever they stand in a body.
+    /// So many hex digits, which differ from body to body but not within one.
     Filling(usize),
 }
 
@@ -132,7 +128,7 @@ impl Template {
     fn body(&self) -> String {
         static JOBS: AtomicU64 = AtomicU64::new(0);
         let job = JOBS.fetch_add(1, Ordering::Relaxed);
-        // A bijection: distinct, and as scattered over the partitions as the provider's own.
+        // `scatter` is a bijection, so ids are distinct; and they spread over the partitions like the provider's.
         let scattered = scatter(job);
         let mut body = String::with_capacity(BODY_BYTES);
         for piece in &self.0 {
