@@ -52,7 +52,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics.clone(),
     ));
 
-    // SIGHUP is handled before anybody can learn from an open port that the process is there: unhandled, it ends a process.
+    // SIGHUP is handled before anybody can learn from an open port that the process is there: unhandled, it ends a
+    // process.
     tokio::spawn(reload_on_hangup(config.clone(), Arc::clone(&webhooks), metrics.clone())?);
     let listener = admin::bind("server", config.server.listen).await?;
     let admin_listener = admin::bind("admin", config.admin.listen).await?;

@@ -90,7 +90,8 @@ fn age(signed_at: SignedAt, now: ReceivedAt, tolerance: Tolerance) -> String {
     format!("signed at {signed_at}, {age} s ago: {consequence}")
 }
 
-/// The body as it may have been before it was captured: editors and shells add and remove line ends and byte order marks.
+/// The body as it may have been before it was captured: editors and shells add and remove line ends and byte order
+/// marks.
 fn alterations(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut altered = vec![("with a line feed added", [body, b"\n"].concat())];
     if let Some(shorter) = body.strip_suffix(b"\n") {

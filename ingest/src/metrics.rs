@@ -1,5 +1,5 @@
-//! The metrics of ingest. Series are made at the start or when secrets are reloaded: so what never happened is a zero on the page
-//! rather than a name that is missing there, and a request looks up no label.
+//! The metrics of ingest. Series are made at the start or when secrets are reloaded: so what never happened is a zero
+//! on the page rather than a name that is missing there, and a request looks up no label.
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::ids::KeyName;

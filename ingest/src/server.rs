@@ -1,11 +1,11 @@
-//! Accepts connections up to a limit, serves HTTP/1 on them, closes those on which nothing arrives in time, and drains them
-//! at shutdown.
+//! Accepts connections up to a limit, serves HTTP/1 on them, closes those on which nothing arrives in time, and drains
+//! them at shutdown.
 //!
-//! The loop stands on hyper and not on `axum::serve` or hyper-util's `GracefulShutdown`, which lack three things:
+//! The loop stands on hyper alone. `axum::serve`, and hyper with hyper-util's `GracefulShutdown`, lack three properties:
 //! - A request arms no timer for its head (see [`crate::http::timeouts`]).
 //! - A connection over the limit gets a 503 with `retry-after`, and is not left waiting in the kernel's queue.
-//! - At shutdown, hyper closes an idle connection at once, though a request may have been sent that is not read yet, and
-//!   waits for half a head like at any other time. Here the former has 1 s more, and the latter 5 s.
+//! - At shutdown, hyper closes an idle connection at once, though a request may have been sent that is not read yet,
+//!   and waits for half a head like at any other time. Here the former has 1 s more, and the latter 5 s.
 
 use std::convert::Infallible;
 use std::io;
@@ -92,8 +92,8 @@ impl Server {
         }
     }
 
-    /// Accepts the connections that the kernel has established, so that they get a response, too. The kernel is asked and
-    /// not the runtime, which may not have heard of them yet.
+    /// Accepts the connections that the kernel has established, so that they get a response, too. The kernel is asked
+    /// and not the runtime, which may not have heard of them yet.
     fn accept_backlog(self: &Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let listener = listener.into_std()?;
         loop {
@@ -110,7 +110,8 @@ impl Server {
 
     fn open(self: &Arc<Self>, stream: TcpStream) {
         if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
-            // Nagle's algorithm would delay responses; setting the option fails only where the connection is gone already.
+            // Nagle's algorithm would delay responses; setting the option fails only where the connection is gone
+            // already.
             let _ = stream.set_nodelay(true);
             let server = Arc::clone(self);
             self.tasks.spawn(async move {
@@ -136,8 +137,8 @@ impl Server {
         let connection = http1::Builder::new()
             .max_header_size(HEAD_BYTES)
             .header_read_timeout(None)
-            // A request is handled to its end even if its sender has closed its half of the connection: its record counts as
-            // in flight for as long as it is, and if that fails, the signed time is remembered.
+            // A request is handled to its end even if its sender has closed its half of the connection: its record
+            // counts as in flight for as long as it is, and if that fails, the signed time is remembered.
             .half_close(true)
             .serve_connection(io, service_fn(|request| self.respond(request, &phase)))
             .without_shutdown();
@@ -191,8 +192,8 @@ impl Server {
     }
 }
 
-/// Closes after the client has, or has had the time to, read its last response: a socket that is closed while data arrives is
-/// reset, and a reset can throw the response away.
+/// Closes after the client has, or has had the time to, read its last response: a socket that is closed while data
+/// arrives is reset, and a reset can throw the response away.
 async fn lingering_close(mut stream: TcpStream) {
     if stream.shutdown().await.is_ok() {
         let mut rest = (&mut stream).take(LINGER_BYTES);

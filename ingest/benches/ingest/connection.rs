@@ -1,4 +1,5 @@
-//! HTTP/1.1 over a bare socket, as far as the bench needs it: sends whole requests, and takes any answer but 200 as an error.
+//! HTTP/1.1 over a bare socket, as far as the bench needs it: sends whole requests, and takes any answer but 200 as an
+//! error.
 
 use std::net::SocketAddr;
 

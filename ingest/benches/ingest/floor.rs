@@ -1,4 +1,5 @@
-//! The floor of the comparison: reads the body and computes its signature, which every receiver of signed webhooks has to do.
+//! The floor of the comparison: reads the body and computes its signature, which every receiver of signed webhooks has
+//! to do.
 
 use axum::Router;
 use axum::body::Bytes;

@@ -17,7 +17,8 @@ use crate::webhooks::Webhooks;
 pub enum Pace {
     /// As soon as the connection has the previous answer.
     Closed,
-    /// At its time, whether those before it are answered or not. Its latency counts from then on, even if no connection is free.
+    /// At its time, whether those before it are answered or not. Its latency counts from then on, even if no connection
+    /// is free.
     Open { per_second: f64 },
 }
 

@@ -1,5 +1,5 @@
-//! Measures what a webhook costs: the CPU time, latency and memory of `hookline-ingest` on a real Kafka, and in the same run those
-//! of a floor that only reads the body and computes the HMAC. `make bench` runs it.
+//! Measures what a webhook costs: the CPU time, latency and memory of `hookline-ingest` on a real Kafka, and in the
+//! same run those of a floor that only reads the body and computes the HMAC. `make bench` runs it.
 //!
 //! Server, broker and load generator share one machine, so throughput says as much about the other two as about the
 //! server; the CPU time is the server's alone, and its ratio to the floor travels best from machine to machine.

@@ -1,5 +1,5 @@
-//! Reads the body of a request, which is limited three times: in its size, in the time it takes to arrive, and in the bytes
-//! that the bodies of all requests hold together.
+//! Reads the body of a request, which is limited three times: in its size, in the time it takes to arrive, and in the
+//! bytes that the bodies of all requests hold together.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,4 +1,5 @@
-//! The part of a webhook that is HTTP: its body, the time limits of its connection, the response, and the description of the API.
+//! The part of a webhook that is HTTP: its body, the time limits of its connection, the response, and the description
+//! of the API.
 
 pub mod body;
 pub mod openapi;

@@ -1,8 +1,9 @@
-//! The time limits of a connection: 15 s for a head, 30 s between two requests, less at shutdown. A body has a limit of its
-//! own, see [`crate::http::body`].
+//! The time limits of a connection: 15 s for a head, 30 s between two requests, less at shutdown. A body has a limit of
+//! its own, see [`crate::http::body`].
 //!
-//! The phase of a connection is one atomic number. Its watchdog looks at that number only when a limit could be exceeded at
-//! the earliest, so a connection has one timer, and a request arms none: hyper's `header_read_timeout` arms one for each head.
+//! The phase of a connection is one atomic number. Its watchdog looks at that number only when a limit could be
+//! exceeded at the earliest, so a connection has one timer, and a request arms none: hyper's `header_read_timeout` arms
+//! one for each head.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Instant;
 
-/// The time limits of a connection, by phase. A request has none here: its body and the broker's confirmation have theirs.
+/// The time limits of a connection, by phase. A request has none here: its body and the broker's confirmation have
+/// theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionTimeouts {
     pub head: Duration,

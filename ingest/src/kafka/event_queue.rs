@@ -24,8 +24,8 @@ pub(crate) fn eventfd() -> io::Result<AsyncFd<EventFd>> {
     unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
-/// The main queue of a client. An event that arrives while the queue is empty writes to the eventfd; one that arrives behind
-/// others does not.
+/// The main queue of a client. An event that arrives while the queue is empty writes to the eventfd; one that arrives
+/// behind others does not.
 pub(crate) struct EventQueue(NonNull<rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues are thread-safe.

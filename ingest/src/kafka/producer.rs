@@ -1,8 +1,8 @@
 //! Hands records to librdkafka, and its delivery reports to those who wait for them.
 //!
-//! There is no polling thread: librdkafka's event queue wakes the runtime through an eventfd, and [`Producer::run`] takes
-//! what is there. One produce request is in flight at a time and none lingers: what arrives meanwhile is the next batch,
-//! so a batch is as large as the load makes it and needs no tuning.
+//! There is no polling thread: librdkafka's event queue wakes the runtime through an eventfd, and [`Producer::run`]
+//! takes what is there. One produce request is in flight at a time and none lingers: what arrives meanwhile is the next
+//! batch, so a batch is as large as the load makes it and needs no tuning.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,10 +22,11 @@ use tokio::sync::oneshot;
 use crate::config::Limits;
 use crate::kafka::event_queue::{self, EventQueue};
 
-/// librdkafka reports a record as failed after this time; less than [`crate::webhook::CONFIRMATION_TIMEOUT`], so that most
-/// senders learn what the report says.
+/// librdkafka reports a record as failed after this time; less than [`crate::webhook::CONFIRMATION_TIMEOUT`], so that
+/// most senders learn what the report says.
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3_500);
-/// A producer is not replaced sooner than this after it was created: one that lacks a permission fails at once, each time.
+/// A producer is not replaced sooner than this after it was created: one that lacks a permission fails at once, each
+/// time.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 /// The most that a record has beside its body: a key, headers and framing.
 pub const RECORD_OVERHEAD_BYTES: usize = 16 << 10;
@@ -110,8 +111,8 @@ impl Producer {
             ("max.in.flight", "1".to_owned()),
             ("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string()),
             ("message.max.bytes", largest_record.max(1_000_000).to_string()),
-            // `max.message.bytes` of a topic limits batches, and a batch over it is refused with all its records: so a batch
-            // must be no larger than what readiness demands of the topics.
+            // `max.message.bytes` of a topic limits batches, and a batch over it is refused with all its records: so a
+            // batch must be no larger than what readiness demands of the topics.
             ("batch.size", largest_record.to_string()),
             ("queue.buffering.max.kbytes", (2 * limits.queued_bytes / 1024).max(1).to_string()),
             ("queue.buffering.max.messages", (2 * limits.in_flight).to_string()),
@@ -175,8 +176,8 @@ impl Producer {
         }
     }
 
-    /// The latest error that librdkafka reported beside those of records, if it came within `window`: a refused login, a bad
-    /// certificate, an unknown address.
+    /// The latest error that librdkafka reported beside those of records, if it came within `window`: a refused login,
+    /// a bad certificate, an unknown address.
     pub fn recent_error(&self, window: Duration) -> Option<String> {
         let current = self.current();
         let last_error = current.base.context().last_error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,8 +215,9 @@ impl LibrdkafkaProducer {
     /// Returns the fatal error.
     async fn serve_until_fatal(&self) -> io::Result<String> {
         loop {
-            // The queue is emptied before the first wait: only an event that arrives in an empty queue wakes, and one that
-            // came before the queue knew the eventfd, such as a refused connection, would keep all others from waking.
+            // The queue is emptied before the first wait: only an event that arrives in an empty queue wakes, and one
+            // that came before the queue knew the eventfd, such as a refused connection, would keep all others from
+            // waking.
             while !self.queue.is_empty() {
                 self.base.poll(Duration::ZERO);
             }

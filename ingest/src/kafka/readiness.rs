@@ -1,5 +1,5 @@
-//! Checks whether Kafka could take a webhook now: the topics exist, each partition has enough replicas in sync and a leader that
-//! answers, and the largest body fits into a record.
+//! Checks whether Kafka could take a webhook now: the topics exist, each partition has enough replicas in sync and a
+//! leader that answers, and the largest body fits into a record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,8 +86,8 @@ fn answering_partitions(producer: &Producer, topics: &[String]) -> Result<Vec<Pa
     for topic in topics {
         partitions.extend(partitions_of(producer, topic)?);
     }
-    // Metadata of one broker about the others can be outdated, and is once the controllers have lost their majority: so each
-    // leader is asked itself.
+    // Metadata of one broker about the others can be outdated, and is once the controllers have lost their majority: so
+    // each leader is asked itself.
     let leaders: BTreeMap<i32, &Partition> = partitions.iter().map(|partition| (partition.leader, partition)).collect();
     for (leader, Partition { topic, id, .. }) in leaders {
         producer.current().ask_leader(topic, *id, TIMEOUT).map_err(|error| {

@@ -1,7 +1,9 @@
-//! Remembers when an event was first signed while its attempts are refused with 503. The attempt that is stored in the end
-//! carries that time, which is the nearest to when the event happened: an outage does not make a short job look long.
+//! Remembers when an event was first signed while its attempts are refused with 503. The attempt that is stored in the
+//! end carries that time, which is the nearest to when the event happened: an outage does not make a short job look
+//! long.
 //!
-//! The map is bounded and lost at a restart. An event that it no longer knows is stored with the time of its own attempt.
+//! The map is bounded and lost at a restart. An event that it no longer knows is stored with the time of its own
+//! attempt.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +22,8 @@ pub struct FirstSignedTimes {
     metrics: MapMetrics,
 }
 
-/// An authentic event that is not stored yet. Dropped like that, which is what every refusal does, it leaves its signed time
-/// behind for the next attempt.
+/// An authentic event that is not stored yet. Dropped like that, which is what every refusal does, it leaves its signed
+/// time behind for the next attempt.
 #[derive(Debug)]
 pub struct PendingEvent<'a> {
     times: &'a FirstSignedTimes,

@@ -1,5 +1,5 @@
-//! A webhook from its head to its response. What is wrong with it is found in a fixed order, which decides the response: path,
-//! method, size of the body, time of the body, load, signature, age, body.
+//! A webhook from its head to its response. What is wrong with it is found in a fixed order, which decides the
+//! response: path, method, size of the body, time of the body, load, signature, age, body.
 
 pub mod first_signed;
 pub mod routing;
@@ -132,8 +132,8 @@ impl Webhooks {
         }
     }
 
-    /// Verifies a request if the load allows to handle it. With too much load it is verified, too, since an authentic event
-    /// must leave its signed time behind; but a forged one gets the same 503.
+    /// Verifies a request if the load allows to handle it. With too much load it is verified, too, since an authentic
+    /// event must leave its signed time behind; but a forged one gets the same 503.
     fn admit<'a>(
         &self,
         state: &'a SourceState,

@@ -1,5 +1,5 @@
-//! Decides where an authentic webhook goes: into the topic of its resource, or into the dead-letter topic with the reason;
-//! and what its record carries beside the signed bytes.
+//! Decides where an authentic webhook goes: into the topic of its resource, or into the dead-letter topic with the
+//! reason; and what its record carries beside the signed bytes.
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::envelope::decode;
@@ -43,7 +43,8 @@ impl<'a> RoutedWebhook<'a> {
                 (error.event_type, error.job_id, Some(cause))
             }
         };
-        // Staleness wins over an undecodable body: a replayed request must not learn whether its body would be accepted.
+        // Staleness wins over an undecodable body: a replayed request must not learn whether its body would be
+        // accepted.
         let dead_letter = staleness(verified.signed_at(), received_at, tolerance)
             .map(|detail| DeadLetterCause { reason: DeadLetterReason::Stale, detail })
             .or(undecodable);
@@ -62,7 +63,8 @@ impl<'a> RoutedWebhook<'a> {
         }
     }
 
-    /// The key of the record: the job id, so that the events of a job keep their order; none if the body does not tell it.
+    /// The key of the record: the job id, so that the events of a job keep their order; none if the body does not tell
+    /// it.
     pub fn key(&self) -> Option<&str> {
         self.job_id.as_ref().map(JobId::as_str)
     }
@@ -83,7 +85,8 @@ impl<'a> RoutedWebhook<'a> {
             origin: INGEST_ORIGIN,
             redrives: 0,
         });
-        // `insert` takes the list and returns it. `None` stands in for it meanwhile, since an empty list would be allocated.
+        // `insert` takes the list and returns it. `None` stands in for it meanwhile, since an empty list would be
+        // allocated.
         let mut headers = Some(OwnedHeaders::new_with_capacity(MOST_HEADERS));
         let job_id = self.key().unwrap_or_default();
         encode_headers(&metadata, self.event_type, job_id, dead_letter.as_ref(), |key, value| {

@@ -84,14 +84,11 @@ mod tests {
     fn a_stale_signature_is_stored_once() {
         let deduplicator = StaleDeduplicator::new(10, MapMetrics::unregistered());
         let claim = || deduplicator.claim(HexSignature::parse(&[b'a'; 64]).unwrap());
-        let granted = || match claim() {
-            StaleClaim::Granted(pending) => pending,
-            refused => panic!("{refused:?}"),
-        };
-        let failing = granted();
+        let StaleClaim::Granted(failing) = claim() else { panic!("nothing is stored yet") };
         assert!(matches!(claim(), StaleClaim::BeingStored));
         drop(failing);
-        granted().mark_stored();
+        let StaleClaim::Granted(successful) = claim() else { panic!("the first attempt has failed") };
+        successful.mark_stored();
         assert!(matches!(claim(), StaleClaim::AlreadyStored));
         assert_eq!(deduplicator.metrics.entries.get(), 1);
     }

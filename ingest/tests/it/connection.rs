@@ -65,8 +65,8 @@ impl Connection {
         self.answer().await
     }
 
-    /// Waits for the end of the connection, before which nothing may come that was not read. False after a reset, which can
-    /// throw away an answer that is still under way.
+    /// Waits for the end of the connection, before which nothing may come that was not read. False after a reset, which
+    /// can throw away an answer that is still under way.
     pub async fn ended(&mut self) -> bool {
         let end = loop {
             match self.receive().await {

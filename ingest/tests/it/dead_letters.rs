@@ -1,5 +1,5 @@
-//! Authentic webhooks that cannot be processed, or are stale, are stored as dead letters; and the first signed time of an event
-//! that was refused is stored with its later attempt.
+//! Authentic webhooks that cannot be processed, or are stale, are stored as dead letters; and the first signed time of
+//! an event that was refused is stored with its later attempt.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +80,8 @@ async fn what_is_stale_is_refused_and_stored_once() {
         Webhook::signed(now() - 400, "no"),
     ];
     for webhook in [&late, &early, &unprocessable] {
-        // Ten at the same time and one after them: those that come while the first is being stored are asked to try again.
+        // Ten at the same time and one after them: those that come while the first is being stored are asked to try
+        // again.
         let mut senders = JoinSet::new();
         for _ in 0..10 {
             let (request, address) = (webhook.request(), ingest.address);

@@ -1,5 +1,5 @@
-//! A broker that has lost records it had confirmed, like after the loss of a disk's cache: librdkafka's idempotent producer has a
-//! fatal error, since it can no longer promise order, and ingest replaces it.
+//! A broker that has lost records it had confirmed, like after the loss of a disk's cache: librdkafka's idempotent
+//! producer has a fatal error, since it can no longer promise order, and ingest replaces it.
 
 use std::path::Path;
 use std::process::Command;

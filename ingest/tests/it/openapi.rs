@@ -48,8 +48,8 @@ async fn both_listeners_do_what_the_document_says() {
     let webhooks = format!("http://{}", ingest.address("server").await);
     let admin = format!("http://{}", ingest.address("admin").await);
 
-    // These checks expect the body to decide. Here the signature does: a request that has none is refused whatever its body, and a
-    // signed one is stored whatever its body.
+    // These checks expect the body to decide. Here the signature does: a request that has none is refused whatever its
+    // body, and a signed one is stored whatever its body.
     let never = "negative_data_rejection,positive_data_acceptance,ignored_auth,missing_required_header";
     let of_webhooks = ["--exclude-checks", never, "--include-path-regex", "^/(webhooks|openapi)"];
     for secret in [SECRET, ""] {

@@ -1,5 +1,5 @@
-//! A broker that is stopped, frozen, slow or killed: each webhook is answered in time, `/health/ready` says why, and ingest goes on
-//! without a restart.
+//! A broker that is stopped, frozen, slow or killed: each webhook is answered in time, `/health/ready` says why, and
+//! ingest goes on without a restart.
 
 use std::time::Duration;
 

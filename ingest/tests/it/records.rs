@@ -88,7 +88,8 @@ pub async fn read(kafka: &KafkaConfig) -> Vec<Record> {
     .unwrap()
 }
 
-/// Fails unless every acknowledged webhook is in a topic as it was signed. The control: without one of them it must fail.
+/// Fails unless every acknowledged webhook is in a topic as it was signed. The control: without one of them it must
+/// fail.
 pub fn assert_none_missing(acknowledged: &[Webhook], records: &[Record]) {
     assert_eq!(missing(acknowledged, records), Vec::<&Webhook>::new(), "acknowledged, but in no topic");
     let lost = acknowledged.last().expect("something was acknowledged");

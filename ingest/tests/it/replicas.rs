@@ -1,5 +1,5 @@
-//! Three brokers, three replicas, at least two of them in sync: what is acknowledged survives the loss of a broker, and with one
-//! broker left nothing is acknowledged.
+//! Three brokers, three replicas, at least two of them in sync: what is acknowledged survives the loss of a broker, and
+//! with one broker left nothing is acknowledged.
 
 use hookline_testkit::{KafkaCluster, eventually};
 use tokio::task::JoinSet;

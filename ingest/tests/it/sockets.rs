@@ -27,8 +27,8 @@ async fn bodies_come_in_many_shapes() {
     };
     let mut connection = Connection::open(ingest.address).await;
     assert_eq!(connection.exchange(chunked(&webhook(), "")).await.unwrap().status, 200);
-    // With both a length and chunks, the chunks count, whatever the length says and wherever it stands, and the connection
-    // is closed: RFC 9112, 6.3.
+    // With both a length and chunks, the chunks count, whatever the length says and wherever it stands, and the
+    // connection is closed: RFC 9112, 6.3.
     for request in [
         chunked(&webhook(), "content-length: 3\r\n"),
         chunked(&webhook(), "content-length: 300\r\n"),
