@@ -1,11 +1,10 @@
 //! Starts the servers that are measured, and reads from `/proc` what they use.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hookline_testkit::{Daemon, Servers, memory};
+use hookline_testkit::{Daemon, Process, Servers};
 
 use crate::webhooks::{SECRET, SOURCE};
 
@@ -47,19 +46,12 @@ impl Server {
     }
 
     /// User and system time of all its threads so far, in steps of 10 ms.
-    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
-        // `USER_HZ`, a constant of Linux's interface.
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let path = format!("/proc/{}/stat", self.0.pid());
-        let text = fs::read_to_string(&path).with_context(|| format!("{path}: the server has ended"))?;
-        let (_, fields) = text.rsplit_once(')').context("/proc/PID/stat without a name")?;
-        let ticks = |field: usize| fields.split_ascii_whitespace().nth(field).context("/proc/PID/stat is short");
-        let (user, system): (u64, u64) = (ticks(11)?.parse()?, ticks(12)?.parse()?);
-        Ok(Duration::from_secs_f64((user + system) as f64 / TICKS_PER_SECOND))
+    pub fn cpu_time(&self) -> Duration {
+        Process(self.0.pid()).cpu()
     }
 
     /// The most memory that was resident so far.
     pub fn resident_peak_mib(&self) -> f64 {
-        memory(self.0.pid(), "VmHWM") as f64 / 1024.0
+        Process(self.0.pid()).memory("VmHWM") as f64 / 1024.0 / 1024.0
     }
 }
