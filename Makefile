@@ -16,7 +16,7 @@ FUZZ := 0.13.2
 BENCHES ?= ingest processor rollup
 SECONDS_EACH ?= 20
 
-.PHONY: help up down status logs simulate test bench soak fuzz lint lints $(LINTS:%=lint-%) advisories clean tools
+.PHONY: help up down status logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ simulate: ## Send more traffic; ARGS='--jobs 2000 --rate 200', ARGS=--help for t
 test: ## Every test, on a real Kafka and a real ClickHouse; ARGS are those of `cargo test`
 	cargo build --locked --workspace --bins --tests
 	$(STACK) run -- cargo test --locked --workspace --no-fail-fast $(ARGS) 2>&1 | .ci/tally
+
+docs: ## Write the parts of docs/ that the code generates; the tests compare them
+	HOOKLINE_UPDATE_DOCS=1 cargo test --quiet --locked --workspace --lib the_documentation_is_up_to_date
 
 lint: $(LINTS:%=lint-%) ## Everything that can be checked without running it
 

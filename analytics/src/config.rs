@@ -1,36 +1,35 @@
 //! The configuration of `hookline-analytics`.
 
-use std::path::Path;
-
+use hookline_schemas::topics::Topics;
 use hookline_service::clickhouse::ClickHouseConfig;
-use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, ConfigSource};
+use hookline_service::config::{ConfigError, Settings, Variables};
 use hookline_service::kafka::KafkaConfig;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-const SCHEMA: ConfigSource =
-    ConfigSource { binary: "ANALYTICS", aliases: &CONNECTION_ALIASES, secrets: &CONNECTION_SECRETS };
-
-/// Everything that can be configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Where the topics are.
+pub struct AnalyticsConfig {
+    /// The brokers that `migrate` makes the topics on.
     pub kafka: KafkaConfig,
-    /// Where the tables are.
+    /// The server that holds the tables.
     pub clickhouse: ClickHouseConfig,
-    /// How topics are made.
+    /// The topics that `migrate` makes.
     pub topics: TopicsConfig,
 }
 
 /// The section `[topics]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicsConfig {
     /// Partitions of each topic.
+    #[schemars(range(min = 1))]
     pub partitions: u16,
-    /// Replicas of each partition. Where absent: 3 on a cluster of at least three brokers, 1 on a smaller one.
+    /// Replicas of each partition; if not set, 3 on a cluster of at least three brokers and 1 on a smaller one.
+    #[schemars(range(min = 1))]
     pub replication: Option<u16>,
-    /// `min.insync.replicas`. Where absent: a majority of the replicas, so 2 of 3.
+    /// `min.insync.replicas`: replicas that must have a record before it is acknowledged; if not set, a majority, so 2 of 3.
+    #[schemars(range(min = 1))]
     pub min_insync_replicas: Option<u16>,
 }
 
@@ -40,34 +39,28 @@ impl Default for TopicsConfig {
     }
 }
 
-impl Config {
-    /// Reads `file` and `environment`.
-    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let config: Self = SCHEMA.load(file, environment)?;
-        config.topics.check()?;
-        Ok(config)
+impl Settings for AnalyticsConfig {
+    const BINARY: &'static str = "ANALYTICS";
+
+    fn check(&self, _: &Variables) -> Result<(), ConfigError> {
+        self.topics.check()?;
+        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
+        self.kafka.client()?;
+        self.clickhouse.client()?;
+        Ok(())
     }
 }
 
 impl TopicsConfig {
-    /// Checks what only shows to be wrong together.
+    /// Finds values that do not fit together; `migrate` checks again what its options have changed.
     pub fn check(&self) -> Result<(), ConfigError> {
-        for (key, value) in [
-            ("topics.partitions", Some(self.partitions)),
-            ("topics.replication", self.replication),
-            ("topics.min_insync_replicas", self.min_insync_replicas),
-        ] {
-            if value == Some(0) {
-                return Err(ConfigError::invalid(key, "is 0, but must be at least 1"));
-            }
+        if let (Some(replicas), Some(in_sync)) = (self.replication, self.min_insync_replicas)
+            && in_sync > replicas
+        {
+            let reason = format_args!("{in_sync}, more than the {replicas} of topics.replication");
+            return Err(ConfigError::invalid("topics.min_insync_replicas", reason));
         }
-        match (self.replication, self.min_insync_replicas) {
-            (Some(replicas), Some(in_sync)) if in_sync > replicas => {
-                let reason = format_args!("is {in_sync}, more than the {replicas} of topics.replication");
-                Err(ConfigError::invalid("topics.min_insync_replicas", reason))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -75,13 +68,14 @@ impl TopicsConfig {
 mod tests {
     use super::*;
 
-    fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::load(None, environment.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    fn load(environment: &[(&str, &str)]) -> Result<AnalyticsConfig, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        hookline_service::config::load(None, &environment.collect())
     }
 
     #[test]
     fn nothing_is_required() {
-        assert_eq!(load(&[]).unwrap(), Config::default());
+        assert_eq!(load(&[]).unwrap(), AnalyticsConfig::default());
     }
 
     #[test]
@@ -100,11 +94,19 @@ mod tests {
     #[test]
     fn impossible_topics_are_refused() {
         let refused = |environment| load(environment).unwrap_err().to_string();
-        assert!(refused(&[("HOOKLINE_ANALYTICS__TOPICS__PARTITIONS", "0")]).starts_with("topics.partitions: is 0"));
+        assert!(
+            refused(&[("HOOKLINE_ANALYTICS__TOPICS__PARTITIONS", "0")]).starts_with("topics.partitions: 0, expected")
+        );
         let more = [
             ("HOOKLINE_ANALYTICS__TOPICS__REPLICATION", "1"),
             ("HOOKLINE_ANALYTICS__TOPICS__MIN_INSYNC_REPLICAS", "2"),
         ];
-        assert!(refused(&more).starts_with("topics.min_insync_replicas: is 2, more than the 1"));
+        assert!(refused(&more).starts_with("topics.min_insync_replicas: 2, more than the 1"));
+    }
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let reference = hookline_service::config::to_markdown::<AnalyticsConfig>().unwrap();
+        hookline_testkit::docs::assert_section("configuration.md", "hookline-analytics", &reference);
     }
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use hookline_analytics::config::Config;
+use hookline_analytics::config::AnalyticsConfig;
 use hookline_analytics::migrate::{self, MigrateArgs};
 use hookline_analytics::report::{self, ReportArgs};
-use hookline_service::cli::{ConfigArgs, finish};
+use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::telemetry;
 
 /// Makes Hookline's topics and tables, and reads the numbers out of them.
@@ -19,6 +19,12 @@ struct Cli {
     command: Option<Command>,
 }
 
+const EXAMPLES: &[&str] = &[
+    "hookline-analytics migrate --dry-run",
+    "hookline-analytics report --last 1h",
+    "hookline-analytics report --from 2026-11-25T10:00:00Z --by resource,error-code --json",
+];
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make the database, the tables and the topics, where they are missing
@@ -30,16 +36,11 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     telemetry::init();
-    finish(run(Cli::parse()).await)
+    finish(run(parse::<Cli, AnalyticsConfig>(EXAMPLES, "it failed")).await)
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let config = Config::load(cli.config.config.as_deref(), std::env::vars())?;
-    if cli.config.check_config {
-        config.clickhouse.client()?;
-        config.kafka.client()?;
-        return Ok(());
-    }
+    let Some(config) = cli.config.load::<AnalyticsConfig>()? else { return Ok(()) };
     match cli.command {
         Some(Command::Migrate(arguments)) => migrate::run(config, arguments).await,
         Some(Command::Report(arguments)) => report::run(&config, arguments).await,

@@ -3,98 +3,78 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use hookline_schemas::provider::TOLERANCE_SECONDS;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::AdminConfig;
-use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, ConfigSource};
+use hookline_service::config::{ConfigError, Settings, Variables};
 use hookline_service::kafka::KafkaConfig;
-use serde::Deserialize;
+use hookline_sources::{SourceConfig, Sources};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// How the configuration is read.
-pub const SCHEMA: ConfigSource = ConfigSource {
-    binary: "INGEST",
-    // Of the shared names, those of Kafka: ingest knows no ClickHouse.
-    aliases: CONNECTION_ALIASES.split_at(2).0,
-    secrets: CONNECTION_SECRETS.split_at(2).0,
-};
-
-/// Everything that can be set.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Where webhooks come in.
+pub struct IngestConfig {
+    /// The listener for webhooks.
     pub server: ServerConfig,
-    /// Metrics and health.
+    /// The listener for metrics and health.
     pub admin: AdminConfig,
-    /// The brokers.
+    /// The brokers that webhooks are stored on.
     pub kafka: KafkaConfig,
-    /// Who may send, by name.
+    /// The sources of webhooks, by the name in the path `/webhooks/{source}`; without any, `HOOKLINE_SOURCE` names the only
+    /// one and `HOOKLINE_WEBHOOK_SECRET` holds its secret.
     pub sources: BTreeMap<String, SourceConfig>,
-    /// How old or early a signature may be.
+    /// How far the signed time of a webhook may be from the time it arrives; others are answered 401.
     pub tolerance: Tolerance,
-    /// How much is taken on at once.
+    /// How much is taken on at once; beyond it, webhooks are answered 503 and sent again by the provider.
     pub limits: Limits,
 }
 
 /// The section `[server]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Where to listen.
+    /// The address to listen on; port 0 takes a free one, which the log names.
     pub listen: SocketAddr,
     /// Threads that serve requests; librdkafka has its own.
     pub workers: NonZeroUsize,
 }
 
-/// A section `[sources.NAME]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceConfig {
-    /// Its secrets, by name; one is the rule, two while the provider's secret is changed.
-    pub keys: BTreeMap<String, KeyConfig>,
-}
-
-/// Where a secret comes from: exactly one of the two.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyConfig {
-    /// An environment variable.
-    Env(String),
-    /// A file; re-read on SIGHUP.
-    File(PathBuf),
-}
-
 /// The section `[tolerance]`, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tolerance {
-    /// Seconds that a signed time may lie in the past.
+    /// Seconds that a signed time may lie in the past, the last one included.
     pub past_seconds: u32,
-    /// Seconds that a signed time may lie in the future.
+    /// Seconds that a signed time may lie in the future, the last one included.
     pub future_seconds: u32,
 }
 
 /// The section `[limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// The largest body.
+    /// The largest body in bytes, at most 100 MiB.
+    #[schemars(range(min = 1, max = 104_857_600))]
     pub body_bytes: usize,
     /// Open connections; the process needs as many file descriptors and some more.
+    #[schemars(range(min = 1))]
     pub connections: usize,
-    /// Requests that are being worked on.
+    /// Requests whose body has arrived and that wait for Kafka.
+    #[schemars(range(min = 1))]
     pub in_flight: usize,
-    /// Bytes of bodies that are being read or wait for the broker.
+    /// Bytes of bodies that are being read or wait for Kafka; at least `body_bytes`.
     pub queued_bytes: usize,
     /// Signatures of stale deliveries that are remembered, so that each is stored once.
+    #[schemars(range(min = 1))]
     pub stale_signatures: usize,
-    /// Events refused with 503 whose first signed time is remembered.
+    /// Events answered with 503 whose first signed time is remembered.
+    #[schemars(range(min = 1))]
     pub first_signed_times: usize,
 }
 
-impl Default for Config {
+impl Default for IngestConfig {
     fn default() -> Self {
         Self {
             server: ServerConfig::default(),
@@ -132,71 +112,72 @@ impl Default for Limits {
     }
 }
 
-impl Config {
-    /// What can only be seen of several values together.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let Limits { body_bytes, connections, in_flight, queued_bytes, .. } = self.limits;
-        for (key, value) in [
-            ("limits.body_bytes", body_bytes),
-            ("limits.connections", connections),
-            ("limits.in_flight", in_flight),
-            ("limits.stale_signatures", self.limits.stale_signatures),
-            ("limits.first_signed_times", self.limits.first_signed_times),
-        ] {
-            if value == 0 {
-                return Err(ConfigError::invalid(key, "0, but at least 1 is needed"));
-            }
-        }
+impl Settings for IngestConfig {
+    const BINARY: &'static str = "INGEST";
+
+    fn check(&self, environment: &Variables) -> Result<(), ConfigError> {
+        let Limits { body_bytes, queued_bytes, .. } = self.limits;
         if queued_bytes < body_bytes {
-            let reason = format!("{queued_bytes}, but a single body may have limits.body_bytes = {body_bytes}");
+            let reason = format_args!("{queued_bytes}, but a single body may have limits.body_bytes = {body_bytes}");
             return Err(ConfigError::invalid("limits.queued_bytes", reason));
         }
         Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
-        if body_bytes > 100 << 20 {
-            return Err(ConfigError::invalid("limits.body_bytes", format_args!("{body_bytes}, over 100 MiB")));
-        }
+        self.kafka.client()?;
+        Sources::read(&self.sources, |name| environment.get(name).cloned())?;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hookline_service::config::load;
+
     use super::*;
 
-    fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let config: Config =
-            SCHEMA.load(None, variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))?;
-        config.check().map(|()| config)
+    fn with_source(more: &[(&str, &str)]) -> Result<IngestConfig, ConfigError> {
+        let source = [("HOOKLINE_SOURCE", "magichour"), ("HOOKLINE_WEBHOOK_SECRET", "s")];
+        load(None, &source.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into())).collect())
     }
 
     #[test]
-    fn defaults_are_sound() {
-        assert_eq!(load(&[]).unwrap(), Config::default());
+    fn only_a_source_is_required() {
+        assert_eq!(with_source(&[]).unwrap(), IngestConfig::default());
+        let error = load::<IngestConfig>(None, &Variables::new()).unwrap_err().to_string();
+        assert!(error.contains("HOOKLINE_WEBHOOK_SECRET"), "{error}");
     }
 
     #[test]
     fn the_environment_sets_keys() {
-        let config = load(&[
+        let config = with_source(&[
             ("KAFKA_BOOTSTRAP_SERVERS", "k:1"),
             ("HOOKLINE_INGEST__SERVER__LISTEN", "127.0.0.1:0"),
-            ("HOOKLINE_INGEST__SOURCES__STAGING__KEYS__OLD__ENV", "SECRET"),
+            ("HOOKLINE_INGEST__SOURCES__STAGING__KEYS__OLD__ENV", "HOOKLINE_WEBHOOK_SECRET"),
         ])
         .unwrap();
         assert_eq!(config.kafka.bootstrap_servers, "k:1");
         assert_eq!(config.server.listen.port(), 0);
-        assert_eq!(config.sources["staging"].keys["old"], KeyConfig::Env("SECRET".into()));
+        assert_eq!(config.sources["staging"].keys["old"].env.as_deref(), Some("HOOKLINE_WEBHOOK_SECRET"));
     }
 
     #[test]
-    fn a_key_has_one_origin() {
-        for (variables, part) in [
-            (&[("HOOKLINE_INGEST__LIMITS__QUEUED_BYTES", "7")][..], "limits.queued_bytes"),
-            (&[("HOOKLINE_INGEST__LIMITS__IN_FLIGHT", "0")], "limits.in_flight"),
-            (&[("HOOKLINE_INGEST__SERVER__WORKERS", "0")], "server.workers"),
-            (&[("HOOKLINE_TOPIC_PREFIX", "a b")], "kafka.topic_prefix"),
-            (&[("HOOKLINE_INGEST__SOURCES__A__KEYS__B__TEXT", "s")], "sources.a.keys.b"),
+    fn a_wrong_value_is_named() {
+        for (variable, value, part) in [
+            ("HOOKLINE_INGEST__LIMITS__QUEUED_BYTES", "7", "limits.queued_bytes"),
+            ("HOOKLINE_INGEST__LIMITS__IN_FLIGHT", "0", "limits.in_flight: 0, expected a whole number, at least 1"),
+            ("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "104857601", "limits.body_bytes"),
+            ("HOOKLINE_INGEST__SERVER__WORKERS", "0", "server.workers"),
+            ("HOOKLINE_TOPIC_PREFIX", "a b", "kafka.topic_prefix"),
+            ("HOOKLINE_INGEST__SOURCES__A__KEYS__B__TEXT", "s", "sources.a.keys.b"),
+            ("HOOKLINE_INGEST__SOURCES__A__KEYS__B__ENV", "GONE", "sources.a.keys.b.env"),
         ] {
-            assert!(load(variables).unwrap_err().to_string().contains(part), "{part}");
+            let error = with_source(&[(variable, value)]).unwrap_err().to_string();
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
         }
+    }
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let reference = hookline_service::config::to_markdown::<IngestConfig>().unwrap();
+        hookline_testkit::docs::assert_section("configuration.md", "hookline-ingest", &reference);
     }
 }

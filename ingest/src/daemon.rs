@@ -8,16 +8,16 @@ use hookline_schemas::topics::Topics;
 use hookline_service::admin::{self, Admin, Readiness};
 use hookline_service::config::ConfigError;
 use hookline_service::shutdown::{self, CancellationToken};
+use hookline_sources::Sources;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use crate::config::Config;
+use crate::config::IngestConfig;
 use crate::http::openapi;
 use crate::kafka::producer::Producer;
 use crate::kafka::readiness;
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::sources::Sources;
 use crate::webhook::Webhooks;
 
 /// The time that connections have at shutdown: enough for a body of 10 s and the broker's confirmation of 3.8 s.
@@ -29,12 +29,12 @@ const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
 const GAUGES_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Reads the secrets that the configuration names.
-pub fn read_sources(config: &Config) -> Result<Sources, ConfigError> {
+pub fn read_sources(config: &IngestConfig) -> Result<Sources, ConfigError> {
     Sources::read(&config.sources, |name| std::env::var(name).ok())
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: IngestConfig) -> anyhow::Result<()> {
     let topics = Topics::new(&config.kafka.topic_prefix)?;
     let sources = read_sources(&config)?;
     let client = config.kafka.client()?;
@@ -93,7 +93,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 fn reload_on_hangup(
-    config: Config,
+    config: IngestConfig,
     webhooks: Arc<Webhooks>,
     metrics: Metrics,
 ) -> std::io::Result<impl Future<Output = ()>> {

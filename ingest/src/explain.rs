@@ -7,7 +7,7 @@ use hookline_schemas::signature::{Unverified, VerifyError};
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 
 use crate::config::Tolerance;
-use crate::sources::{SourceKeys, Sources};
+use hookline_sources::{SourceKeys, Sources};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Captured<'a> {

@@ -12,9 +12,8 @@ mod http;
 mod kafka;
 mod metrics;
 mod server;
-mod sources;
 mod webhook;
 
-pub use self::config::{Config, SCHEMA};
+pub use self::config::IngestConfig;
 pub use self::daemon::{read_sources, run};
 pub use self::explain::{Captured, explain};

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use hookline_ingest::{Captured, Config, SCHEMA, explain, read_sources, run};
+use hookline_ingest::{Captured, IngestConfig, explain, read_sources, run};
 use hookline_schemas::time::ReceivedAt;
-use hookline_service::cli::{ConfigArgs, finish};
+use hookline_service::cli::{ConfigArgs, finish, parse};
+use hookline_service::clock::unix_now;
 use hookline_service::telemetry;
 
 /// Receives webhooks, verifies them and stores them in Kafka before it answers.
@@ -20,6 +20,12 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXAMPLES: &[&str] = &[
+    "hookline-ingest --config ingest.toml",
+    "HOOKLINE_SOURCE=prod HOOKLINE_WEBHOOK_SECRET=mhw_live_… hookline-ingest",
+    "hookline-ingest verify --body body.json --timestamp 1786699613 --signature 5f2c…",
+];
 
 #[derive(Subcommand)]
 enum Command {
@@ -42,26 +48,19 @@ enum Command {
 
 fn main() -> ExitCode {
     telemetry::init();
-    finish(start(Cli::parse()))
+    finish(start(parse::<Cli, IngestConfig>(EXAMPLES, "it failed, or the captured request is not authentic")))
 }
 
 fn start(cli: Cli) -> anyhow::Result<()> {
-    let config: Config = SCHEMA.load(cli.config.config.as_deref(), std::env::vars())?;
-    config.check()?;
-    let sources = read_sources(&config)?;
-    config.kafka.client()?;
-    if cli.config.check_config {
-        println!("the configuration is sound");
-        return Ok(());
-    }
+    let Some(config) = cli.config.load::<IngestConfig>()? else { return Ok(()) };
     if let Some(Command::Verify { body, timestamp, signature, source }) = cli.command {
+        let sources = read_sources(&config)?;
         if let Some(name) = source.as_deref().filter(|name| sources.get(name).is_none()) {
             anyhow::bail!("no source is called {name:?}");
         }
         let bytes = std::fs::read(&body).with_context(|| body.display().to_string())?;
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let captured = Captured { timestamp: &timestamp, signature: &signature, body: &bytes };
-        let now = ReceivedAt(i64::try_from(since.as_millis())?);
+        let now = ReceivedAt(i64::try_from(unix_now().as_millis())?);
         let finding = explain(captured, &sources, source.as_deref(), config.tolerance, now);
         print!("{}", finding.text);
         anyhow::ensure!(finding.authentic, "not authentic");

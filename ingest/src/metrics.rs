@@ -14,7 +14,7 @@ use prometheus::{
 
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::http::timeouts::Phase;
-use crate::sources::SourceKeys;
+use hookline_sources::SourceKeys;
 
 /// Seconds from 1 h ahead to 1 day ago, densest around 0 and the tolerance.
 const SKEW_BUCKETS: [f64; 15] =
@@ -247,7 +247,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sources::Sources;
+    use hookline_sources::Sources;
 
     impl MapMetrics {
         pub fn unregistered() -> Self {

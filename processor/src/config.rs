@@ -1,58 +1,57 @@
 //! The configuration of `hookline-processor`.
 
+use hookline_schemas::topics::Topics;
 use hookline_service::admin::AdminConfig;
 use hookline_service::clickhouse::ClickHouseConfig;
-use hookline_service::config::{CONNECTION_ALIASES, CONNECTION_SECRETS, ConfigError, ConfigSource};
+use hookline_service::config::{ConfigError, Settings, Variables};
 use hookline_service::kafka::KafkaConfig;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// How the configuration is read.
-pub const SCHEMA: ConfigSource =
-    ConfigSource { binary: "PROCESSOR", aliases: &CONNECTION_ALIASES, secrets: &CONNECTION_SECRETS };
-
-/// Everything that can be set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProcessorConfig {
-    /// The second listener.
-    pub admin: Admin,
-    /// The brokers.
+    /// The listener for metrics and health.
+    pub admin: AdminConfig,
+    /// The brokers that records are read from.
     pub kafka: KafkaConfig,
-    /// The tables.
+    /// The server that holds the tables.
     pub clickhouse: ClickHouseConfig,
     /// The consumer group.
     pub group: GroupConfig,
-    /// When a batch is full.
+    /// When a batch is written.
     pub batch: BatchConfig,
-    /// What is remembered of jobs.
+    /// The metrics that count finished jobs.
     pub counting: CountingConfig,
 }
 
-/// The section `[admin]`, with this daemon's default.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Admin(pub AdminConfig);
-
-impl Default for Admin {
+impl Default for ProcessorConfig {
     fn default() -> Self {
-        Self(AdminConfig { listen: ([127, 0, 0, 1], 9082).into() })
+        Self {
+            admin: AdminConfig { listen: ([127, 0, 0, 1], 9082).into() },
+            kafka: KafkaConfig::default(),
+            clickhouse: ClickHouseConfig::default(),
+            group: GroupConfig::default(),
+            batch: BatchConfig::default(),
+            counting: CountingConfig::default(),
+        }
     }
 }
 
 /// The section `[group]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GroupConfig {
-    /// The group's id; `{topic prefix}.processor` where not set.
+    /// The id of the group; `{kafka.topic_prefix}.processor` if not set.
     pub id: Option<String>,
-    /// Must survive a restart and differ between the group's members; `{host name}.{admin port}` where not set. Empty =
-    /// no static membership.
+    /// The id of this member of the group: it must survive a restart and differ between members. `{host name}.{admin port}`
+    /// if not set; empty for a group without static members.
     pub instance_id: Option<String>,
-    /// Without a heartbeat for so long, a member's partitions go to the others.
+    /// Milliseconds without a heartbeat after which a member's partitions go to the others.
     pub session_timeout_ms: u32,
-    /// How long inserts under way may take when partitions are revoked or the daemon ends.
+    /// Milliseconds that inserts under way may take when partitions are revoked or the daemon ends.
     pub settle_timeout_ms: u64,
-    /// Lag and no progress for so long: the consumer is made anew.
+    /// Milliseconds of lag without progress after which the consumer is made anew.
     pub watchdog_ms: u64,
 }
 
@@ -63,16 +62,18 @@ impl Default for GroupConfig {
 }
 
 /// The section `[batch]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchConfig {
-    /// So many records.
+    /// A batch is written when it has this many records.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_rows: usize,
-    /// So much memory.
+    /// A batch is written when its records take this many bytes of memory.
+    #[schemars(range(min = 1_048_576, max = 4_294_967_296_u64))]
     pub max_bytes: usize,
-    /// So long since its first record.
+    /// A batch is written when its first record was read this many milliseconds ago.
     pub max_age_ms: u64,
-    /// How often the roll-up follows, and offsets are committed.
+    /// Milliseconds between two refreshes of the roll-up, each of which is followed by a commit of offsets.
     pub refresh_ms: u64,
 }
 
@@ -83,10 +84,11 @@ impl Default for BatchConfig {
 }
 
 /// The section `[counting]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CountingConfig {
-    /// How many finished jobs are remembered, so that none is counted twice; about 35 bytes each.
+    /// Finished jobs that are remembered, so that none is counted twice; each takes about 35 bytes.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub remembered_jobs: usize,
 }
 
@@ -96,32 +98,28 @@ impl Default for CountingConfig {
     }
 }
 
-impl ProcessorConfig {
-    /// Finds what only shows to be wrong together.
-    pub fn validate(self) -> Result<Self, ConfigError> {
-        for (key, value, range) in [
-            ("batch.max_rows", self.batch.max_rows, 1..=1_000_000),
-            ("batch.max_bytes", self.batch.max_bytes, 1 << 20..=1 << 32),
-            ("counting.remembered_jobs", self.counting.remembered_jobs, 1..=100_000_000),
-        ] {
-            if !range.contains(&value) {
-                let reason = format_args!("{value} is not in {} to {}", range.start(), range.end());
-                return Err(ConfigError::invalid(key, reason));
-            }
-        }
-        Ok(self)
-    }
+impl Settings for ProcessorConfig {
+    const BINARY: &'static str = "PROCESSOR";
 
-    /// The group's id.
+    fn check(&self, _: &Variables) -> Result<(), ConfigError> {
+        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
+        self.kafka.client()?;
+        self.clickhouse.client()?;
+        Ok(())
+    }
+}
+
+impl ProcessorConfig {
+    /// The id of the consumer group.
     pub fn group_id(&self) -> String {
         self.group.id.clone().unwrap_or_else(|| format!("{}.processor", self.kafka.topic_prefix))
     }
 
-    /// The instance id, if membership is static.
+    /// The id of this member, if the group's members are static.
     pub fn instance_id(&self) -> Option<String> {
         let id = self.group.instance_id.clone().unwrap_or_else(|| {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".into());
-            format!("{}.{}", host.trim(), self.admin.0.listen.port())
+            format!("{}.{}", host.trim(), self.admin.listen.port())
         });
         (!id.is_empty()).then_some(id)
     }
@@ -133,7 +131,7 @@ mod tests {
 
     fn load(variables: &[(&str, &str)]) -> Result<ProcessorConfig, ConfigError> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        SCHEMA.load::<ProcessorConfig>(None, variables)?.validate()
+        hookline_service::config::load(None, &variables.collect())
     }
 
     #[test]
@@ -147,12 +145,18 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named() {
         let error = load(&[("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "0")]).unwrap_err().to_string();
-        assert!(error.contains("batch.max_rows: 0 is not in 1 to 1000000"), "{error}");
+        assert!(error.contains("batch.max_rows: 0, expected a whole number, 1 to 1000000"), "{error}");
     }
 
     #[test]
     fn an_empty_instance_id_is_no_static_membership() {
         let config = load(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "")]).unwrap();
         assert_eq!(config.instance_id(), None);
+    }
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let reference = hookline_service::config::to_markdown::<ProcessorConfig>().unwrap();
+        hookline_testkit::docs::assert_section("configuration.md", "hookline-processor", &reference);
     }
 }

@@ -45,7 +45,7 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;
     let job_metrics = JobMetrics::new(&admin.registry, config.counting.remembered_jobs)?;
-    let address = config.admin.0.listen;
+    let address = config.admin.listen;
     let listener = bind("admin", address).await?;
     let admin_shutdown = CancellationToken::new();
     let admin_server = tokio::spawn(serve(listener, admin.router(), admin_shutdown.clone()));

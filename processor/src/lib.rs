@@ -15,6 +15,6 @@ mod replay;
 mod retry;
 mod writer;
 
-pub use self::config::{ProcessorConfig, SCHEMA};
+pub use self::config::ProcessorConfig;
 pub use self::daemon::run;
 pub use self::replay::{ReplayArgs, replay};

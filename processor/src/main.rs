@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hookline_processor::{ProcessorConfig, ReplayArgs, SCHEMA, replay, run};
-use hookline_service::cli::{ConfigArgs, finish};
+use hookline_processor::{ProcessorConfig, ReplayArgs, replay, run};
+use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::telemetry;
 
 /// Folds the topics into facts and fills the tables.
@@ -17,6 +17,12 @@ struct Cli {
     command: Option<Command>,
 }
 
+const EXAMPLES: &[&str] = &[
+    "hookline-processor --config processor.toml",
+    "hookline-processor replay --from -2h --dry-run",
+    "hookline-processor replay --from 2026-11-25T10:00:00Z --to now --resource video",
+];
+
 #[derive(Subcommand)]
 enum Command {
     Replay(ReplayArgs),
@@ -24,17 +30,11 @@ enum Command {
 
 fn main() -> ExitCode {
     telemetry::init();
-    finish(start(Cli::parse()))
+    finish(start(parse::<Cli, ProcessorConfig>(EXAMPLES, "it failed")))
 }
 
 fn start(cli: Cli) -> anyhow::Result<()> {
-    let config = SCHEMA.load::<ProcessorConfig>(cli.config.config.as_deref(), std::env::vars())?.validate()?;
-    config.kafka.client()?;
-    config.clickhouse.client()?;
-    if cli.config.check_config {
-        println!("the configuration is sound");
-        return Ok(());
-    }
+    let Some(config) = cli.config.load::<ProcessorConfig>()? else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match cli.command {

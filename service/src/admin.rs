@@ -13,40 +13,42 @@ use axum::routing::get;
 use axum::{Json, Router};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::shutdown::CancellationToken;
 
 /// The section `[admin]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Where to listen; loopback unless there is a reason.
+    /// The address to listen on, such as `127.0.0.1:9081`; port 0 takes a free one, which the log names. Anybody who
+    /// reaches it can read the metrics, so it should not be public.
     pub listen: SocketAddr,
 }
 
-/// What a daemon waits for before it can do its work. Ready = nothing is missing.
+/// The parts that a daemon needs for its work, such as Kafka. It is ready while none of them is missing.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 impl Readiness {
-    /// Nothing is there yet.
+    /// Starts with all of `parts` missing.
     pub fn waiting_for(parts: &[&'static str]) -> Self {
         Self(Arc::new(Mutex::new(parts.iter().map(|part| (*part, "starting".to_owned())).collect())))
     }
 
-    /// `part` is there.
+    /// Marks `part` as there.
     pub fn ready(&self, part: &'static str) {
         self.missing_mut(|missing| missing.remove(part));
     }
 
-    /// `part` is missing, and why.
+    /// Marks `part` as missing; `/health/ready` shows why.
     pub fn not_ready(&self, part: &'static str, why: impl Into<String>) {
         self.missing_mut(|missing| missing.insert(part, why.into()));
     }
 
-    /// What is missing, and why.
+    /// The missing parts, each with the reason.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         self.missing_mut(|missing| missing.clone())
     }
@@ -56,24 +58,24 @@ impl Readiness {
     }
 }
 
-/// What the admin listener shows.
+/// What the admin listener shows: the metrics, and whether the daemon is ready.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// The metrics.
+    /// The registry whose metrics `/metrics` shows.
     pub registry: Registry,
-    /// What is missing.
+    /// The state that `/health/ready` shows.
     pub readiness: Readiness,
 }
 
 impl Admin {
-    /// A registry that holds the metrics of the process itself, and `readiness`.
+    /// Makes a registry with the metrics of the process itself: CPU, memory, file descriptors.
     pub fn new(readiness: Readiness) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self { registry, readiness })
     }
 
-    /// The routes, to be merged with a daemon's own or served alone.
+    /// The routes of the listener; a daemon may merge its own into them.
     pub fn router(self) -> Router {
         Router::new()
             .route("/metrics", get(metrics))
@@ -83,7 +85,7 @@ impl Admin {
     }
 }
 
-/// Binds `address` and says so in the log: with port 0 that is where to read the port.
+/// Binds `address` and logs it: with port 0 the log is the only place that names the port.
 pub async fn bind(listener: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound =
         TcpListener::bind(address).await.with_context(|| format!("{listener}.listen: cannot bind {address}"))?;

@@ -1,40 +1,43 @@
 //! The connection to Kafka.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, Secret};
 
 /// The section `[kafka]`. Security settings pass through to librdkafka under its own names, with `_` for `.`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
-    /// `host:port`, several separated by commas.
+    /// Brokers to ask first for the cluster's others: `host:port`, several separated by commas.
+    #[schemars(extend("x-environment" = "KAFKA_BOOTSTRAP_SERVERS"))]
     pub bootstrap_servers: String,
-    /// Topics are `{prefix}.video` and so on.
+    /// What the names of the topics begin with: `{prefix}.video` and so on.
+    #[schemars(extend("x-environment" = "HOOKLINE_TOPIC_PREFIX"))]
     pub topic_prefix: String,
-    /// How to talk to the brokers.
+    /// Whether connections to the brokers use TLS, SASL, or both.
     pub security_protocol: SecurityProtocol,
-    /// How to log in.
+    /// How the client proves who it is; only with `sasl_plaintext` and `sasl_ssl`.
     pub sasl_mechanism: Option<SaslMechanism>,
-    /// The user.
+    /// The user name for SASL.
     pub sasl_username: Option<String>,
-    /// The password; from the environment only.
+    /// The password for SASL, only from the environment.
     pub sasl_password: Option<Secret>,
-    /// A file that holds the password.
+    /// The file that holds the password for SASL.
     pub sasl_password_file: Option<PathBuf>,
-    /// The certificate authority, PEM.
+    /// A PEM file with the certificate authorities that brokers are checked against; the system's if not set.
     pub ssl_ca_location: Option<PathBuf>,
-    /// The client's certificate, PEM.
+    /// A PEM file with the client's certificate, for brokers that ask for one.
     pub ssl_certificate_location: Option<PathBuf>,
-    /// The client's key, PEM.
+    /// A PEM file with the private key of the client's certificate.
     pub ssl_key_location: Option<PathBuf>,
-    /// The password of the client's key; from the environment only.
+    /// The password of the private key, only from the environment.
     pub ssl_key_password: Option<Secret>,
-    /// A file that holds the password of the client's key.
+    /// The file that holds the password of the private key.
     pub ssl_key_password_file: Option<PathBuf>,
 }
 
@@ -57,43 +60,38 @@ impl Default for KafkaConfig {
     }
 }
 
-macro_rules! choices {
-    ($($(#[$doc:meta])* $type:ident { $($variant:ident = $text:literal),* $(,)? })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "librdkafka's own names")]
-        pub enum $type { $($variant),* }
-
-        impl $type {
-            const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                match &*String::deserialize(deserializer)? {
-                    $($text => Ok(Self::$variant),)*
-                    other => Err(D::Error::unknown_variant(other, &[$($text),*])),
-                }
-            }
-        }
-    )*};
+/// `security.protocol` of librdkafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "librdkafka's own names")]
+pub enum SecurityProtocol {
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
 }
 
-choices! {
-    /// `security.protocol` of librdkafka.
-    SecurityProtocol {
-        Plaintext = "plaintext",
-        Ssl = "ssl",
-        SaslPlaintext = "sasl_plaintext",
-        SaslSsl = "sasl_ssl",
+impl fmt::Display for SecurityProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
-    /// `sasl.mechanism` of librdkafka.
-    SaslMechanism {
-        Plain = "PLAIN",
-        ScramSha256 = "SCRAM-SHA-256",
-        ScramSha512 = "SCRAM-SHA-512",
+}
+
+/// `sasl.mechanism` of librdkafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "librdkafka's own names")]
+pub enum SaslMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl fmt::Display for SaslMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -102,13 +100,13 @@ impl KafkaConfig {
     pub fn client(&self) -> Result<ClientConfig, ConfigError> {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.bootstrap_servers);
-        client.set("security.protocol", self.security_protocol.as_str());
+        client.set("security.protocol", self.security_protocol.to_string());
         let sasl = matches!(self.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl);
         let password =
             Secret::either("kafka.sasl_password", self.sasl_password.as_ref(), self.sasl_password_file.as_deref())?;
         match (sasl, self.sasl_mechanism, &self.sasl_username, password) {
             (true, Some(mechanism), Some(username), Some(password)) => {
-                client.set("sasl.mechanism", mechanism.as_str());
+                client.set("sasl.mechanism", mechanism.to_string());
                 client.set("sasl.username", username).set("sasl.password", password.expose());
             }
             (true, ..) => {

@@ -1,4 +1,5 @@
-//! What every daemon is: configuration, connections, telemetry, the admin listener, shutdown. Knows nothing of webhooks.
+//! What every binary needs, whatever it does: its command line and configuration, connections, logs, the admin listener,
+//! shutdown. Nothing here knows of webhooks.
 
 #![warn(missing_docs)]
 

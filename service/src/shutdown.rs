@@ -1,16 +1,16 @@
-//! The end of a daemon: SIGTERM or SIGINT, told to everybody at once.
+//! The end of a daemon: SIGTERM and SIGINT cancel one token that every part of it watches.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 pub use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT.
+/// A token that the first SIGTERM or SIGINT cancels. Must be called on a tokio runtime.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let token = CancellationToken::new();
-    let cancel = token.clone();
+    let shutdown = CancellationToken::new();
+    let cancel = shutdown.clone();
     tokio::spawn(async move {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -19,5 +19,5 @@ pub fn on_signal() -> io::Result<CancellationToken> {
         tracing::info!(signal = name, "shutting down");
         cancel.cancel();
     });
-    Ok(token)
+    Ok(shutdown)
 }

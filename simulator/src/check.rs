@@ -1,29 +1,28 @@
 //! `hookline-simulator check`: the oracle on the tables of a running stack.
 
 use hookline_service::clickhouse::ClickHouseConfig;
-use hookline_service::config::ConfigSource;
+use hookline_service::config::{ConfigError, Settings, Variables};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Check;
 use crate::ledger;
 use crate::oracle::{Difference, tables};
 
-/// Nothing but ClickHouse, by the names of `.local/env`.
-const SCHEMA: ConfigSource = ConfigSource {
-    binary: "SIMULATOR",
-    aliases: &[
-        ("CLICKHOUSE_URL", "clickhouse.url"),
-        ("CLICKHOUSE_DATABASE", "clickhouse.database"),
-        ("CLICKHOUSE_USER", "clickhouse.user"),
-        ("CLICKHOUSE_PASSWORD", "clickhouse.password"),
-    ],
-    secrets: &[],
-};
+/// The configuration of `check`; what to send is told by options.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulatorConfig {
+    /// The server that holds the tables.
+    pub clickhouse: ClickHouseConfig,
+}
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Config {
-    clickhouse: ClickHouseConfig,
+impl Settings for SimulatorConfig {
+    const BINARY: &'static str = "SIMULATOR";
+
+    fn check(&self, _: &Variables) -> Result<(), ConfigError> {
+        self.clickhouse.client().map(|_| ())
+    }
 }
 
 #[derive(Serialize)]
@@ -37,8 +36,7 @@ struct Verdict<'a> {
 }
 
 /// Prints the differences and returns whether there are none.
-pub async fn check(options: &Check) -> anyhow::Result<bool> {
-    let config: Config = SCHEMA.load(None, std::env::vars())?;
+pub async fn check(config: &SimulatorConfig, options: &Check) -> anyhow::Result<bool> {
     let mut attempts = Vec::new();
     for path in &options.ledger {
         attempts.extend(ledger::read(path)?);
@@ -65,4 +63,15 @@ pub async fn check(options: &Check) -> anyhow::Result<bool> {
         println!("{} differences", differences.len());
     }
     Ok(differences.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let reference = hookline_service::config::to_markdown::<SimulatorConfig>().unwrap();
+        hookline_testkit::docs::assert_section("configuration.md", "hookline-simulator", &reference);
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use hookline_schemas::provider::TOLERANCE_SECONDS;
+use hookline_service::cli::{ConfigArgs, duration};
 use hookline_service::config::Secret;
 use reqwest::Url;
 
@@ -24,8 +25,11 @@ pub const SECRET_VARIABLE: &str = "HOOKLINE_WEBHOOK_SECRET";
 ///
 /// The signed time of a webhook is always the time of its event, so that durations come out as the jobs had them.
 #[derive(Clone, Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// What else to do.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -34,15 +38,15 @@ pub struct Cli {
     pub simulate: Simulate,
 }
 
-const EXAMPLES: &str = "\
-Examples (`. .local/env` first: it names the URL and the secret in use):
-  hookline-simulator                                  1,000 jobs from now on, 50 webhooks/s, in real time
-  hookline-simulator --speed 60 --rate 200            the same jobs at sixty times their speed
-  hookline-simulator --past 4m --jobs 3000            jobs that have just ended, as fast as they are taken
-  hookline-simulator --duplicates 0.1 --shuffle 0.2 --missing-started 0.1 --ledger run.jsonl
-  hookline-simulator check --ledger run.jsonl         holds the tables against what was sent
-
-Exit codes: 0 everything was acknowledged, or the tables are right; 1 something was given up, or a difference was found.";
+/// The examples of `--help`.
+pub const EXAMPLES: &[&str] = &[
+    "hookline-simulator                             1,000 jobs from now on, 50 webhooks/s, in real time",
+    "hookline-simulator --speed 60 --rate 200       the same jobs at sixty times their speed",
+    "hookline-simulator --past 4m --jobs 3000       jobs that have just ended, as fast as possible",
+    "hookline-simulator --duplicates 0.1 --shuffle 0.2 --missing-started 0.1 --ledger run.jsonl",
+    "hookline-simulator check --ledger run.jsonl    compares the tables with what was sent",
+    "`set -a; . .local/env` sets the URL and the secret of the local stack.",
+];
 
 /// What to do instead of sending.
 #[derive(Clone, Debug, Subcommand)]
@@ -97,10 +101,10 @@ pub struct Simulate {
     #[arg(long, default_value_t = 64, value_parser = RangedU64ValueParser::<u64>::new().range(1..=65_536), value_name = "N")]
     pub connections: u64,
     /// How long to try a webhook again
-    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    #[arg(long, default_value = "24h", value_parser = duration, value_name = "DURATION")]
     pub give_up_after: Duration,
     /// The longest wait between two attempts
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
     pub longest_wait: Duration,
     /// Print the report as JSON
     #[arg(long)]
@@ -188,7 +192,7 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn past(text: &str) -> Result<Duration, String> {
     let longest = Duration::from_secs(u64::from(TOLERANCE_SECONDS) - 10);
-    let window = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let window = duration(text)?;
     if window.is_zero() || window > longest {
         return Err(format!("expected more than 0s and at most {}", humantime::format_duration(longest)));
     }

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser as _;
 use hookline_schemas::signature::SigningKey;
-use hookline_service::cli::finish;
-use hookline_service::shutdown;
-use hookline_simulator::check::check;
-use hookline_simulator::cli::{Cli, Command, SECRET_VARIABLE, Simulate};
+use hookline_service::cli::{finish, parse};
+use hookline_service::{shutdown, telemetry};
+use hookline_simulator::check::{SimulatorConfig, check};
+use hookline_simulator::cli::{Cli, Command, EXAMPLES, SECRET_VARIABLE, Simulate};
 use hookline_simulator::ledger::Writer;
 use hookline_simulator::plan::plan;
 use hookline_simulator::provider::{self, deliver};
@@ -18,15 +17,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match &cli.command {
-        None => simulate(&cli.simulate).await,
-        Some(Command::Check(options)) => check(options).await,
-    };
-    match done {
+    telemetry::init();
+    match run().await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => finish(Err(error)),
+    }
+}
+
+async fn run() -> anyhow::Result<bool> {
+    let cli: Cli =
+        parse::<_, SimulatorConfig>(EXAMPLES, "a webhook was not acknowledged, or the tables differ, or it failed");
+    let Some(config) = cli.config.load::<SimulatorConfig>()? else { return Ok(true) };
+    match &cli.command {
+        None => simulate(&cli.simulate).await,
+        Some(Command::Check(options)) => check(&config, options).await,
     }
 }
 

@@ -13,6 +13,7 @@
 mod clickhouse_server;
 mod command;
 mod daemon;
+pub mod docs;
 mod environment;
 mod kafka_cluster;
 mod network_proxy;

@@ -6,23 +6,24 @@ mod topics;
 use std::fmt;
 
 use anyhow::Context as _;
+use hookline_service::config::mask_url;
 use serde::Serialize;
 
 pub use self::tables::{Applied, PlanError, checksum, plan};
 pub use self::topics::{Found, Wanted};
-use crate::config::Config;
+use crate::config::AnalyticsConfig;
 
 /// What to do besides the configuration.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct MigrateArgs {
     /// Partitions of a topic that is made [default: topics.partitions, 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub partitions: Option<u16>,
     /// Replicas of a topic that is made [default: topics.replication, or 3 on at least three brokers, else 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub replication: Option<u16>,
     /// min.insync.replicas of a topic that is made [default: topics.min_insync_replicas, or a majority of the replicas]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub min_insync_replicas: Option<u16>,
     /// Change nothing, say what would be done
     #[arg(long)]
@@ -99,7 +100,7 @@ impl Progress {
 }
 
 /// Makes what is missing.
-pub async fn run(mut config: Config, arguments: MigrateArgs) -> anyhow::Result<()> {
+pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow::Result<()> {
     let topics = &mut config.topics;
     topics.partitions = arguments.partitions.unwrap_or(topics.partitions);
     topics.replication = arguments.replication.or(topics.replication);
@@ -111,7 +112,7 @@ pub async fn run(mut config: Config, arguments: MigrateArgs) -> anyhow::Result<(
     let clickhouse = config.clickhouse.client()?;
     tables::migrate(&clickhouse, &config.clickhouse.database, &mut progress)
         .await
-        .with_context(|| format!("tables of {} at {}", config.clickhouse.database, config.clickhouse.url))?;
+        .with_context(|| format!("tables of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url)))?;
     topics::migrate(&config, &mut progress)
         .await
         .with_context(|| format!("topics at {}", config.kafka.bootstrap_servers))?;

@@ -10,7 +10,7 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::{Outcome, Progress, Step};
-use crate::config::{Config, TopicsConfig};
+use crate::config::{AnalyticsConfig, TopicsConfig};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Look-ups by time need times that grow with the offset, which signed times do not.
@@ -68,7 +68,7 @@ impl Found {
     }
 }
 
-pub(super) async fn migrate(config: &Config, progress: &mut Progress) -> anyhow::Result<()> {
+pub(super) async fn migrate(config: &AnalyticsConfig, progress: &mut Progress) -> anyhow::Result<()> {
     let topics = Topics::new(&config.kafka.topic_prefix).context("kafka.topic_prefix")?;
     let admin: AdminClient<DefaultClientContext> = config.kafka.client()?.create()?;
     let metadata = admin.inner().fetch_metadata(None, TIMEOUT).context("no broker answers")?;

@@ -4,26 +4,28 @@ mod query;
 mod range;
 mod show;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use hookline_service::cli::{TimePoint, duration};
+use hookline_service::config::mask_url;
+use time::OffsetDateTime;
 
 pub use self::query::{Basis, Dimension, Group, sql};
-use self::range::{Moment, moment, span};
 pub use self::range::{Range, RangeError};
-use crate::config::Config;
+use crate::config::AnalyticsConfig;
 
 /// What to report on.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Jobs that finished from here on, RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = moment, requires = "to", conflicts_with = "last")]
-    pub from: Option<Moment>,
-    /// Jobs that finished before, RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = moment, requires = "from")]
-    pub to: Option<Moment>,
-    /// Jobs that finished within so long before now: 90s, 15m, 1h, 7d
-    #[arg(long, value_name = "SPAN", value_parser = span, default_value = "1h")]
+    /// Jobs that finished at or after this time: 2026-11-25T10:00:00Z, an age such as 2h or -24h, or now
+    #[arg(long, value_name = "TIME", conflicts_with = "last", allow_hyphen_values = true)]
+    pub from: Option<TimePoint>,
+    /// Jobs that finished before this time
+    #[arg(long, value_name = "TIME", requires = "from", allow_hyphen_values = true, default_value = "now")]
+    pub to: TimePoint,
+    /// Jobs that finished within this span before now: 90s, 15m, 1h, 7d
+    #[arg(long, value_name = "SPAN", value_parser = duration, default_value = "1h")]
     pub last: Duration,
     /// Only this source
     #[arg(long)]
@@ -58,7 +60,7 @@ pub struct Report {
 }
 
 /// Asks ClickHouse and prints the answer.
-pub async fn run(config: &Config, arguments: ReportArgs) -> anyhow::Result<()> {
+pub async fn run(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Result<()> {
     let json = arguments.json;
     let report = ask(config, arguments).await?;
     if json {
@@ -70,22 +72,18 @@ pub async fn run(config: &Config, arguments: ReportArgs) -> anyhow::Result<()> {
 }
 
 /// Asks ClickHouse.
-pub async fn ask(config: &Config, arguments: ReportArgs) -> anyhow::Result<Report> {
-    let range = match (arguments.from, arguments.to) {
-        (Some(from), Some(to)) => Range::new(from.0, to.0)?,
-        (Some(_), None) | (None, Some(_)) | (None, None) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-            let seconds = |duration: Duration| i64::try_from(duration.as_secs()).context("a time out of range");
-            Range::new(seconds(now)?.saturating_sub(seconds(arguments.last)?), seconds(now)?)?
-        }
-    };
+pub async fn ask(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Result<Report> {
+    let now = OffsetDateTime::now_utc();
+    let seconds = |point: TimePoint| point.as_millis(now).div_euclid(1000);
+    let last = TimePoint::Ago(i64::try_from(arguments.last.as_secs()).unwrap_or(i64::MAX));
+    let range = Range::new(seconds(arguments.from.unwrap_or(last)), seconds(arguments.to))?;
     let basis = arguments.basis.unwrap_or(Basis::of(range));
     let client = config.clickhouse.client()?;
     let groups = async |by: &[Dimension]| {
         let filter = (arguments.source.as_deref(), arguments.resource.as_deref());
         query::groups(&client, basis, by, range, filter)
             .await
-            .with_context(|| format!("{} at {}", config.clickhouse.database, config.clickhouse.url))
+            .with_context(|| format!("{} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url)))
     };
     let by_code: Vec<_> = arguments.by.iter().copied().chain([Dimension::ErrorCode]).collect();
     let (durations, errors) = (groups(&arguments.by).await?, groups(&by_code).await?);

@@ -1,7 +1,6 @@
-//! Ranges of time: given by people, snapped outwards to whole minutes.
+//! Ranges of time, snapped outwards to whole minutes, which the roll-up is kept by.
 
 use std::fmt;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,12 +16,10 @@ impl fmt::Display for Moment {
     }
 }
 
-/// From a moment on, and before another; both whole minutes.
+/// The time from one moment up to another, which is not included; both are whole minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The first moment in it.
     pub from: Moment,
-    /// The first moment after it.
     pub to: Moment,
 }
 
@@ -32,35 +29,13 @@ pub struct Range {
 pub struct RangeError;
 
 impl Range {
-    /// Snaps outwards.
+    /// The smallest range of whole minutes that holds the Unix seconds `from` to `to`.
     pub const fn new(from: i64, to: i64) -> Result<Self, RangeError> {
         if from < 0 || from >= to || to > u32::MAX as i64 {
             return Err(RangeError);
         }
         Ok(Self { from: Moment(from - from % 60), to: Moment((to + 59) / 60 * 60) })
     }
-}
-
-/// Reads RFC 3339.
-pub(super) fn moment(text: &str) -> Result<Moment, String> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map(|at| Moment(at.unix_timestamp()))
-        .map_err(|error| format!("{error}; expected RFC 3339, such as 2026-11-24T10:00:00Z"))
-}
-
-/// Reads a whole number and a unit.
-pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a whole number and s, m, h or d, such as 90m".to_owned();
-    let unit = text.chars().next_back().ok_or_else(expected)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(expected()),
-    };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| expected())?;
-    number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(expected)
 }
 
 #[cfg(test)]
@@ -75,15 +50,6 @@ mod tests {
         assert_eq!(Range::new(60, 120).unwrap(), Range { from: Moment(60), to: Moment(120) });
         for (from, to) in [(5, 5), (6, 5), (-1, 5), (0, i64::MAX)] {
             assert_eq!(Range::new(from, to), Err(RangeError));
-        }
-    }
-
-    #[test]
-    fn spans_need_a_unit() {
-        assert_eq!(span("90m"), Ok(Duration::from_secs(5_400)));
-        assert_eq!(span("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "5", "h", "0h", "1w", "-1h", "1.5h", "99999999999999999999d"] {
-            assert!(span(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -8,13 +8,17 @@ mod views;
 
 use clickhouse::Client;
 
-use hookline_analytics::config::{Config, TopicsConfig};
+use hookline_analytics::config::{AnalyticsConfig, TopicsConfig};
 use hookline_analytics::migrate::MigrateArgs;
 use hookline_testkit::Servers;
 
 /// The configuration of a test's own topics and database.
-fn config(servers: &Servers) -> Config {
-    Config { kafka: servers.kafka.clone(), clickhouse: servers.clickhouse.clone(), topics: TopicsConfig::default() }
+fn config(servers: &Servers) -> AnalyticsConfig {
+    AnalyticsConfig {
+        kafka: servers.kafka.clone(),
+        clickhouse: servers.clickhouse.clone(),
+        topics: TopicsConfig::default(),
+    }
 }
 
 async fn migrated(name: &str) -> Servers {

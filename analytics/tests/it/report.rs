@@ -1,7 +1,7 @@
 //! The report by the facts and by the roll-up: the same numbers, to the last digit.
 
 use clap::Parser as _;
-use hookline_analytics::config::Config;
+use hookline_analytics::config::AnalyticsConfig;
 use hookline_analytics::report::{Basis, Report, ReportArgs, ask};
 use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
@@ -36,13 +36,13 @@ struct Cli {
     report: ReportArgs,
 }
 
-async fn report(config: &Config, arguments: &str) -> Report {
+async fn report(config: &AnalyticsConfig, arguments: &str) -> Report {
     let arguments = Cli::parse_from(["report"].into_iter().chain(arguments.split_whitespace())).report;
     ask(config, arguments).await.unwrap()
 }
 
 /// As it is printed, but for the line that says where it was read.
-async fn printed(config: &Config, basis: &str, arguments: &str) -> String {
+async fn printed(config: &AnalyticsConfig, basis: &str, arguments: &str) -> String {
     let mut json = report(config, &format!("--basis {basis} {arguments}")).await.json();
     assert_eq!(json.as_object_mut().unwrap().remove("basis"), Some(basis.into()));
     serde_json::to_string_pretty(&json).unwrap()

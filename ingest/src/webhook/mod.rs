@@ -11,11 +11,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use hookline_schemas::record::WEBHOOK_PATH;
 use hookline_schemas::signature::Verified;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
-use http::{HeaderMap, Method, Request};
+use hookline_sources::{SourceKeys, Sources};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Body;
 use prometheus::IntCounter;
 use rdkafka::error::RDKafkaErrorCode;
@@ -27,13 +29,15 @@ use crate::http::body::BodyReader;
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::kafka::producer::{Producer, Record};
 use crate::metrics::{Metrics, SourceMetrics, count};
-use crate::sources::{SourceKeys, Sources};
 use crate::webhook::first_signed::FirstSignedTimes;
 use crate::webhook::routing::RoutedWebhook;
 use crate::webhook::stale::{StaleClaim, StaleDeduplicator};
 
 /// A record that the broker has not confirmed by then is answered 503, so that the sender has its response within 4 s.
 pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(3_800);
+
+static TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
+static SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 /// Handles webhooks, for as many requests at once as its limits allow.
 pub struct Webhooks {
@@ -145,7 +149,7 @@ impl Webhooks {
         } else {
             self.in_flight.try_acquire().map_err(|_| Unavailable::InFlight)
         };
-        match (permit, state.source.verify(headers, body)) {
+        match (permit, state.source.verify(values(headers, &TIMESTAMP), values(headers, &SIGNATURE), body)) {
             (Ok(permit), Ok(verified)) => Ok((permit, verified)),
             (Ok(_), Err(error)) => {
                 tracing::debug!(source = %state.source.name, "a webhook is not authentic: {error}");
@@ -239,6 +243,10 @@ impl Webhooks {
     fn source(&self, name: &str) -> Option<Arc<SourceState>> {
         self.sources.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 
 #[cfg(test)]

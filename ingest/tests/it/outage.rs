@@ -12,7 +12,7 @@ use crate::load::{Load, acknowledged, longest};
 use crate::records;
 use crate::webhook::Webhook;
 
-/// KiB that ingest may grow by during an outage.
+/// Bytes that ingest may grow by during an outage.
 const MEMORY: u64 = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
+use hookline_service::cli::TimePoint;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::select::{Moment, Selection};
+use super::select::Selection;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -98,7 +99,7 @@ fn appended_since(
     consumer: &BaseConsumer,
     topic: &str,
     partitions: &[Partition],
-    moment: Option<Moment>,
+    moment: Option<TimePoint>,
     now: OffsetDateTime,
 ) -> anyhow::Result<Option<Vec<Option<Offset>>>> {
     let Some(moment) = moment else { return Ok(None) };

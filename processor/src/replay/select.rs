@@ -5,19 +5,18 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::TypedValueParser as _;
 use hookline_schemas::topics::{Offset, Partition, Topic};
+use hookline_service::cli::TimePoint;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Selects records; without an argument, everything that the topics hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct Selection {
-    /// Records appended at or after this time: RFC 3339, or an age such as 90m, 2h, 7d
-    #[arg(long, value_name = "TIME", conflicts_with = "offsets")]
-    pub from: Option<Moment>,
-    /// Records appended before this time: RFC 3339, or an age such as 90m, 2h, 7d
-    #[arg(long, value_name = "TIME", conflicts_with = "offsets")]
-    pub to: Option<Moment>,
+    /// Records appended at or after this time: 2026-11-25T10:00:00Z, an age such as 2h or -24h, or now
+    #[arg(long, value_name = "TIME", conflicts_with = "offsets", allow_hyphen_values = true)]
+    pub from: Option<TimePoint>,
+    /// Records appended before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "offsets", allow_hyphen_values = true)]
+    pub to: Option<TimePoint>,
     /// Only these offsets of each selected partition, START included and END not, such as 1000..2000
     #[arg(long, value_name = "START..END")]
     pub offsets: Option<OffsetRange>,
@@ -39,38 +38,7 @@ impl Selection {
     }
 }
 
-/// A point in time, Unix milliseconds, or so long before now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Moment {
-    /// Unix milliseconds.
-    At(i64),
-    /// Seconds before now.
-    Ago(i64),
-}
-
-impl Moment {
-    /// Unix milliseconds.
-    pub fn as_millis(self, now: OffsetDateTime) -> i64 {
-        match self {
-            Self::At(millis) => millis,
-            Self::Ago(seconds) => (now.unix_timestamp() - seconds) * 1000,
-        }
-    }
-}
-
-impl FromStr for Moment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-            return Ok(Self::At(at.unix_timestamp() * 1000 + i64::from(at.millisecond())));
-        }
-        let expected = || format!("{text:?} is neither RFC 3339 nor an age such as 30s, 90m, 2h, 7d");
-        let age = humantime::parse_duration(text).map_err(|_| expected())?;
-        i64::try_from(age.as_secs()).map(Self::Ago).map_err(|_| expected())
-    }
-}
-
+/// Offsets from `start` up to `end`, which is not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffsetRange {
     pub start: Offset,
@@ -95,16 +63,6 @@ mod tests {
     use hookline_schemas::ids::Resource;
 
     use super::*;
-
-    const NOW: OffsetDateTime = time::macros::datetime!(2026-08-14 09:26:53 UTC);
-
-    #[test]
-    fn times_are_points_or_ages() {
-        let millis = |text: &str| text.parse::<Moment>().map(|moment| moment.as_millis(NOW));
-        assert_eq!(millis("2026-08-14T09:26:53.589Z"), Ok(NOW.unix_timestamp() * 1000 + 589));
-        assert_eq!(millis("2h"), Ok((NOW.unix_timestamp() - 7_200) * 1000));
-        assert!(millis("yesterday").unwrap_err().contains("90m"));
-    }
 
     #[test]
     fn offsets_are_a_range() {

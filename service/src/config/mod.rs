@@ -1,0 +1,300 @@
+//! Configuration: one TOML file for each binary, every key overridable from the environment.
+//!
+//! From the weakest to the strongest: defaults, the file, the names of `.local/env`, `HOOKLINE_{BINARY}__SECTION__KEY`.
+//! Secrets come from the environment or from files of their own, never from the TOML file.
+
+mod keys;
+mod secret;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use ::config::{Config, Environment, File, FileFormat, ValueKind};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::keys::to_markdown;
+use self::keys::{Key, keys, to_toml};
+pub use self::secret::{Secret, mask_url};
+
+/// The variables that the process was started with.
+pub type Variables = HashMap<String, String>;
+
+/// The configuration of a binary.
+///
+/// The doc comment of each field is its meaning in `--print-config` and in `docs/configuration.md`. The attribute
+/// `schemars(extend("x-environment" = NAME))` gives a field a variable that it shares with other programs, and
+/// `schemars(range(…))` bounds that are checked when the configuration is read. A [`Secret`] is refused in the file.
+pub trait Settings: Default + DeserializeOwned + Serialize + JsonSchema {
+    /// The middle of `HOOKLINE_{BINARY}__SECTION__KEY`, in upper case.
+    const BINARY: &'static str;
+
+    /// Finds whatever can be wrong without asking a server: values that do not fit together, files that are not there.
+    fn check(&self, environment: &Variables) -> Result<(), ConfigError>;
+
+    /// The environment variable of a key.
+    fn variable(key: &str) -> String {
+        format!("HOOKLINE_{}__{}", Self::BINARY, key.replace('.', "__").to_uppercase())
+    }
+}
+
+/// A configuration that cannot be used; the message names the key, the value and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    /// A value that `key` cannot have; `reason` tells it, unless it may be a secret, and what was expected.
+    pub fn invalid(key: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self(format!("{key}: {reason}"))
+    }
+
+    fn unreadable<T: Settings>(key: &str, reason: impl fmt::Display) -> Self {
+        if matches!(key, "" | ".") {
+            return Self(reason.to_string());
+        }
+        Self(format!("{key}: {reason} (set by the file as {key}, or by the environment as {})", T::variable(key)))
+    }
+}
+
+/// Reads the configuration from `file` and `environment`, and checks it.
+pub fn load<T: Settings>(file: Option<&Path>, environment: &Variables) -> Result<T, ConfigError> {
+    Loaded::read(file, environment)?.checked()
+}
+
+/// A configuration that was read, but is not checked yet.
+#[derive(Debug)]
+pub struct Loaded<'a, T> {
+    settings: T,
+    keys: Vec<Key>,
+    environment: &'a Variables,
+}
+
+impl<'a, T: Settings> Loaded<'a, T> {
+    /// Reads the configuration from `file` and `environment`.
+    pub fn read(file: Option<&Path>, environment: &'a Variables) -> Result<Self, ConfigError> {
+        let known = keys(&T::default())?;
+        let from_file = file.map_or_else(|| Ok(Config::default()), |path| read_file::<T>(path, &known))?;
+        let shared = known.iter().filter_map(|key| Some((&*key.path, environment.get(key.shared_name()?)?.as_str())));
+        let shared = shared.fold(Ok(Config::builder()), |builder, (key, value)| builder?.set_override(key, value));
+        let own = Environment::with_prefix(&format!("HOOKLINE_{}", T::BINARY))
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(environment.clone().into_iter().collect()));
+        let build = || {
+            let (shared, own) = (shared?.build()?, Config::builder().add_source(own).build()?);
+            let layers = [&from_file, &shared, &own];
+            let merged = layers.into_iter().fold(Config::builder(), |all, layer| all.add_source(layer.clone()));
+            Ok((merged.build()?, shared, own))
+        };
+        let (merged, shared, own) =
+            build().map_err(|error: ::config::ConfigError| ConfigError::unreadable::<T>("", error))?;
+        let settings: T = serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
+            let path = error.path().to_string();
+            let found = merged.get::<::config::Value>(&path).ok().map(|value| value.kind);
+            match (known.iter().find(|key| key.is_within(&path)), found) {
+                // Such a value may be a secret that stands one level too high, so it is not shown.
+                (Some(key), Some(found))
+                    if key.path.split('.').count() > path.split('.').count()
+                        && !matches!(found, ValueKind::Table(_)) =>
+                {
+                    ConfigError::unreadable::<T>(&path, "expected a table of keys, found a single value")
+                }
+                (Some(key), Some(found)) if key.has_choices() => {
+                    ConfigError::unreadable::<T>(&path, format_args!("{found}, expected {}", key.kind()))
+                }
+                _ => ConfigError::unreadable::<T>(&path, error.inner()),
+            }
+        })?;
+        let mut keys = keys(&settings)?;
+        for key in &mut keys {
+            let is_in = |layer: &Config| layer.get::<::config::Value>(&key.path).is_ok();
+            key.origin = if is_in(&own) {
+                Some(T::variable(&key.path))
+            } else if is_in(&shared) {
+                key.shared_name().map(str::to_owned)
+            } else {
+                is_in(&from_file).then(|| "file".to_owned())
+            };
+        }
+        Ok(Self { settings, keys, environment })
+    }
+
+    /// Every key with its meaning, its value and its origin; secrets are masked, and a program can read it again.
+    pub fn to_toml(&self) -> String {
+        to_toml(&self.keys)
+    }
+
+    /// The configuration, if it can be used.
+    pub fn checked(self) -> Result<T, ConfigError> {
+        self.keys.iter().try_for_each(Key::check)?;
+        self.settings.check(self.environment)?;
+        Ok(self.settings)
+    }
+}
+
+fn read_file<T: Settings>(path: &Path, known: &[Key]) -> Result<Config, ConfigError> {
+    let unreadable = |reason: String| ConfigError::invalid(path.display(), reason);
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let file = Config::builder().add_source(File::from_str(&text, FileFormat::Toml)).build();
+    // The parser quotes the line that it cannot read, and a secret may stand in it.
+    let quotes = |line: &str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
+    let file = file.map_err(|error| {
+        unreadable(error.to_string().lines().filter(|line| !quotes(line)).collect::<Vec<_>>().join(": "))
+    })?;
+    let is_given = |key: &&Key| key.is_secret() && file.get::<::config::Value>(&key.path).is_ok();
+    match known.iter().find(is_given).map(|key| &key.path) {
+        Some(key) => Err(unreadable(format!(
+            "the secret {key} does not belong in this file; set {}, or name a file in {key}_file",
+            T::variable(key)
+        ))),
+        None => Ok(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct TestConfig {
+        /// Where to listen.
+        server: Server,
+        /// The brokers.
+        kafka: crate::kafka::KafkaConfig,
+        /// People,
+        /// by name.
+        people: BTreeMap<String, Person>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    struct Server {
+        /// The port.
+        #[schemars(range(min = 10, max = 1000))]
+        port: u16,
+        /// The name.
+        name: String,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Person {
+        /// In years.
+        age: Option<u32>,
+    }
+
+    impl Default for Server {
+        fn default() -> Self {
+            Self { port: 80, name: "a".into() }
+        }
+    }
+
+    impl Settings for TestConfig {
+        const BINARY: &'static str = "TEST";
+
+        fn check(&self, _: &Variables) -> Result<(), ConfigError> {
+            Ok(())
+        }
+    }
+
+    fn with<R>(file: &str, environment: &[(&str, &str)], then: impl FnOnce(&Path, &Variables) -> R) -> R {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.toml");
+        std::fs::write(&path, file).unwrap();
+        then(&path, &environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<TestConfig, ConfigError> {
+        with(file, environment, |path, environment| super::load(Some(path), environment))
+    }
+
+    fn print(file: &str, environment: &[(&str, &str)]) -> String {
+        with(file, environment, |path, environment| {
+            Loaded::<TestConfig>::read(Some(path), environment).unwrap().to_toml()
+        })
+    }
+
+    #[test]
+    fn the_environment_beats_the_file_and_the_file_the_defaults() {
+        assert_eq!(load("", &[]).unwrap(), TestConfig::default());
+        let file = "[server]\nport = 81\nname = \"b\"\n[kafka]\nbootstrap_servers = \"f:1\"\n";
+        let settings =
+            load(file, &[("HOOKLINE_TEST__SERVER__PORT", "82"), ("KAFKA_BOOTSTRAP_SERVERS", "e:1")]).unwrap();
+        assert_eq!(settings.server, Server { port: 82, name: "b".into() });
+        assert_eq!(settings.kafka.bootstrap_servers, "e:1");
+        let settings =
+            load(file, &[("HOOKLINE_TEST__KAFKA__BOOTSTRAP_SERVERS", "h:1"), ("KAFKA_BOOTSTRAP_SERVERS", "e:1")])
+                .unwrap();
+        assert_eq!(settings.kafka.bootstrap_servers, "h:1");
+    }
+
+    #[test]
+    fn text_from_the_environment_stays_text() {
+        let settings = load("", &[("HOOKLINE_TEST__SERVER__NAME", "007")]).unwrap();
+        assert_eq!(settings.server.name, "007");
+    }
+
+    #[test]
+    fn errors_name_the_key_the_value_and_what_was_expected() {
+        for (file, environment, parts) in [
+            ("[server]\nport = \"x\"", None, ["server.port", "\"x\"", "HOOKLINE_TEST__SERVER__PORT"]),
+            ("", Some(("HOOKLINE_TEST__SERVER__PORT", "70000")), ["server.port", "70000", "16 bit"]),
+            ("[server]\nport = 7", None, ["server.port", "7,", "10 to 1000"]),
+            ("[server]\nprot = 1", None, ["server", "prot", "`port`"]),
+            ("[sever]\nport = 1", None, ["sever", "`server`", "unknown"]),
+            ("[server", None, ["test.toml", "", ""]),
+            ("[kafka]\nsecurity_protocol = \"tls\"", None, ["kafka.security_protocol", "tls", "sasl_ssl"]),
+            ("[kafka]\nsasl_password = \"p\"", None, ["kafka.sasl_password", "kafka.sasl_password_file", "secret"]),
+        ] {
+            let message = load(file, environment.as_slice()).unwrap_err().to_string();
+            for part in parts {
+                assert!(message.contains(part), "{part:?} is not in {message:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown_in_errors() {
+        for (file, environment) in [
+            ("people.a = \"mhw_live_x\"", None),
+            ("people = \"mhw_live_x\"", None),
+            ("[kafka]\nsasl_password = \"mhw_live_x\"", None),
+            ("[kafka]\nsasl_password = mhw_live_x", None),
+            ("", Some(("HOOKLINE_TEST__PEOPLE__A", "mhw_live_x"))),
+        ] {
+            let message = load(file, environment.as_slice()).unwrap_err().to_string();
+            assert!(!message.contains("mhw_live_x"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_printed_configuration_says_all_and_can_be_read_again() {
+        let file = "[server]\nname = \"http://me:pw@b\"\n[people.ada]\nage = 36\n[people.bob]\n";
+        let environment = [("HOOKLINE_TEST__SERVER__PORT", "82"), ("KAFKA_BOOTSTRAP_SERVERS", "e:1")];
+        let secret = [("HOOKLINE_TEST__KAFKA__SASL_PASSWORD", "pw"), environment[0], environment[1]];
+        let text = print(file, &secret);
+        for part in [
+            "# People, by name.\n[people.ada]\n# In years. (whole number)\nage = 36  # file\n",
+            "[people.bob]\n# In years. (whole number)\n# age =  # not set\n",
+            "# Where to listen.\n[server]\n# The name. (text)\nname = \"http://***@b\"  # file\n",
+            "port = 82  # HOOKLINE_TEST__SERVER__PORT\n",
+            "bootstrap_servers = \"e:1\"  # KAFKA_BOOTSTRAP_SERVERS\n",
+            "topic_prefix = \"hookline\"  # default\n",
+            "# sasl_password = \"***\"  # HOOKLINE_TEST__KAFKA__SASL_PASSWORD\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!text.contains("pw"), "{text}");
+        let text = print("", &environment);
+        assert!(text.contains("# [people.PEOPLE]"), "{text}");
+        assert_eq!(load(&text, &[]).unwrap(), load("", &environment).unwrap());
+    }
+}
