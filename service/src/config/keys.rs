@@ -35,22 +35,23 @@ pub(super) fn keys<T: Settings>(settings: &T) -> Result<Vec<Key>, ConfigError> {
 }
 
 fn collect(schema: &Value, path: String, section: &str, default: &Value, value: &Value, keys: &mut Vec<Key>) {
-    let meaning = schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let meaning =
+        at(schema, "description").as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
     // An optional value is either its type or null.
-    let alternatives = schema["anyOf"].as_array().into_iter().flatten();
-    let schema = alternatives.filter(|schema| schema["type"] != "null").next().unwrap_or(schema);
+    let mut alternatives = at(schema, "anyOf").as_array().into_iter().flatten();
+    let schema = alternatives.find(|schema| at(schema, "type") != "null").unwrap_or(schema);
     let child = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     let inside = if path.is_empty() { String::new() } else { format!("{section} {meaning}").trim().to_owned() };
-    if let Some(fields) = schema["properties"].as_object() {
+    if let Some(fields) = at(schema, "properties").as_object() {
         for (name, field) in fields {
-            collect(field, child(name), &inside, &default[name], &value[name], keys);
+            collect(field, child(name), &inside, at(default, name), at(value, name), keys);
         }
-    } else if schema["additionalProperties"].is_object() {
+    } else if at(schema, "additionalProperties").is_object() {
         let placeholder = path.rsplit('.').next().unwrap_or_default().trim_end_matches('s').to_uppercase();
         let named = value.as_object().filter(|named| !named.is_empty());
         let names = named.map_or(vec![&placeholder], |named| named.keys().collect());
         for name in names {
-            collect(&schema["additionalProperties"], child(name), &inside, &Value::Null, &value[name], keys);
+            collect(at(schema, "additionalProperties"), child(name), &inside, &Value::Null, at(value, name), keys);
         }
     } else {
         let (section_meaning, schema) = (section.to_owned(), schema.clone());
@@ -59,17 +60,22 @@ fn collect(schema: &Value, path: String, section: &str, default: &Value, value: 
     }
 }
 
+/// The member of an object, or null.
+fn at<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
 impl Key {
     pub fn is_secret(&self) -> bool {
-        self.schema["writeOnly"] == true
+        at(&self.schema, "writeOnly") == true
     }
 
     pub fn shared_name(&self) -> Option<&str> {
-        self.schema[SHARED_NAME].as_str()
+        at(&self.schema, SHARED_NAME).as_str()
     }
 
     pub fn has_choices(&self) -> bool {
-        self.schema["enum"].is_array()
+        at(&self.schema, "enum").is_array()
     }
 
     /// Whether `path` is this key's, or that of a section around it.
@@ -78,16 +84,23 @@ impl Key {
         path.split('.').all(|name| own.next().is_some_and(|own| own == name || is_placeholder(own)))
     }
 
+    /// Whether `path` is this key's own.
+    pub fn is_at(&self, path: &str) -> bool {
+        self.is_within(path) && path.split('.').count() == self.path.split('.').count()
+    }
+
     /// What values the key can have, for people.
     pub fn kind(&self) -> String {
-        if let Some(choices) = self.schema["enum"].as_array() {
+        if let Some(choices) = at(&self.schema, "enum").as_array() {
             let choices: Vec<_> = choices.iter().filter_map(Value::as_str).collect();
             return format!("one of {}", choices.join(", "));
         }
         if self.is_secret() {
             return "secret".into();
         }
-        let is_a = |kind: &str| self.schema["type"] == kind || self.schema["type"][0] == kind;
+        let is_a = |kind: &str| {
+            at(&self.schema, "type") == kind || at(&self.schema, "type").get(0).is_some_and(|first| first == kind)
+        };
         match self.bounds() {
             _ if is_a("boolean") => "true or false".into(),
             _ if !is_a("integer") => "text".into(),
@@ -98,7 +111,7 @@ impl Key {
     }
 
     fn bounds(&self) -> (u64, Option<u64>) {
-        (self.schema["minimum"].as_u64().unwrap_or(0), self.schema["maximum"].as_u64())
+        (at(&self.schema, "minimum").as_u64().unwrap_or(0), at(&self.schema, "maximum").as_u64())
     }
 
     /// Checks the bounds that the types of numbers do not have by themselves.
@@ -137,7 +150,7 @@ pub(super) fn to_toml(keys: &[Key]) -> String {
         let origin = key.origin.as_deref().unwrap_or("default");
         let _ = writeln!(text, "# {meaning} ({kind})");
         let _ = match &key.value {
-            Value::Null => writeln!(text, "# {name} =  # not set"),
+            value if value.is_null() => writeln!(text, "# {name} =  # not set"),
             value if key.is_secret() => writeln!(text, "# {name} = {value}  # {origin}"),
             value => writeln!(text, "{name} = {}  # {origin}", shown(value)),
         };

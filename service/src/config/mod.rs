@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use ::config::{Config, Environment, File, FileFormat, ValueKind};
+use ::config::{Config, Environment, File, FileFormat, Value, ValueKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,48 +76,29 @@ impl<'a, T: Settings> Loaded<'a, T> {
     /// Reads the configuration from `file` and `environment`.
     pub fn read(file: Option<&Path>, environment: &'a Variables) -> Result<Self, ConfigError> {
         let known = keys(&T::default())?;
-        let from_file = file.map_or_else(|| Ok(Config::default()), |path| read_file::<T>(path, &known))?;
-        let shared = known.iter().filter_map(|key| Some((&*key.path, environment.get(key.shared_name()?)?.as_str())));
-        let shared = shared.fold(Ok(Config::builder()), |builder, (key, value)| builder?.set_override(key, value));
-        let own = Environment::with_prefix(&format!("HOOKLINE_{}", T::BINARY))
-            .prefix_separator("__")
-            .separator("__")
-            .source(Some(environment.clone().into_iter().collect()));
-        let build = || {
-            let (shared, own) = (shared?.build()?, Config::builder().add_source(own).build()?);
-            let layers = [&from_file, &shared, &own];
-            let merged = layers.into_iter().fold(Config::builder(), |all, layer| all.add_source(layer.clone()));
-            Ok((merged.build()?, shared, own))
+        let layers = Layers {
+            file: file.map_or_else(|| Ok(Config::default()), |path| read_file::<T>(path, &known))?,
+            shared: shared_variables(&known, environment).map_err(|error| ConfigError::unreadable::<T>("", error))?,
+            own: own_variables::<T>(environment).map_err(|error| ConfigError::unreadable::<T>("", error))?,
         };
-        let (merged, shared, own) =
-            build().map_err(|error: ::config::ConfigError| ConfigError::unreadable::<T>("", error))?;
+        let merged = layers.merged().map_err(|error| ConfigError::unreadable::<T>("", error))?;
         let settings: T = serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
             let path = error.path().to_string();
-            let found = merged.get::<::config::Value>(&path).ok().map(|value| value.kind);
+            let found = merged.get::<Value>(&path).ok().map(|value| value.kind);
             match (known.iter().find(|key| key.is_within(&path)), found) {
-                // Such a value may be a secret that stands one level too high, so it is not shown.
-                (Some(key), Some(found))
-                    if key.path.split('.').count() > path.split('.').count()
-                        && !matches!(found, ValueKind::Table(_)) =>
-                {
-                    ConfigError::unreadable::<T>(&path, "expected a table of keys, found a single value")
-                }
-                (Some(key), Some(found)) if key.has_choices() => {
+                (Some(key), Some(found)) if key.is_at(&path) && key.has_choices() => {
                     ConfigError::unreadable::<T>(&path, format_args!("{found}, expected {}", key.kind()))
+                }
+                // The value may be a secret that stands one level too high, so it is not shown.
+                (Some(key), Some(found)) if !key.is_at(&path) && !matches!(found, ValueKind::Table(_)) => {
+                    ConfigError::unreadable::<T>(&path, "expected a table of keys, found a single value")
                 }
                 _ => ConfigError::unreadable::<T>(&path, error.inner()),
             }
         })?;
         let mut keys = keys(&settings)?;
         for key in &mut keys {
-            let is_in = |layer: &Config| layer.get::<::config::Value>(&key.path).is_ok();
-            key.origin = if is_in(&own) {
-                Some(T::variable(&key.path))
-            } else if is_in(&shared) {
-                key.shared_name().map(str::to_owned)
-            } else {
-                is_in(&from_file).then(|| "file".to_owned())
-            };
+            key.origin = layers.origin::<T>(key);
         }
         Ok(Self { settings, keys, environment })
     }
@@ -135,6 +116,41 @@ impl<'a, T: Settings> Loaded<'a, T> {
     }
 }
 
+/// What was set, from the weakest to the strongest.
+struct Layers {
+    file: Config,
+    shared: Config,
+    own: Config,
+}
+
+impl Layers {
+    fn merged(&self) -> Result<Config, ::config::ConfigError> {
+        let layers = [&self.file, &self.shared, &self.own];
+        layers.into_iter().fold(Config::builder(), |all, layer| all.add_source(layer.clone())).build()
+    }
+
+    fn origin<T: Settings>(&self, key: &Key) -> Option<String> {
+        let sets = |layer: &Config| layer.get::<Value>(&key.path).is_ok();
+        if sets(&self.own) {
+            Some(T::variable(&key.path))
+        } else if sets(&self.shared) {
+            key.shared_name().map(str::to_owned)
+        } else {
+            sets(&self.file).then(|| "file".to_owned())
+        }
+    }
+}
+
+fn shared_variables(known: &[Key], environment: &Variables) -> Result<Config, ::config::ConfigError> {
+    let mut set = known.iter().filter_map(|key| Some((&key.path, environment.get(key.shared_name()?)?)));
+    set.try_fold(Config::builder(), |all, (key, value)| all.set_override(key, value.as_str()))?.build()
+}
+
+fn own_variables<T: Settings>(environment: &Variables) -> Result<Config, ::config::ConfigError> {
+    let own = Environment::with_prefix(&format!("HOOKLINE_{}", T::BINARY)).prefix_separator("__").separator("__");
+    Config::builder().add_source(own.source(Some(environment.clone().into_iter().collect()))).build()
+}
+
 fn read_file<T: Settings>(path: &Path, known: &[Key]) -> Result<Config, ConfigError> {
     let unreadable = |reason: String| ConfigError::invalid(path.display(), reason);
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
@@ -144,7 +160,7 @@ fn read_file<T: Settings>(path: &Path, known: &[Key]) -> Result<Config, ConfigEr
     let file = file.map_err(|error| {
         unreadable(error.to_string().lines().filter(|line| !quotes(line)).collect::<Vec<_>>().join(": "))
     })?;
-    let is_given = |key: &&Key| key.is_secret() && file.get::<::config::Value>(&key.path).is_ok();
+    let is_given = |key: &&Key| key.is_secret() && file.get::<Value>(&key.path).is_ok();
     match known.iter().find(is_given).map(|key| &key.path) {
         Some(key) => Err(unreadable(format!(
             "the secret {key} does not belong in this file; set {}, or name a file in {key}_file",
