@@ -48,18 +48,16 @@ impl Cause {
 
     pub const fn remedy(self, operation: Operation) -> Remedy {
         match (operation, self) {
-            (_, Self::Network | Self::Busy(_)) => Remedy::Retry,
-            (Operation::Insert { .. } | Operation::Read, Self::Timeout) => Remedy::Retry,
-            (Operation::Insert { rows: ..=1 }, Self::Memory) => Remedy::Retry,
-            (Operation::Insert { .. }, Self::Memory) => Remedy::Halve,
-            (Operation::Insert { rows: ..=1 }, Self::Refused(code)) => Remedy::Reject { code },
-            (Operation::Insert { .. }, Self::Refused(_)) => Remedy::Halve,
-            (Operation::Refresh { hours: 2.. }, Self::Memory | Self::Timeout) => Remedy::Halve,
-            (Operation::Refresh { .. }, Self::Memory | Self::Timeout | Self::Refused(_)) => Remedy::Retry,
-            // No record causes these, so none becomes a dead letter.
-            (Operation::Insert { .. } | Operation::Refresh { .. }, Self::Configuration(_) | Self::SchemaMismatch) => {
-                Remedy::Retry
-            }
+            (Operation::Insert { rows: 2.. }, Self::Memory | Self::Refused(_))
+            | (Operation::Refresh { hours: 2.. }, Self::Memory | Self::Timeout) => Remedy::Halve,
+            (Operation::Insert { .. }, Self::Refused(code)) => Remedy::Reject { code },
+            // No record causes a wrong configuration, so none becomes a dead letter: only an operator can put it right.
+            (_, Self::Network | Self::Timeout | Self::Busy(_))
+            | (
+                Operation::Insert { .. } | Operation::Refresh { .. },
+                Self::Memory | Self::Configuration(_) | Self::SchemaMismatch,
+            )
+            | (Operation::Refresh { .. }, Self::Refused(_)) => Remedy::Retry,
             (Operation::Read, Self::Memory | Self::Configuration(_) | Self::SchemaMismatch | Self::Refused(_)) => {
                 Remedy::Fail
             }

@@ -206,7 +206,7 @@ impl Batcher {
         match consumer.commit(&offsets, mode) {
             Ok(()) => hit(FailPoint::AfterCommit),
             Err(error) => {
-                tracing::warn!(%error, "offsets were not committed: their records are read again after a restart or rebalance")
+                tracing::warn!(%error, "offsets were not committed: their records are read again after a rebalance");
             }
         }
     }
