@@ -96,7 +96,7 @@ impl ConnectionPhase {
     }
 }
 
-/// A stream that enters the phase [`Phase::Head`] when the first bytes of a head arrive, which hyper tells nobody.
+/// A stream that enters the phase [`Phase::Head`] when the first bytes of a head arrive, which hyper does not report.
 pub struct PhaseTrackingIo<T> {
     pub io: T,
     pub phase: ConnectionPhase,
