@@ -1,4 +1,4 @@
-//! The body of a webhook, field by field and in the order in which the provider sends them.
+//! The body of a webhook, with its fields in the order in which the provider sends them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::job::{Ending, Job, Medium};
 use crate::provider_time::ProviderTime;
 
-/// Downloads live a day.
+/// The URL of a download expires a day after the event.
 const DOWNLOAD_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Serialize)]
@@ -79,7 +79,7 @@ struct JobError {
     message: &'static str,
 }
 
-/// The body of the event `action` of a job, as bytes to be signed and sent.
+/// Writes the body of the event `action` of a job.
 pub fn body(job: &Job, id: &str, created_at: ProviderTime, action: Action, event_at: ProviderTime) -> Vec<u8> {
     let resource = job.job_type.resource;
     let head = Head {
@@ -142,7 +142,7 @@ pub fn body(job: &Job, id: &str, created_at: ProviderTime, action: Action, event
             payload: Audio { head, enabled: true, credits_charged, downloads: downloads(1), error },
         }),
     };
-    // Only maps with keys that are no strings, or failing writers, make this fail.
+    // It can fail only for maps whose keys are no strings, and for writers that fail; there is neither.
     written.unwrap_or_default()
 }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_video_reads_as_in_the_providers_documentation() {
+    fn a_video_has_the_fields_of_the_providers_documentation() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let job = std::iter::repeat_with(|| Job::draw(&mut rng, 1.0))
             .find(|job| matches!(job.medium, Medium::Video { .. }))

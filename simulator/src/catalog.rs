@@ -1,31 +1,29 @@
-//! What the provider makes and how long it takes: job types with the medians it published for the 30 days to 2026-07-20,
-//! and the errors each resource runs into. How often a type or an error occurs is nowhere published; the weights are ours.
+//! The job types of the provider, with the median durations that it published for the 30 days to 2026-07-20, and the errors of
+//! each resource. How often a type or an error occurs is published nowhere; the weights are ours.
 
 use hookline_schemas::ids::Resource;
 
-/// A kind of job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct JobType {
-    /// `payload.type`.
+    /// Sent as `payload.type` of every event.
     pub name: &'static str,
-    /// `payload.name` of a job that has one.
+    /// Sent as `payload.name` by jobs that have one.
     pub title: &'static str,
-    /// What it makes.
     pub resource: Resource,
-    /// Median of the total duration, queue included.
+    /// The median of the time from creation to end.
     pub median_seconds: f64,
-    /// How often it is asked for, relative to the others.
+    /// How often the type occurs, relative to the others.
     pub weight: u32,
 }
 
-/// An error of the provider.
+/// An error that a job ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorKind {
-    /// `payload.error.code`.
+    /// Sent as `payload.error.code` of `errored`.
     pub code: &'static str,
-    /// `payload.error.message`.
+    /// Sent as `payload.error.message` of `errored`.
     pub message: &'static str,
-    /// How often it is the reason, relative to the others of the resource.
+    /// How often the error occurs, relative to the others of the resource.
     pub weight: u32,
 }
 
@@ -41,7 +39,6 @@ macro_rules! job_types {
     };
 }
 
-/// Every job type the simulator knows.
 pub const JOB_TYPES: &[JobType] = job_types! {
     Video {
         "TEXT_TO_VIDEO" "Text to video" 51.0 70;
@@ -77,7 +74,7 @@ pub const JOB_TYPES: &[JobType] = job_types! {
     }
 };
 
-/// The share of a resource's jobs that fail.
+/// The share of a resource's jobs that end with an error.
 pub const fn error_share(resource: Resource) -> f64 {
     match resource {
         Resource::Video => 0.06,
@@ -86,7 +83,7 @@ pub const fn error_share(resource: Resource) -> f64 {
     }
 }
 
-/// The one error that takes longer than success.
+/// The one error whose jobs take longer than those that complete.
 pub const TIMEOUT_CODE: &str = "processing_timeout";
 
 macro_rules! errors {
@@ -95,7 +92,7 @@ macro_rules! errors {
     };
 }
 
-/// The errors of a resource.
+/// The errors that jobs of a resource end with.
 pub const fn errors(resource: Resource) -> &'static [ErrorKind] {
     match resource {
         Resource::Video => errors! {

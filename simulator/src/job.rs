@@ -1,5 +1,5 @@
-//! A job as the provider would run it: what it is, what it costs, when it starts and how it ends. Pure: the randomness
-//! is an argument.
+//! A job as the provider would run it: its type, its cost, when it starts and how it ends. The random numbers are an argument, so
+//! that a seed always gives the same jobs.
 
 use std::time::Duration;
 
@@ -10,76 +10,66 @@ use rand_distr::{Distribution as _, LogNormal};
 use crate::catalog::{ErrorKind, JOB_TYPES, JobType, TIMEOUT_CODE, error_share, errors};
 use crate::provider_time::ProviderTime;
 
-/// The spread of durations around their median: one job in six takes 1.6 times as long or longer.
+/// The standard deviation of the logarithm of durations: one job in six takes 1.6 times the median or longer.
 const SIGMA: f64 = 0.5;
-/// The share of jobs that somebody cancels: they send no last event.
+/// The share of jobs that a user cancels, which send no last event.
 const CANCELED_SHARE: f64 = 0.01;
 
-/// A job before it is placed in time.
+/// A job whose times are relative to its creation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Its kind.
     pub job_type: &'static JobType,
-    /// What makes its id differ from others created in the same millisecond.
+    /// Makes its id differ from those of other jobs created in the same millisecond.
     pub nonce: u64,
-    /// Whether it carries a name.
+    /// Whether its events have a name.
     pub named: bool,
-    /// Whether its creation time is sent in whole seconds in the first event and in milliseconds in the last one.
+    /// Whether the first event gives its creation time in whole seconds, and only the last one in milliseconds.
     pub rounds_created_at: bool,
-    /// From creation to the start of the rendering.
+    /// The time from creation to `started`.
     pub queue: Duration,
-    /// From creation to the end, queue included.
+    /// The time from creation to the last event.
     pub total: Duration,
-    /// How it ends.
     pub ending: Ending,
-    /// The medium.
     pub medium: Medium,
-    /// What `started` says it will cost.
+    /// The cost that `started` announces.
     pub credits_estimated: i64,
-    /// What `completed` says it cost.
+    /// The cost that `completed` tells.
     pub credits_completed: i64,
 }
 
-/// How a job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With downloads.
+    /// The last event has downloads.
     Completed,
-    /// With an error; nothing is charged.
+    /// The last event has an error, and nothing is charged.
     Errored(&'static ErrorKind),
-    /// With no last event.
+    /// There is no last event.
     Canceled,
 }
 
-/// What is made.
+/// The properties of the result, by resource.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Medium {
-    /// A clip.
     Video {
-        /// Pixels; −1 = "ignore".
+        /// Pixels; −1 means that it is not set.
         width: i64,
-        /// Pixels; −1 = "ignore".
+        /// Pixels; −1 means that it is not set.
         height: i64,
-        /// Where the clip begins in the source.
         start_seconds: f64,
-        /// Where it ends.
         end_seconds: f64,
-        /// What `started` says of the frames per second.
+        /// The frames per second that `started` announces.
         fps_estimated: f64,
-        /// What the last event says.
+        /// The frames per second that the last event tells.
         fps: f64,
     },
-    /// Pictures.
     Image {
-        /// 1 to 16.
         image_count: i64,
     },
-    /// Sound.
     Audio,
 }
 
 impl Job {
-    /// Draws a job; `time_divisor` compresses its durations.
+    /// Draws a job at random; its durations are divided by `time_divisor`.
     pub fn draw(rng: &mut impl Rng, time_divisor: f64) -> Self {
         let job_type = weighted(rng, JOB_TYPES, |job_type| job_type.weight);
         let ending = draw_ending(rng, job_type);
@@ -107,7 +97,7 @@ impl Job {
         }
     }
 
-    /// 25 characters like the provider's: `c`, eight of the creation time, sixteen of the nonce.
+    /// The id, of 25 characters like the provider's: `c`, eight of the creation time, sixteen of the nonce.
     pub fn id(&self, created_at: ProviderTime) -> String {
         let time = base36(created_at.0.unsigned_abs());
         let nonce = base36(self.nonce);
@@ -115,7 +105,7 @@ impl Job {
     }
 }
 
-/// The digits, lowest last, with leading zeros.
+/// 20 digits, with leading zeros.
 fn base36(mut number: u64) -> String {
     let mut digits = ['0'; 20];
     for digit in digits.iter_mut().rev() {
@@ -171,7 +161,7 @@ fn draw_credits(rng: &mut impl Rng, medium: Medium) -> (i64, i64) {
 }
 
 fn log_normal(rng: &mut impl Rng, median: f64) -> f64 {
-    // The parameters are constants in range.
+    // It fails only where sigma is not finite.
     LogNormal::new(median.ln(), SIGMA).map_or(median, |distribution| distribution.sample(rng))
 }
 

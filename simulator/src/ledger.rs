@@ -131,13 +131,12 @@ pub enum ReadError {
     #[error("line {line} of the ledger {path} is not an attempt: {source}")]
     Line {
         path: PathBuf,
-        /// Counted from 1.
         line: usize,
         source: serde_json::Error,
     },
 }
 
-/// Reads a whole ledger.
+/// Reads every attempt of a ledger, in the order in which they were written.
 pub fn read(path: &Path) -> Result<Vec<Attempt>, ReadError> {
     let unreadable = |source| ReadError::Io { path: path.to_owned(), source };
     BufReader::new(File::open(path).map_err(unreadable)?)

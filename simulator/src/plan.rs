@@ -1,5 +1,5 @@
-//! Which webhooks to send, and when: the events of drawn jobs, some of them twice, late or never. Pure: the clock and
-//! the seed are arguments.
+//! Which webhooks to send, and when: the events of drawn jobs, some of them twice, late or never. The clock and the seed are
+//! arguments, so that the same arguments always give the same plan.
 
 use std::time::Duration;
 
@@ -11,64 +11,59 @@ use crate::body::body;
 use crate::job::{Ending, Job};
 use crate::provider_time::ProviderTime;
 
-/// How late a delivery may come in that does not keep the order.
+/// The longest time that a delivery is late which comes in after later events.
 const LATEST: Duration = Duration::from_secs(30);
-/// How long after the first one a repeated delivery may be signed.
+/// The longest time between the signed times of a delivery and of its repetition.
 const REPEATED_WITHIN: Duration = Duration::from_secs(20);
 
-/// What to simulate.
+/// What is simulated. Shares are from 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// How many jobs.
     pub jobs: usize,
-    /// The seed of everything that is drawn.
+    /// Everything that is drawn at random follows from it.
     pub seed: u64,
-    /// When events happen.
     pub timing: Timing,
-    /// The share of events that are delivered twice.
+    /// The share of events that are delivered twice, half of them signed anew.
     pub duplicates: f64,
     /// The share of deliveries that come in late, after later events.
     pub shuffle: f64,
-    /// The share of jobs without a `started`.
+    /// The share of jobs that never send `started`.
     pub missing_started: f64,
-    /// Deliveries that are authentic but not processable, for each job.
+    /// The share of jobs that are followed by a delivery which is authentic, but not processable.
     pub foreign: f64,
 }
 
-/// When events happen.
+/// When the events of the jobs happen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Timing {
-    /// From now on.
+    /// They happen from now on.
     Live {
-        /// Webhooks per second, on average.
+        /// The average of webhooks per second.
         rate: f64,
-        /// What job times are divided by.
+        /// The durations of jobs are divided by it.
         speed: f64,
     },
-    /// They have happened within this window, which ends now.
+    /// They have happened within a window of this length, which ends now.
     Past(Duration),
 }
 
 /// A webhook to be sent until it is acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
-    /// `type` of the event.
+    /// The field `type` of the body.
     pub event_type: String,
-    /// The job; empty where the body names none.
+    /// Empty where the body names no job.
     pub job_id: String,
-    /// When the job was created.
     pub created_at: ProviderTime,
-    /// When the event happened.
     pub event_at: ProviderTime,
-    /// When the first attempt is signed.
+    /// The signed time of the first attempt.
     pub signed_at: ProviderTime,
-    /// When the first attempt arrives, unless the sender is behind.
+    /// When the first attempt is sent, unless the sender is behind.
     pub due: ProviderTime,
-    /// The bytes to sign.
     pub body: Vec<u8>,
 }
 
-/// Every delivery, in the order in which they are due.
+/// Plans every delivery, in the order in which they are due.
 pub fn plan(settings: &Settings, now: ProviderTime) -> Vec<Delivery> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
     let speed = match settings.timing {
@@ -99,7 +94,7 @@ pub fn plan(settings: &Settings, now: ProviderTime) -> Vec<Delivery> {
     deliveries
 }
 
-/// The last event lies in the window. What happened before it can no longer be delivered: the signature would be stale.
+/// Places the last event of a job in the window. An event before the window cannot be delivered: its signature would be stale.
 fn created_in_the_past(rng: &mut impl Rng, job: &Job, now: ProviderTime, window: Duration) -> ProviderTime {
     let last_event = now.before(window.mul_f64(rng.random_range(0.0..1.0)));
     last_event.before(match job.ending {
@@ -108,7 +103,7 @@ fn created_in_the_past(rng: &mut impl Rng, job: &Job, now: ProviderTime, window:
     })
 }
 
-/// Puts events on their way, with what befalls them.
+/// Plans the deliveries of events, some of them twice, late or not at all.
 struct DeliveryPlanner<'a, R> {
     settings: &'a Settings,
     rng: &'a mut R,
@@ -141,7 +136,7 @@ impl<R: Rng> DeliveryPlanner<'_, R> {
             body: body(job, id, created_at, action, event_at),
         };
         if self.rng.random_bool(self.settings.duplicates) {
-            // Half of them repeat the very request, half are signed anew.
+            // Half of the repetitions are the same request, half are signed anew.
             let again = if self.rng.random_bool(0.5) { Duration::ZERO } else { self.up_to(REPEATED_WITHIN) };
             let signed_at = event_at.after(again);
             self.send(Delivery { signed_at, due: signed_at, ..delivery.clone() });
@@ -149,7 +144,7 @@ impl<R: Rng> DeliveryPlanner<'_, R> {
         self.send(delivery);
     }
 
-    /// What the provider may send one day, and what its documentation's test script sends today.
+    /// An event that the provider may send one day, or the one that the test script of its documentation sends today.
     fn foreign(&mut self, job: &Job, at: ProviderTime) {
         if !self.rng.random_bool(self.settings.foreign) {
             return;
@@ -211,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_the_past_is_not_stale() {
+    fn past_events_are_within_the_window() {
         for delivery in plan(&settings(), NOW) {
             assert!(delivery.event_at <= NOW && delivery.event_at.after(WINDOW) >= NOW, "{delivery:?}");
             assert!(delivery.created_at <= delivery.event_at);

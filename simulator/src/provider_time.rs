@@ -1,4 +1,4 @@
-//! A point in time of the provider's clock.
+//! Times as the provider's clock has them, which the simulator plays.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,39 +6,36 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Unix milliseconds.
+/// A point in time, in Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProviderTime(pub i64);
 
 impl ProviderTime {
-    /// The system's clock.
     pub fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(milliseconds(since_epoch))
     }
 
-    /// The whole second it lies in, Unix seconds.
+    /// Rounds down to Unix seconds.
     pub const fn second(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// Later by `duration`.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(milliseconds(duration)))
     }
 
-    /// Earlier by `duration`.
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(milliseconds(duration)))
     }
 
-    /// How long after `earlier` it is; nothing if it is not.
+    /// The time since `earlier`, or zero where that is the later one.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 in UTC, with or without milliseconds: the provider's samples have both.
+    /// Formats as RFC 3339 in UTC, with or without milliseconds: the samples in the provider's documentation have both.
     pub fn rfc3339(self, with_milliseconds: bool) -> String {
         let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -69,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn time_does_not_run_backwards() {
+    fn a_negative_difference_is_zero() {
         let (early, late) = (ProviderTime(1_000), ProviderTime(4_000));
         assert_eq!(late.since(early), Duration::from_secs(3));
         assert_eq!(early.since(late), Duration::ZERO);

@@ -24,7 +24,7 @@ pub struct Counts {
     pub given_up: u64,
     /// Webhooks without a first attempt, because sending was cancelled.
     pub never_sent: u64,
-    /// Attempts by their answer.
+    /// How many attempts had which answer.
     #[serde(serialize_with = "by_text")]
     pub answers: BTreeMap<Answer, u64>,
     /// How many attempts took this many milliseconds from request to answer.
@@ -80,7 +80,6 @@ pub struct Report {
     pub jobs: usize,
     /// Whether the times of the jobs are real or compressed, in words.
     pub times: String,
-    /// How long sending took.
     pub seconds: f64,
     #[serde(flatten)]
     pub counts: Counts,

@@ -1,5 +1,5 @@
-//! When to try again, and as of when to sign: the provider doubles the wait after each attempt and gives up after a day.
-//! Cap and jitter are published nowhere; ours are a minute and a fifth.
+//! When a delivery is tried again, and which second is signed then. The provider doubles the wait after each attempt and gives up
+//! after a day. Its cap and its jitter are published nowhere; ours are a minute and a fifth.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use rand::{Rng, RngExt as _};
 
 use crate::provider_time::ProviderTime;
 
-/// How an unacknowledged delivery is tried again.
+/// How long an unacknowledged delivery is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The longest wait between two attempts.
     pub longest: Duration,
-    /// How long after the first attempt there may be another.
+    /// The longest time from the first attempt to the last.
     pub give_up_after: Duration,
 }
 
 impl Retry {
-    /// How long to wait after `attempt` (the first is 1), 1 s, 2 s, 4 s and so on with up to a fifth more; nothing if
-    /// the delivery is given up.
+    /// The wait after `attempt`, which is counted from 1: 1 s, 2 s, 4 s and so on, and up to a fifth more at random. `None` where
+    /// the next attempt would come after [`Retry::give_up_after`].
     pub fn wait(&self, attempt: u32, since_first: Duration, rng: &mut impl Rng) -> Option<Duration> {
         let doubled = Duration::from_secs(1_u64 << attempt.saturating_sub(1).min(32)).min(self.longest);
         let wait = doubled.mul_f64(rng.random_range(1.0..1.2));
@@ -27,8 +27,8 @@ impl Retry {
     }
 }
 
-/// The second to sign as of: that of the first attempt and what has passed since, as though the request had been under
-/// way all the time; but never in the future, and never so old that it would be refused.
+/// The Unix second to sign: that of the first attempt and the time that has passed since, so that a delay of the event stays the
+/// same; but none that lies in the future, and none so old that the webhook would be refused as stale.
 pub fn signing_second(first_signed_at: ProviderTime, since_first: Duration, now: ProviderTime) -> i64 {
     const MARGIN_SECONDS: i64 = 10;
     let oldest = now.second() - i64::from(TOLERANCE_SECONDS) + MARGIN_SECONDS;
@@ -54,14 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_enough() {
+    fn no_attempt_comes_after_a_day() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         assert!(RETRY.wait(9, Duration::from_secs(24 * 3600 - 100), &mut rng).is_some());
         assert_eq!(RETRY.wait(9, Duration::from_secs(24 * 3600 - 30), &mut rng), None);
     }
 
     #[test]
-    fn what_is_signed_is_neither_stale_nor_ahead() {
+    fn the_signed_second_is_neither_stale_nor_in_the_future() {
         let now = ProviderTime(1_786_699_613_589);
         let second = |ago: u64, passed: u64| {
             now.second() - signing_second(now.before(Duration::from_secs(ago)), Duration::from_secs(passed), now)

@@ -38,7 +38,6 @@ pub struct Layout {
 /// A broker, which is also a controller.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Node {
-    /// Counted from 1.
     pub id: u32,
     pub pid: i32,
     /// The port of the listener without TLS and passwords.

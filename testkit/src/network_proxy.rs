@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// What the proxy does with bytes that come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkState {
-    /// Passes them on.
+    /// Passes them on at once.
     Open,
     /// Closes every connection, and new ones as soon as they are accepted.
     Cut,

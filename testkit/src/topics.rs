@@ -51,7 +51,7 @@ pub struct TopicOffsets {
     pub resource_records: u64,
     /// Records of the dead-letter topic.
     pub dead_letter_records: u64,
-    /// By topic and partition.
+    /// The key is topic and partition.
     pub partitions: BTreeMap<(String, i32), PartitionOffsets>,
 }
 

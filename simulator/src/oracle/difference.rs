@@ -1,17 +1,16 @@
-//! What is not as it should be.
+//! The differences that the oracle can find.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What identifies an attempt: its source, and what its signature covers.
+/// Identifies an attempt: its source, and what its signature covers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Receipt {
-    /// The source.
     pub source: String,
-    /// The timestamp header.
+    /// The value of the timestamp header.
     pub signed_at_text: String,
-    /// The signature.
+    /// The value of the signature header.
     pub signature: String,
 }
 
@@ -21,82 +20,41 @@ impl fmt::Display for Receipt {
     }
 }
 
-/// Something that is not as it should be.
+/// A row or a column that does not follow from the ledger and the bodies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Difference {
-    /// Fewer rows than attempts that were acknowledged.
-    Lost {
-        /// The table.
-        table: &'static str,
-        /// The attempt.
-        receipt: Receipt,
-        /// Acknowledged attempts.
-        acknowledged: usize,
-        /// Rows.
-        rows: usize,
-    },
-    /// More rows than attempts that may have arrived.
+    /// There are fewer rows than acknowledged attempts.
+    Lost { table: &'static str, receipt: Receipt, acknowledged: usize, rows: usize },
+    /// There are more rows than attempts that may have arrived.
     Invented {
-        /// The table.
         table: &'static str,
-        /// The attempt.
         receipt: Receipt,
-        /// Attempts that may have arrived.
+        /// The attempts that may have arrived.
         attempts: usize,
-        /// Rows.
         rows: usize,
     },
-    /// A row's body is not the one that was signed.
-    Body {
-        /// The table.
-        table: &'static str,
-        /// The attempt.
-        receipt: Receipt,
-    },
-    /// A body in `deliveries` that does not belong there.
+    /// The body of a row is not the one that was signed.
+    Body { table: &'static str, receipt: Receipt },
+    /// A body in `deliveries` is not that of a processable event.
     Unreadable {
-        /// Where the record lies.
+        /// The position of the record: topic, partition and offset.
         position: String,
-        /// What is wrong.
         reason: String,
     },
-    /// A column is not what follows from the bodies.
-    Column {
-        /// The table or view.
-        table: &'static str,
-        /// The row.
-        row: String,
-        /// The column.
-        column: String,
-        /// What follows.
-        expected: String,
-        /// What is there.
-        actual: String,
-    },
-    /// A row is missing.
-    MissingRow {
-        /// The table or view.
-        table: &'static str,
-        /// The row.
-        row: String,
-    },
-    /// A row is there that should not be.
-    ExtraRow {
-        /// The table or view.
-        table: &'static str,
-        /// The row.
-        row: String,
-    },
-    /// A time is not one that the ledger knows.
+    /// The value of a column does not follow from the bodies.
+    Column { table: &'static str, row: String, column: String, expected: String, actual: String },
+    /// No row has the key, though one follows from the bodies.
+    MissingRow { table: &'static str, row: String },
+    /// A row has the key, though none follows from the bodies.
+    ExtraRow { table: &'static str, row: String },
+    /// A time of a job is not a second that was signed for its event.
     Time {
-        /// The job.
         job: String,
-        /// The column.
         column: &'static str,
-        /// Seconds that the ledger allows.
+        /// The Unix seconds that the ledger allows.
         allowed: Vec<i64>,
-        /// The second that is there.
+        /// The Unix second in the column.
         actual: Option<i64>,
     },
 }
@@ -105,12 +63,12 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost { table, receipt, acknowledged, rows } => {
-                write!(f, "{table}: lost: {receipt}: {acknowledged} acknowledged, {rows} rows")
+                write!(f, "{table}: lost: {receipt}: {acknowledged} acknowledged attempts, {rows} rows")
             }
             Self::Invented { table, receipt, attempts, rows } => {
                 write!(f, "{table}: invented: {receipt}: {attempts} attempts may have arrived, {rows} rows")
             }
-            Self::Body { table, receipt } => write!(f, "{table}: another body than was signed: {receipt}"),
+            Self::Body { table, receipt } => write!(f, "{table}: the body is not the one that was signed: {receipt}"),
             Self::Unreadable { position, reason } => write!(f, "deliveries: {position}: {reason}"),
             Self::Column { table, row, column, expected, actual } => {
                 write!(f, "{table}: {row}: {column} is {actual}, not {expected}")

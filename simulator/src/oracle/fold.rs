@@ -1,4 +1,4 @@
-//! What follows from the bodies of a job's deliveries, derived anew, column by column.
+//! Derives the facts of every job from the bodies of its deliveries, and compares them with `job_facts`, column by column.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use crate::provider_time::ProviderTime;
 
 pub(super) fn differences(deliveries: &[Delivery], job_facts: &[JobFacts]) -> Vec<Difference> {
     let mut found = Vec::new();
-    let mut said = BTreeMap::<JobKey, Vec<EventClaims>>::new();
+    let mut claims = BTreeMap::<JobKey, Vec<EventClaims>>::new();
     for row in deliveries {
-        match EventClaims::by(row) {
-            Ok(what) => {
-                found.extend(what.wrong_columns(row));
-                let job = (row.source.clone(), what.resource.clone(), what.job_id.clone());
-                said.entry(job).or_default().push(what);
+        match EventClaims::read(row) {
+            Ok(event) => {
+                found.extend(event.wrong_columns(row));
+                let job = (row.source.clone(), event.resource.clone(), event.job_id.clone());
+                claims.entry(job).or_default().push(event);
             }
             Err(reason) => found.push(Difference::Unreadable { position: row.position(), reason: reason.into() }),
         }
     }
     let mut expected: BTreeMap<_, _> =
-        said.into_iter().filter_map(|(job, said)| Some((job.clone(), facts(job, &said)?))).collect();
+        claims.into_iter().filter_map(|(job, events)| Some((job.clone(), facts(job, &events)?))).collect();
     for actual in job_facts {
         match expected.remove(&actual.key()) {
             Some(expected) => found.extend(columns(JOB_FACTS, &name(&actual.key()), &expected, actual)),
@@ -39,12 +39,12 @@ pub(super) fn differences(deliveries: &[Delivery], job_facts: &[JobFacts]) -> Ve
 
 const JOB_FACTS: &str = "job_facts";
 
-/// `source/resource/job`.
+/// Names a job in a difference: `source/resource/job`.
 pub(super) fn name((source, resource, job_id): &JobKey) -> String {
     format!("{source}/{resource}/{job_id}")
 }
 
-/// Where two rows differ, by column.
+/// Finds the columns in which two rows differ.
 pub(super) fn columns<T: Serialize>(table: &'static str, row: &str, expected: &T, actual: &T) -> Vec<Difference> {
     let (Ok(Value::Object(expected)), Ok(Value::Object(actual))) =
         (serde_json::to_value(expected), serde_json::to_value(actual))
@@ -63,7 +63,7 @@ pub(super) fn columns<T: Serialize>(table: &'static str, row: &str, expected: &T
         .collect()
 }
 
-/// What a delivery says of its job.
+/// What the body of a delivery claims of its job.
 struct EventClaims {
     resource: String,
     action: String,
@@ -75,7 +75,7 @@ struct EventClaims {
 }
 
 impl EventClaims {
-    fn by(row: &Delivery) -> Result<Self, &'static str> {
+    fn read(row: &Delivery) -> Result<Self, &'static str> {
         let mut body: Value = serde_json::from_str(&row.body).map_err(|_| "not JSON")?;
         let event_type = body.get("type").and_then(Value::as_str).ok_or("no type")?;
         let (resource, action) = event_type.split_once('.').ok_or("a type without a dot")?;
@@ -90,14 +90,14 @@ impl EventClaims {
         let created_at = OffsetDateTime::parse(created_at, &Rfc3339).map_err(|_| "a created_at that is no time")?;
         let created_at = i64::try_from(created_at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX);
         let signed_at: i64 = row.signed_at_text.parse().map_err(|_| "a signed time that is no number")?;
-        // When it happened: in the second that was first signed, as late in it as both clocks say.
+        // The event happened within the second that was first signed, at the latest time in it that both clocks allow.
         let second = row.first_signed_at.map_or(signed_at, i64::from);
         let latest_clock = row.received_at.0.max(created_at).max(second * 1000);
         let occurred_at = if latest_clock > second * 1000 + 999 { second * 1000 + 999 } else { latest_clock };
         Ok(Self { resource, action, job_id, created_at, occurred_at, received_at: row.received_at.0, payload })
     }
 
-    /// Columns of `deliveries` that are derived and not what they should be.
+    /// Finds the columns of `deliveries` that do not follow from the body and the headers.
     fn wrong_columns(&self, row: &Delivery) -> Vec<Difference> {
         let mut expected = row.clone();
         expected.resource = self.resource.clone();
@@ -115,7 +115,7 @@ impl EventClaims {
         value.as_i64().or_else(|| value.as_f64().and_then(exact))
     }
 
-    /// −1 means "ignore".
+    /// The provider sends −1 where the value is not set.
     fn pixels(&self, field: &str) -> Option<i64> {
         self.integer(field).filter(|pixels| *pixels != -1)
     }
@@ -140,15 +140,15 @@ impl EventClaims {
     }
 }
 
-fn facts((source, resource, job_id): JobKey, said: &[EventClaims]) -> Option<JobFacts> {
-    let first = |action: &str| said.iter().filter(|said| said.is(action)).map(|said| said.occurred_at).min();
+fn facts((source, resource, job_id): JobKey, events: &[EventClaims]) -> Option<JobFacts> {
+    let first = |action: &str| events.iter().filter(|event| event.is(action)).map(|event| event.occurred_at).min();
     let credits = |action: &'static str| {
-        said.iter().filter(move |said| said.is(action)).filter_map(|said| said.integer("credits_charged"))
+        events.iter().filter(move |event| event.is(action)).filter_map(|event| event.integer("credits_charged"))
     };
-    let greatest = |field: &dyn Fn(&EventClaims) -> Option<f64>| said.iter().filter_map(field).max_by(f64::total_cmp);
-    let largest = |field: &dyn Fn(&EventClaims) -> Option<i64>| said.iter().filter_map(field).max();
+    let greatest = |field: &dyn Fn(&EventClaims) -> Option<f64>| events.iter().filter_map(field).max_by(f64::total_cmp);
+    let largest = |field: &dyn Fn(&EventClaims) -> Option<i64>| events.iter().filter_map(field).max();
 
-    let created_at = said.iter().map(|said| said.created_at).min()?;
+    let created_at = events.iter().map(|event| event.created_at).min()?;
     let (started_at, completed_at, errored_at) = (first("started"), first("completed"), first("errored"));
     let (outcome, finished_at) = match (completed_at, errored_at) {
         (Some(at), _) => ("completed", Some(at)),
@@ -158,8 +158,8 @@ fn facts((source, resource, job_id): JobKey, said: &[EventClaims]) -> Option<Job
     let run = finished_at.zip(started_at).map(|(finished, started)| finished - started);
     let queue = started_at.map(|started| started - created_at);
     let seconds = |milliseconds: Option<i64>| milliseconds.filter(|ms| *ms >= 0).map(|ms| ms as f64 / 1000.0);
-    // Code and message of one event: the pair that sorts last, the code being what comes before a NUL.
-    let errors = said.iter().filter(|said| said.is("errored")).map(EventClaims::error);
+    // Code and message come from one event: of all `errored`, the one whose pair, with a NUL between, sorts last.
+    let errors = events.iter().filter(|event| event.is("errored")).map(EventClaims::error);
     let (error_code, error_message) =
         errors.max_by_key(|(code, message)| format!("{code}\0{message}")).unwrap_or_default();
     let credits_estimated = credits("started").max();
@@ -173,7 +173,7 @@ fn facts((source, resource, job_id): JobKey, said: &[EventClaims]) -> Option<Job
         source,
         resource,
         job_id,
-        job_type: said.iter().map(|said| said.text("type")).max().unwrap_or("").to_owned(),
+        job_type: events.iter().map(|event| event.text("type")).max().unwrap_or("").to_owned(),
         created_hour: u32::try_from(created_at.div_euclid(3_600_000) * 3600).unwrap_or(u32::MAX),
         created_at: ProviderTime(created_at),
         started_at: started_at.map(ProviderTime),
@@ -186,16 +186,16 @@ fn facts((source, resource, job_id): JobKey, said: &[EventClaims]) -> Option<Job
         total_seconds: seconds(finished_at.map(|finished| finished - created_at)),
         run_seconds: seconds(run),
         queue_seconds: seconds(queue.filter(|_| run.is_none_or(|run| run >= 0))),
-        width: largest(&|said| said.pixels("width")),
-        height: largest(&|said| said.pixels("height")),
-        image_count: largest(&|said| said.integer("image_count")),
-        fps: greatest(&|said| said.number("fps").filter(|_| !said.is("started"))),
-        media_seconds: greatest(&|said| Some(said.number("end_seconds")? - said.number("start_seconds")?)),
+        width: largest(&|event| event.pixels("width")),
+        height: largest(&|event| event.pixels("height")),
+        image_count: largest(&|event| event.integer("image_count")),
+        fps: greatest(&|event| event.number("fps").filter(|_| !event.is("started"))),
+        media_seconds: greatest(&|event| Some(event.number("end_seconds")? - event.number("start_seconds")?)),
         credits_estimated,
         credits_charged,
         credits_refunded: refunded.filter(|_| outcome == "errored"),
-        first_received_at: ProviderTime(said.iter().map(|said| said.received_at).min()?),
-        last_received_at: ProviderTime(said.iter().map(|said| said.received_at).max()?),
+        first_received_at: ProviderTime(events.iter().map(|event| event.received_at).min()?),
+        last_received_at: ProviderTime(events.iter().map(|event| event.received_at).max()?),
         fold_version: FOLD_VERSION,
     })
 }

@@ -1,7 +1,7 @@
-//! Holds the tables against the ledger. Pure: takes attempts and rows, returns the differences.
+//! Compares the tables with the ledger: takes attempts and rows, and returns the differences.
 //!
-//! It believes the ledger and the bytes in `deliveries`, and derives everything else anew, in its own way: a mistake
-//! that it shared with the fold would never show.
+//! It takes the ledger and the bodies in `deliveries` as the truth, and derives everything else anew, in its own way: a mistake
+//! that it shared with the processor would never show.
 
 pub mod difference;
 mod fold;
@@ -15,25 +15,23 @@ pub use self::difference::Difference;
 use self::rows::{DeadLetter, Delivery, FactQuantiles, JobFacts, JobStats};
 use crate::ledger::Attempt;
 
-/// What is held against each other.
+/// The ledger, and everything that the tables held at one time.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Every attempt of everybody who sent.
+    /// Every attempt of everybody who sent webhooks to this pipeline.
     pub attempts: Vec<Attempt>,
-    /// The table `deliveries`.
     pub deliveries: Vec<Delivery>,
-    /// The table `dead_letters`.
     pub dead_letters: Vec<DeadLetter>,
-    /// The view `job_facts`.
+    /// The rows of the view `job_facts`.
     pub job_facts: Vec<JobFacts>,
-    /// Quantiles of its groups.
+    /// The quantiles of `job_facts`, grouped as `job_stats_by_minute` is.
     pub quantiles: Vec<FactQuantiles>,
-    /// The view `job_stats_by_minute`.
+    /// The rows of the view `job_stats_by_minute`.
     pub job_stats: Vec<JobStats>,
 }
 
 impl Snapshot {
-    /// Everything that is not as it should be.
+    /// Finds every row and every column that does not follow from the ledger and the bodies.
     pub fn differences(&self) -> Vec<Difference> {
         let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters);
         found.extend(fold::differences(&self.deliveries, &self.job_facts));

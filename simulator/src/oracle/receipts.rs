@@ -1,4 +1,4 @@
-//! Is every acknowledged attempt in its table, and nothing else?
+//! Compares attempts with rows: every acknowledged attempt must be in its table, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,21 +6,22 @@ use super::difference::{Difference, Receipt};
 use super::rows::{DeadLetter, Delivery};
 use crate::ledger::{Answer, Attempt, sha256_hex};
 
-/// What is known of all attempts that look the same: an attempt repeated within the second is signed alike.
+/// The attempts with the same [`Receipt`], counted by answer, and their rows: an attempt that is repeated within the second is
+/// signed alike.
 #[derive(Default)]
 struct Counts<'a> {
-    /// Answered 200: it must be a delivery.
+    /// Attempts that were answered 200, so each must be a delivery.
     deliveries: usize,
-    /// Answered 202: it must be a dead letter.
+    /// Attempts that were answered 202, so each must be a dead letter.
     dead_letters: usize,
-    /// Answered 401: it may be a dead letter, if it was stale.
+    /// Attempts that were answered 401, so each may be a dead letter, if it was stale.
     refused: usize,
-    /// Anything else: it may have arrived.
+    /// All other attempts, which may have arrived.
     uncertain: usize,
     body_sha256: &'a str,
-    /// Rows of `deliveries`, and records that the processor made dead letters of.
+    /// Rows of `deliveries`, and records that the processor turned into dead letters.
     delivery_rows: usize,
-    /// Rows of `dead_letters` that ingest made.
+    /// Rows of `dead_letters` whose origin is ingest.
     dead_letter_rows: usize,
 }
 
@@ -29,9 +30,9 @@ pub(super) fn differences(
     deliveries: &[Delivery],
     dead_letters: &[DeadLetter],
 ) -> Vec<Difference> {
-    let mut tallies = BTreeMap::<Receipt, Counts<'_>>::new();
+    let mut by_receipt = BTreeMap::<Receipt, Counts<'_>>::new();
     for attempt in attempts {
-        let counts = tallies.entry(receipt(attempt)).or_default();
+        let counts = by_receipt.entry(attempt.receipt()).or_default();
         counts.body_sha256 = &attempt.body_sha256;
         match attempt.answer {
             Answer::Status(200) => counts.deliveries += 1,
@@ -43,7 +44,7 @@ pub(super) fn differences(
     let mut found = Vec::new();
     let mut positions = BTreeSet::new();
     for row in deliveries {
-        let counts = tallies.entry(row.receipt()).or_default();
+        let counts = by_receipt.entry(row.receipt()).or_default();
         counts.delivery_rows += 1;
         positions.insert(row.position());
         if !counts.body_sha256.is_empty() && sha256_hex(row.body.as_bytes()) != counts.body_sha256 {
@@ -51,19 +52,19 @@ pub(super) fn differences(
         }
     }
     for row in dead_letters {
-        let counts = tallies.entry(row.receipt()).or_default();
+        let counts = by_receipt.entry(row.receipt()).or_default();
         if row.is_from_ingest() {
             counts.dead_letter_rows += 1;
         } else if positions.insert(row.origin.clone()) {
             counts.delivery_rows += 1;
         }
-        // A dead letter that the table refused in turn is kept without its body.
+        // A dead letter that ClickHouse rejected, too, is stored without its body.
         let stripped = !row.is_from_ingest() && row.body_sha256 == sha256_hex(b"");
         if !counts.body_sha256.is_empty() && row.body_sha256 != counts.body_sha256 && !stripped {
             found.push(Difference::Body { table: DEAD_LETTERS, receipt: row.receipt() });
         }
     }
-    for (receipt, counts) in tallies {
+    for (receipt, counts) in by_receipt {
         let Counts { deliveries, dead_letters, refused, uncertain, delivery_rows, dead_letter_rows, .. } = counts;
         for (table, rows, acknowledged, possible) in [
             (DELIVERIES, delivery_rows, deliveries, deliveries + uncertain),
@@ -82,11 +83,3 @@ pub(super) fn differences(
 
 const DELIVERIES: &str = "deliveries";
 const DEAD_LETTERS: &str = "dead_letters";
-
-fn receipt(attempt: &Attempt) -> Receipt {
-    Receipt {
-        source: attempt.source.clone(),
-        signed_at_text: attempt.signed_at_text.clone(),
-        signature: attempt.signature.clone(),
-    }
-}

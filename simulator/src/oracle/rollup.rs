@@ -1,5 +1,5 @@
-//! Is the roll-up what the facts come to? Counts and maxima are grouped here, anew. Quantiles are held against those that
-//! ClickHouse finds in the facts themselves: its sketch is taken as given, that merging changes nothing is not.
+//! Compares the roll-up with the facts. Counts and maxima are grouped here, anew. Quantiles are compared with those that
+//! ClickHouse finds in the facts themselves: that its sketch is right is taken for granted, that merging it changes nothing is not.
 
 use std::collections::BTreeMap;
 
@@ -32,13 +32,13 @@ pub(super) fn differences(
 
 const BY_MINUTE: &str = "job_stats_by_minute";
 
-/// Finished jobs by created hour, minute of their end, and what they are; without quantiles.
+/// Groups finished jobs by the key of `job_stats_by_minute`; quantiles stay empty.
 fn group(job_facts: &[JobFacts]) -> BTreeMap<StatsKey, JobStats> {
     let mut groups = BTreeMap::new();
     for job in job_facts {
         let Some(finished_at) = job.finished_at else { continue };
         let minute = u32::try_from(finished_at.second().div_euclid(60) * 60).unwrap_or(u32::MAX);
-        // A completed job counts as nothing else, though it may have told of an error, too.
+        // A job that completed counts as completed alone, even if it had sent `errored` before.
         let error_code = if job.outcome == "errored" { job.error_code.clone() } else { String::new() };
         let stats = JobStats {
             created_hour: job.created_hour,

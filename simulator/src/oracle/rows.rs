@@ -1,14 +1,13 @@
-//! The rows that the oracle reads, with the types that outside programs may rely on.
+//! The rows that the oracle reads, with the column types that other programs may rely on.
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Receipt;
+use crate::ledger::Attempt;
 use crate::provider_time::ProviderTime;
 
-/// A row of `deliveries`.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of the table")]
 pub struct Delivery {
     pub log_id: String,
     pub topic: String,
@@ -29,24 +28,14 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// What identifies the attempt that it came in with.
-    pub fn receipt(&self) -> Receipt {
-        Receipt {
-            source: self.source.clone(),
-            signed_at_text: self.signed_at_text.clone(),
-            signature: self.signature.clone(),
-        }
-    }
-
-    /// Where its record lies.
+    /// The position of its record, as dead letters name it in `origin`.
     pub fn position(&self) -> String {
         format!("{}/{}/{}", self.topic, self.partition, self.offset)
     }
 }
 
-/// A row of `dead_letters`; of the body, which may be any bytes, only the hash.
+/// A row of `dead_letters`. Of the body, which may be any bytes, only the hash is read, as lower-case hex.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of the table")]
 pub struct DeadLetter {
     pub source: String,
     pub reason: String,
@@ -55,21 +44,11 @@ pub struct DeadLetter {
     pub job_id: String,
     pub signature: String,
     pub signed_at_text: String,
-    /// Lower-case hex.
     pub body_sha256: String,
 }
 
 impl DeadLetter {
-    /// What identifies the attempt that it came in with.
-    pub fn receipt(&self) -> Receipt {
-        Receipt {
-            source: self.source.clone(),
-            signed_at_text: self.signed_at_text.clone(),
-            signature: self.signature.clone(),
-        }
-    }
-
-    /// Ingest put it there; otherwise the processor did, and its origin is a position in a resource topic.
+    /// Whether ingest produced it. Otherwise the processor did, and the origin is a position in a resource topic.
     pub fn is_from_ingest(&self) -> bool {
         self.origin == "ingest"
     }
@@ -77,7 +56,6 @@ impl DeadLetter {
 
 /// A row of the view `job_facts`.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of the view")]
 pub struct JobFacts {
     pub source: String,
     pub resource: String,
@@ -108,20 +86,18 @@ pub struct JobFacts {
     pub fold_version: u16,
 }
 
-/// A job by name: source, resource and id.
+/// Identifies a job: source, resource and id.
 pub type JobKey = (String, String, String);
 
 impl JobFacts {
-    /// The job's name.
     pub fn key(&self) -> JobKey {
         (self.source.clone(), self.resource.clone(), self.job_id.clone())
     }
 }
 
-/// A row of the view `job_stats_by_minute`, its states made quantiles: p50, p90, p95 and p99, each NaN where nothing was
-/// measured.
+/// A row of the view `job_stats_by_minute`. Its states are read as quantiles: p50, p90, p95 and p99, each NaN where no job has the
+/// duration.
 #[derive(Clone, Debug, Default, PartialEq, Row, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the columns of the view")]
 pub struct JobStats {
     pub created_hour: u32,
     pub minute: u32,
@@ -139,9 +115,8 @@ pub struct JobStats {
     pub queue: Vec<f64>,
 }
 
-/// The quantiles of the same, straight from `job_facts`.
+/// The same quantiles, computed from `job_facts` without the roll-up.
 #[derive(Clone, Debug, PartialEq, Row, Deserialize)]
-#[expect(missing_docs, reason = "as above")]
 pub struct FactQuantiles {
     pub created_hour: u32,
     pub minute: u32,
@@ -154,13 +129,27 @@ pub struct FactQuantiles {
     pub queue: Vec<f64>,
 }
 
-/// What makes a row of the roll-up: created hour, minute, source, resource, job type and error code.
+/// The key of a row of the roll-up: created hour, minute, source, resource, job type and error code.
 pub type StatsKey = (u32, u32, String, String, String, String);
+
+macro_rules! receipt {
+    ($($row:ident)*) => {$(
+        impl $row {
+            /// Identifies the attempt that was sent, or became the row.
+            pub fn receipt(&self) -> Receipt {
+                let [source, signed_at_text, signature] =
+                    [&self.source, &self.signed_at_text, &self.signature].map(String::clone);
+                Receipt { source, signed_at_text, signature }
+            }
+        }
+    )*};
+}
+
+receipt! { Attempt Delivery DeadLetter }
 
 macro_rules! stats_key {
     ($($row:ident)*) => {$(
         impl $row {
-            /// What makes the row.
             pub fn key(&self) -> StatsKey {
                 let text = [&self.source, &self.resource, &self.job_type, &self.error_code];
                 let [source, resource, job_type, error_code] = text.map(String::clone);

@@ -5,7 +5,7 @@ use clickhouse::{Client, RowOwned, RowRead};
 use super::Snapshot;
 use crate::ledger::Attempt;
 
-/// Reads everything that is held against `attempts`.
+/// Reads every row that the oracle compares with `attempts`.
 pub async fn read(client: &Client, attempts: Vec<Attempt>) -> clickhouse::error::Result<Snapshot> {
     const DEAD_LETTERS: &str = "SELECT source, reason, origin, event_type, job_id, signature, signed_at_text, \
                                 lower(hex(SHA256(body))) AS body_sha256 FROM dead_letters FINAL";

@@ -1,4 +1,4 @@
-//! The oracle agrees with the contract's own fold about simulated jobs, and notices every single thing that is wrong.
+//! The oracle agrees with the fold of `schemas` about simulated jobs, and notices every single thing that is wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,8 +88,8 @@ fn right() -> Snapshot {
         };
         let resource = event.event_type.resource.to_string();
         let job = ("test".to_owned(), resource.clone(), delivery.job_id.clone());
-        let said = Facts::of(&event, &metadata).into_owned();
-        facts.entry(job).and_modify(|known| known.join(said.clone())).or_insert(said);
+        let new = Facts::of(&event, &metadata).into_owned();
+        facts.entry(job).and_modify(|known| known.join(new.clone())).or_insert(new);
         snapshot.deliveries.push(Delivery {
             log_id: "log".into(),
             topic: format!("hookline.{resource}"),
@@ -142,7 +142,7 @@ fn roll_up(snapshot: &mut Snapshot) {
         };
         known.completed += one.completed;
         known.errored += one.errored;
-        // Nothing is less than any number.
+        // `None` is less than any number.
         for (known, one) in [
             (&mut known.total_max, one.total_max),
             (&mut known.run_max, one.run_max),
@@ -292,8 +292,8 @@ fn a_stale_roll_up_is_noticed() {
     let one = right.job_stats.iter().find(|row| row.completed == 1 && row.errored == 0).unwrap();
     let several = right.job_stats.iter().find(|row| row.completed > 1).unwrap();
 
-    // Jobs ended since, one more of its kind in the minute, and the only one of its kind.
-    for (group, lonely) in [(several, false), (one, true)] {
+    // A job ended after the last refresh: one more of its group, and the only one of its group.
+    for (group, is_new) in [(several, false), (one, true)] {
         let mut stale = right.clone();
         stale.job_facts.retain(|row| row.job_id != job_of(&right, group).job_id);
         roll_up(&mut stale);
@@ -301,15 +301,15 @@ fn a_stale_roll_up_is_noticed() {
         assert!(
             match &*found {
                 [Difference::MissingRow { table: "job_stats_by_minute", row }] =>
-                    lonely && row.contains(&group.job_type),
-                [Difference::Column { column, .. }, ..] => !lonely && column == "completed",
+                    is_new && row.contains(&group.job_type),
+                [Difference::Column { column, .. }, ..] => !is_new && column == "completed",
                 _ => false,
             },
             "{found:#?}"
         );
     }
 
-    // An errored job turned out completed: it is gone from one row and there in another.
+    // An errored job turned out completed: it is gone from one group and counted in another.
     let mut late = right.clone();
     let errored = late.job_facts.iter_mut().find(|row| row.outcome == "errored").unwrap();
     (errored.outcome, errored.completed_at) = ("completed".into(), errored.errored_at);

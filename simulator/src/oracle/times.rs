@@ -1,4 +1,5 @@
-//! Are the times of a job those at which its events were first signed?
+//! Compares the times of jobs with the ledger: each must be the second in which its event was first signed. Signatures have no
+//! more than seconds. A time of the year 1970 would show here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,23 +9,22 @@ use super::rows::{DeadLetter, JobFacts};
 use crate::ledger::{Answer, Attempt};
 use crate::provider_time::ProviderTime;
 
-/// What the ledger says of an event.
+/// The signed times of an event's attempts, in Unix seconds.
 #[derive(Default)]
 struct Signed {
-    /// Seconds of all attempts. An attempt answered with 503 may have set the time without being delivered.
+    /// Those of all attempts: an attempt that was answered 503 may have set the time without being stored.
     any: BTreeSet<i64>,
-    /// The first second that was acknowledged: it cannot have happened later.
+    /// The first one that was acknowledged; the time cannot be later.
     acknowledged: Option<i64>,
     created_at: i64,
 }
 
-/// To the second: the signature has no more. The year 1970 would show here.
 pub(super) fn differences(
     attempts: &[Attempt],
     dead_letters: &[DeadLetter],
     job_facts: &[JobFacts],
 ) -> Vec<Difference> {
-    let refused_by_table: BTreeSet<Receipt> =
+    let rejected_by_table: BTreeSet<Receipt> =
         dead_letters.iter().filter(|row| !row.is_from_ingest()).map(DeadLetter::receipt).collect();
     let mut events = BTreeMap::<(&str, &str, &str), Signed>::new();
     for attempt in attempts {
@@ -32,12 +32,7 @@ pub(super) fn differences(
         let signed = events.entry((&attempt.source, &attempt.job_id, &attempt.event_type)).or_default();
         signed.any.insert(second);
         signed.created_at = attempt.created_at.second();
-        let receipt = Receipt {
-            source: attempt.source.clone(),
-            signed_at_text: attempt.signed_at_text.clone(),
-            signature: attempt.signature.clone(),
-        };
-        if attempt.answer == Answer::Status(200) && !refused_by_table.contains(&receipt) {
+        if attempt.answer == Answer::Status(200) && !rejected_by_table.contains(&attempt.receipt()) {
             signed.acknowledged = Some(signed.acknowledged.map_or(second, |first| first.min(second)));
         }
     }

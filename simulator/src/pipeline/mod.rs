@@ -34,7 +34,7 @@ const PROCESSOR: &str = "hookline-processor";
 
 /// A running ingest on topics and tables of its own, to which processors are added.
 pub struct Pipeline {
-    /// Where ingest takes webhooks.
+    /// The URL that ingest takes webhooks at.
     pub url: Url,
     pub ingest: Daemon,
     pub kafka: KafkaConfig,
@@ -45,7 +45,7 @@ pub struct Pipeline {
     /// Stands between every processor and ClickHouse.
     pub proxy: NetworkProxy,
     own_servers: Option<(KafkaCluster, ClickHouseServer)>,
-    /// Drops the database.
+    /// Drops the database together with the pipeline.
     _shared_servers: Option<Servers>,
 }
 

@@ -21,7 +21,7 @@ pub const SECRET: &str = "mhw_test_0123456789abcdef";
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
     pub jobs: usize,
-    /// Webhooks per second.
+    /// The most first attempts per second.
     pub rate: f64,
     pub seed: u64,
 }

@@ -17,7 +17,7 @@ pub struct Outage {
     pub seconds: f64,
     /// Bytes of ingest before, at the peak, and after.
     pub memory: [u64; 3],
-    /// Records of all topics.
+    /// Counted over all topics.
     pub records: usize,
 }
 
