@@ -1,5 +1,7 @@
-//! Makes the topics and the tables, and reads the numbers out of them.
+//! Creates the topics and the tables, and reports what the tables say.
 
 pub mod config;
+mod expected;
 pub mod migrate;
+mod query;
 pub mod report;

@@ -129,11 +129,7 @@ pub enum ReadError {
     #[error("the ledger {path} cannot be read: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("line {line} of the ledger {path} is not an attempt: {source}")]
-    Line {
-        path: PathBuf,
-        line: usize,
-        source: serde_json::Error,
-    },
+    Line { path: PathBuf, line: usize, source: serde_json::Error },
 }
 
 /// Reads every attempt of a ledger, in the order in which they were written.

@@ -1,4 +1,4 @@
-//! Brings the topics and the tables to what this version of Hookline expects; on what is there already it changes nothing.
+//! Creates the tables and topics that this version of Hookline expects. What exists already is compared, and never changed.
 
 mod tables;
 mod topics;
@@ -9,11 +9,8 @@ use anyhow::Context as _;
 use hookline_service::config::mask_url;
 use serde::Serialize;
 
-pub use self::tables::{Applied, PlanError, checksum, plan};
-pub use self::topics::{Found, Wanted};
 use crate::config::AnalyticsConfig;
 
-/// What to do besides the configuration.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct MigrateArgs {
     /// Partitions of a topic that is made [default: topics.partitions, 8]
@@ -33,73 +30,70 @@ pub struct MigrateArgs {
     pub json: bool,
 }
 
-/// What became of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It was there.
+enum StepOutcome {
+    /// It existed.
     Unchanged,
-    /// It was missing and is there now.
+    /// It was missing, and is created now.
     Done,
-    /// It is missing, and a run without `--dry-run` would make it.
+    /// It is missing, and a run without `--dry-run` would create it.
     Pending,
-    /// It is there, and not as it must be; it was not touched.
+    /// It exists and is not as it must be; it was not changed.
     Differs,
 }
 
-/// A database, a migration or a topic, and what became of it.
+/// A database, a migration of its tables, or a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// `database`, `tables` or `topic`.
-    pub kind: &'static str,
-    /// Which one.
-    pub name: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// What there is to say about it, or nothing.
-    pub detail: String,
+struct Step {
+    /// One of `database`, `tables` and `topic`.
+    kind: &'static str,
+    name: String,
+    outcome: StepOutcome,
+    /// Its settings, its differences or the time it took; empty where there is nothing to say.
+    detail: String,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = match self.outcome {
-            Outcome::Unchanged => "unchanged",
-            Outcome::Done => "done",
-            Outcome::Pending => "pending",
-            Outcome::Differs => "DIFFERS",
+            StepOutcome::Unchanged => "unchanged",
+            StepOutcome::Done => "done",
+            StepOutcome::Pending => "pending",
+            StepOutcome::Differs => "DIFFERS",
         };
         let line = format!("{:<9} {:<28} {outcome:<10} {}", self.kind, self.name, self.detail);
         f.write_str(line.trim_end())
     }
 }
 
-/// Everything that was done, in order; printed line by line as it happens, or as JSON at the end.
+/// Every step, in order. Each is printed as a line as soon as it is done, unless the whole is printed as JSON at the end.
 #[derive(Debug, Serialize)]
-struct Progress {
+struct MigrateReport {
     dry_run: bool,
     steps: Vec<Step>,
     notes: Vec<String>,
     #[serde(skip)]
-    lines: bool,
+    prints_lines: bool,
 }
 
-impl Progress {
-    fn step(&mut self, step: Step) {
-        if self.lines {
+impl MigrateReport {
+    fn add_step(&mut self, step: Step) {
+        if self.prints_lines {
             println!("{step}");
         }
         self.steps.push(step);
     }
 
-    fn note(&mut self, note: String) {
-        if self.lines {
+    fn add_note(&mut self, note: String) {
+        if self.prints_lines {
             println!("note: {note}");
         }
         self.notes.push(note);
     }
 }
 
-/// Makes what is missing.
+/// Creates what is missing. Fails where something exists and is not as the configuration asks for.
 pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow::Result<()> {
     let topics = &mut config.topics;
     topics.partitions = arguments.partitions.unwrap_or(topics.partitions);
@@ -108,20 +102,25 @@ pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow:
     topics.check()?;
 
     let dry_run = arguments.dry_run;
-    let mut progress = Progress { dry_run, steps: Vec::new(), notes: Vec::new(), lines: !arguments.json };
+    let mut report = MigrateReport { dry_run, steps: Vec::new(), notes: Vec::new(), prints_lines: !arguments.json };
     let clickhouse = config.clickhouse.client()?;
-    tables::migrate(&clickhouse, &config.clickhouse.database, &mut progress)
+    tables::migrate(&clickhouse, &config.clickhouse.database, &mut report).await.with_context(|| {
+        format!("cannot migrate the tables of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
+    })?;
+    topics::migrate(&config, &mut report)
         .await
-        .with_context(|| format!("tables of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url)))?;
-    topics::migrate(&config, &mut progress)
-        .await
-        .with_context(|| format!("topics at {}", config.kafka.bootstrap_servers))?;
+        .with_context(|| format!("cannot migrate the topics at {}", config.kafka.bootstrap_servers))?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&progress)?);
+        println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    let differing: Vec<_> = progress.steps.iter().filter(|step| step.outcome == Outcome::Differs).collect();
+    let differing: Vec<_> = report.steps.iter().filter(|step| step.outcome == StepOutcome::Differs).collect();
     match differing.as_slice() {
         [] => Ok(()),
-        [first, ..] => anyhow::bail!("{} {} is not as it must be: {}", first.kind, first.name, first.detail),
+        [first, ..] => anyhow::bail!(
+            "{} {} is not as it must be: {}; alter it, for migrate changes nothing that exists",
+            first.kind,
+            first.name,
+            first.detail
+        ),
     }
 }

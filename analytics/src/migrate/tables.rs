@@ -1,4 +1,4 @@
-//! The database and the numbered migrations. Statements can be repeated, so a run that was cut off is run again.
+//! The database and its numbered migrations. Every statement can be repeated, so a run that was interrupted is simply repeated.
 
 use std::time::Instant;
 
@@ -9,10 +9,11 @@ use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Outcome, Progress, Step};
+use super::{MigrateReport, Step, StepOutcome};
 
-/// The checksum is part of the key, so that two versions that migrated at once are both seen.
-const JOURNAL: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
+/// The migrations that were applied. The checksum is part of the key, so that of two versions which migrated at the same time
+/// both are seen.
+const CREATE_SCHEMA_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 (
     number UInt32,
     name String,
@@ -22,112 +23,93 @@ const JOURNAL: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 ENGINE = ReplacingMergeTree
 ORDER BY (number, checksum)";
 
-/// A migration that the journal says was applied.
+/// A row of `schema_migrations`: a migration as it was when it was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
-pub struct Applied {
-    /// Its number.
-    pub number: u32,
-    /// Its name when it was applied.
-    pub name: String,
-    /// Its [`checksum`] when it was applied.
-    pub checksum: String,
+struct Applied {
+    number: u32,
+    name: String,
+    checksum: String,
 }
 
-/// Why nothing can be applied.
+/// Why no migration can be applied to a database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// The file of an applied migration was edited.
+enum HistoryError {
     #[error(
         "migration {number} {name} was applied with checksum {applied} but is {known} in this version: an applied migration \
          is never edited, write a new one"
     )]
-    Edited {
-        /// Its number.
-        number: u32,
-        /// Its name.
-        name: String,
-        /// The checksum in the journal.
-        applied: String,
-        /// The checksum in this version.
-        known: String,
-    },
-    /// A newer version was here.
-    #[error("migration {number} {name} is applied but unknown to this version: use the newer one")]
-    Newer {
-        /// Its number.
-        number: u32,
-        /// Its name.
-        name: String,
-    },
+    Edited { number: u32, name: String, applied: String, known: String },
+    #[error("migration {number} {name} is applied but unknown to this version: use the newer version")]
+    Newer { number: u32, name: String },
 }
 
-/// SHA-256 of the file, lower-case hex.
-pub fn checksum(migration: &Migration) -> String {
+/// The SHA-256 of the migration's file as lower-case hex.
+fn checksum(migration: &Migration) -> String {
     base16ct::lower::encode_string(&Sha256::digest(migration.sql))
 }
 
-/// The known migrations that are still to apply, in order.
-pub fn plan<'a>(known: &'a [Migration], applied: &[Applied]) -> Result<Vec<&'a Migration>, PlanError> {
+/// Finds the known migrations that are not applied yet, in order.
+fn pending<'a>(known: &'a [Migration], applied: &[Applied]) -> Result<Vec<&'a Migration>, HistoryError> {
     for Applied { number, name, checksum: applied } in applied {
         let (number, name) = (*number, name.clone());
         let Some(migration) = known.iter().find(|migration| migration.number == number) else {
-            return Err(PlanError::Newer { number, name });
+            return Err(HistoryError::Newer { number, name });
         };
         let known = checksum(migration);
         if *applied != known {
-            return Err(PlanError::Edited { number, name, applied: applied.clone(), known });
+            return Err(HistoryError::Edited { number, name, applied: applied.clone(), known });
         }
     }
     let is_applied = |migration: &&Migration| applied.iter().any(|applied| applied.number == migration.number);
     Ok(known.iter().filter(|migration| !is_applied(migration)).collect())
 }
 
-pub(super) async fn migrate(client: &Client, database: &str, progress: &mut Progress) -> anyhow::Result<()> {
+pub(super) async fn migrate(client: &Client, database: &str, report: &mut MigrateReport) -> anyhow::Result<()> {
     let server = client.clone().with_database("system");
     let count = server.query("SELECT count() FROM system.databases WHERE name = ?").bind(database);
     let exists = count.fetch_one::<u64>().await? > 0;
-    if !exists && !progress.dry_run {
+    if !exists && !report.dry_run {
         server.query("CREATE DATABASE IF NOT EXISTS ?").bind(Identifier(database)).execute().await?;
     }
-    progress.step(Step {
+    report.add_step(Step {
         kind: "database",
         name: database.to_owned(),
-        outcome: outcome(exists, progress.dry_run),
+        outcome: outcome(exists, report.dry_run),
         detail: String::new(),
     });
 
-    let applied = journal(client, exists, progress.dry_run).await?;
-    let pending = plan(MIGRATIONS, &applied)?;
+    let applied = applied_migrations(client, exists, report.dry_run).await?;
+    let pending = pending(MIGRATIONS, &applied)?;
     for migration in MIGRATIONS {
         let began = Instant::now();
         let is_pending = pending.contains(&migration);
-        if is_pending && !progress.dry_run {
+        if is_pending && !report.dry_run {
             apply(client, migration)
                 .await
                 .with_context(|| format!("migration {} {}", migration.number, migration.name))?;
         }
-        let outcome = outcome(!is_pending, progress.dry_run);
+        let outcome = outcome(!is_pending, report.dry_run);
         let detail = match outcome {
-            Outcome::Done => format!("{} ms", began.elapsed().as_millis()),
-            Outcome::Unchanged | Outcome::Pending | Outcome::Differs => String::new(),
+            StepOutcome::Done => format!("{} ms", began.elapsed().as_millis()),
+            StepOutcome::Unchanged | StepOutcome::Pending | StepOutcome::Differs => String::new(),
         };
         let name = format!("{} {}", migration.number, migration.name);
-        progress.step(Step { kind: "tables", name, outcome, detail });
+        report.add_step(Step { kind: "tables", name, outcome, detail });
     }
     Ok(())
 }
 
-/// Reads the journal; makes it where that is allowed.
-async fn journal(client: &Client, database_exists: bool, dry_run: bool) -> anyhow::Result<Vec<Applied>> {
+/// Reads `schema_migrations`, and creates it unless this is a dry run.
+async fn applied_migrations(client: &Client, database_exists: bool, dry_run: bool) -> anyhow::Result<Vec<Applied>> {
     if dry_run {
-        let there = "SELECT count() FROM system.tables WHERE database = ? AND name = 'schema_migrations'";
+        let exists = "SELECT count() FROM system.tables WHERE database = ? AND name = 'schema_migrations'";
         let server = client.clone().with_database("system");
         let database = client.database().unwrap_or_default();
-        if !database_exists || server.query(there).bind(database).fetch_one::<u64>().await? == 0 {
+        if !database_exists || server.query(exists).bind(database).fetch_one::<u64>().await? == 0 {
             return Ok(Vec::new());
         }
     } else {
-        client.query(JOURNAL).execute().await?;
+        client.query(CREATE_SCHEMA_MIGRATIONS).execute().await?;
     }
     Ok(client.query("SELECT ?fields FROM schema_migrations FINAL ORDER BY number").fetch_all().await?)
 }
@@ -142,11 +124,11 @@ async fn apply(client: &Client, migration: &Migration) -> anyhow::Result<()> {
     Ok(insert.end().await?)
 }
 
-const fn outcome(was_there: bool, dry_run: bool) -> Outcome {
-    match (was_there, dry_run) {
-        (true, _) => Outcome::Unchanged,
-        (false, true) => Outcome::Pending,
-        (false, false) => Outcome::Done,
+const fn outcome(exists: bool, dry_run: bool) -> StepOutcome {
+    match (exists, dry_run) {
+        (true, _) => StepOutcome::Unchanged,
+        (false, true) => StepOutcome::Pending,
+        (false, false) => StepOutcome::Done,
     }
 }
 
@@ -163,22 +145,22 @@ mod tests {
 
     #[test]
     fn what_is_applied_is_not_applied_again() {
-        assert_eq!(plan(&[ONE, TWO], &[]).unwrap(), [&ONE, &TWO]);
-        assert_eq!(plan(&[ONE, TWO], &[applied(&ONE)]).unwrap(), [&TWO]);
-        assert_eq!(plan(&[ONE, TWO], &[applied(&ONE), applied(&TWO)]).unwrap(), [] as [&Migration; 0]);
+        assert_eq!(pending(&[ONE, TWO], &[]).unwrap(), [&ONE, &TWO]);
+        assert_eq!(pending(&[ONE, TWO], &[applied(&ONE)]).unwrap(), [&TWO]);
+        assert_eq!(pending(&[ONE, TWO], &[applied(&ONE), applied(&TWO)]).unwrap(), [] as [&Migration; 0]);
     }
 
     #[test]
     fn an_edited_migration_is_refused() {
         let edited = Migration { sql: "CREATE TABLE one_more;", ..ONE };
-        let error = plan(&[edited, TWO], &[applied(&ONE)]).unwrap_err();
-        assert!(matches!(&error, PlanError::Edited { number: 1, .. }));
+        let error = pending(&[edited, TWO], &[applied(&ONE)]).unwrap_err();
+        assert!(matches!(&error, HistoryError::Edited { number: 1, .. }));
         assert!(error.to_string().contains(&checksum(&ONE)));
     }
 
     #[test]
     fn a_newer_database_is_refused() {
-        let error = plan(&[ONE], &[applied(&ONE), applied(&TWO)]).unwrap_err();
-        assert_eq!(error, PlanError::Newer { number: 2, name: "two".into() });
+        let error = pending(&[ONE], &[applied(&ONE), applied(&TWO)]).unwrap_err();
+        assert_eq!(error, HistoryError::Newer { number: 2, name: "two".into() });
     }
 }

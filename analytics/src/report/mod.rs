@@ -1,8 +1,7 @@
 //! Durations and error rates of the jobs that finished in a range of time, on the terminal or as JSON.
 
-mod query;
-mod range;
-mod show;
+mod arguments;
+mod render;
 
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use hookline_service::cli::{TimePoint, duration};
 use hookline_service::config::mask_url;
 use time::OffsetDateTime;
 
-pub use self::query::{Basis, Dimension, Group, sql};
-pub use self::range::{Range, RangeError};
 use crate::config::AnalyticsConfig;
+pub use crate::query::ReadFrom;
+use crate::query::range::Range;
+use crate::query::{self, Dimension, Group};
 
-/// What to report on.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
     /// Jobs that finished at or after this time: 2026-11-25T10:00:00Z, an age such as 2h or -24h, or now
@@ -38,24 +37,22 @@ pub struct ReportArgs {
     pub by: Vec<Dimension>,
     /// Where to read, the numbers being the same [default: rollup for more than 2 hours, facts for less]
     #[arg(long, value_enum)]
-    pub basis: Option<Basis>,
+    pub basis: Option<ReadFrom>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// The answer.
+/// The answer to a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Where it was read.
-    pub basis: Basis,
-    /// When the jobs finished.
+    pub read_from: ReadFrom,
+    /// The jobs finished within this range.
     pub range: Range,
-    /// What a group stands for.
+    /// A group has the jobs that have the same values of these dimensions.
     pub by: Vec<Dimension>,
-    /// The groups.
     pub durations: Vec<Group>,
-    /// The groups, each by error code, too.
+    /// The same groups, each divided by error code.
     pub errors: Vec<Group>,
 }
 
@@ -71,21 +68,21 @@ pub async fn run(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Res
     Ok(())
 }
 
-/// Asks ClickHouse.
+/// Asks ClickHouse, without printing anything.
 pub async fn ask(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Result<Report> {
     let now = OffsetDateTime::now_utc();
     let seconds = |point: TimePoint| point.as_millis(now).div_euclid(1000);
     let last = TimePoint::Ago(i64::try_from(arguments.last.as_secs()).unwrap_or(i64::MAX));
     let range = Range::new(seconds(arguments.from.unwrap_or(last)), seconds(arguments.to))?;
-    let basis = arguments.basis.unwrap_or(Basis::of(range));
+    let read_from = arguments.basis.unwrap_or(ReadFrom::faster_for(range));
     let client = config.clickhouse.client()?;
     let groups = async |by: &[Dimension]| {
         let filter = (arguments.source.as_deref(), arguments.resource.as_deref());
-        query::groups(&client, basis, by, range, filter)
-            .await
-            .with_context(|| format!("{} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url)))
+        query::groups(&client, read_from, by, range, filter).await.with_context(|| {
+            format!("cannot read the jobs of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
+        })
     };
     let by_code: Vec<_> = arguments.by.iter().copied().chain([Dimension::ErrorCode]).collect();
     let (durations, errors) = (groups(&arguments.by).await?, groups(&by_code).await?);
-    Ok(Report { basis, range, by: arguments.by, durations, errors })
+    Ok(Report { read_from, range, by: arguments.by, durations, errors })
 }

@@ -1,4 +1,4 @@
-//! Against the real Kafka and the real ClickHouse; `make test` starts both.
+//! Migrations, views and reports on a real Kafka and a real ClickHouse, which `make test` starts.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod migrate;
@@ -12,7 +12,7 @@ use hookline_analytics::config::{AnalyticsConfig, TopicsConfig};
 use hookline_analytics::migrate::MigrateArgs;
 use hookline_testkit::Servers;
 
-/// The configuration of a test's own topics and database.
+/// Configures the topics and the database of one test alone.
 fn config(servers: &Servers) -> AnalyticsConfig {
     AnalyticsConfig {
         kafka: servers.kafka.clone(),

@@ -1,3 +1,5 @@
+//! `migrate` on databases and topics that are empty, complete, edited or different from what is asked for.
+
 use hookline_analytics::migrate::{MigrateArgs, run};
 use hookline_schemas::migrations::MIGRATIONS;
 use hookline_testkit::Servers;
@@ -8,10 +10,10 @@ use crate::{config, migrated};
 async fn a_second_run_changes_nothing_and_an_edited_migration_is_refused() {
     let servers = migrated("migrate_twice").await;
     let client = servers.clickhouse.client().unwrap();
-    let journal = async || client.query("SELECT count() FROM schema_migrations").fetch_one::<u64>().await.unwrap();
-    assert_eq!(journal().await, MIGRATIONS.len() as u64);
+    let applied = async || client.query("SELECT count() FROM schema_migrations").fetch_one::<u64>().await.unwrap();
+    assert_eq!(applied().await, MIGRATIONS.len() as u64);
     run(config(&servers), MigrateArgs::default()).await.unwrap();
-    assert_eq!(journal().await, MIGRATIONS.len() as u64);
+    assert_eq!(applied().await, MIGRATIONS.len() as u64);
 
     client
         .query("INSERT INTO schema_migrations (number, name, checksum) VALUES (1, 'jobs', 'edited')")

@@ -1,19 +1,19 @@
-//! The report by the facts and by the roll-up: the same numbers, to the last digit.
+//! A report that reads the facts and one that reads the roll-up have the same numbers, to the last digit.
 
 use clap::Parser as _;
 use hookline_analytics::config::AnalyticsConfig;
-use hookline_analytics::report::{Basis, Report, ReportArgs, ask};
+use hookline_analytics::report::{ReadFrom, Report, ReportArgs, ask};
 use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
 
-use crate::rollup::{HOURS, JOBS, tell};
+use crate::rollup::{HOURS, JOBS, insert_partial_row};
 use crate::{config, execute, migrated};
 
 /// The same jobs once more, for another source.
 const OTHER_SOURCE: &str =
     "INSERT INTO jobs SELECT * REPLACE ('other' AS source) FROM jobs WHERE cityHash64(job_id) % 3 = 0";
 
-/// Jobs that took a day less than the longest that is reported, exactly that, and an hour more.
+/// Jobs that took 7 days, 8 days, which is the longest that is reported, and an hour more.
 const LONG: &str = "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, job_type, completed_at, \
      first_received_at, last_received_at, fold_version) SELECT 's', 'video', toStartOfHour(created), concat('long', \
      toString(hours)), created, 'LONG', toDateTime64('2026-11-01 00:00:01', 3, 'UTC'), created, created, 1 FROM (SELECT \
@@ -41,7 +41,7 @@ async fn report(config: &AnalyticsConfig, arguments: &str) -> Report {
     ask(config, arguments).await.unwrap()
 }
 
-/// As it is printed, but for the line that says where it was read.
+/// The JSON that is printed, without the line that says what was read.
 async fn printed(config: &AnalyticsConfig, basis: &str, arguments: &str) -> String {
     let mut json = report(config, &format!("--basis {basis} {arguments}")).await.json();
     assert_eq!(json.as_object_mut().unwrap().remove("basis"), Some(basis.into()));
@@ -55,8 +55,8 @@ async fn facts_and_roll_up_give_the_same_report() {
     for statement in [JOBS, OTHER_SOURCE, LONG] {
         execute(&client, statement).await;
     }
-    // A job that told of an error and then completed.
-    tell(&client, "j9", "completed_at", "errored_at + toIntervalMinute(3)").await;
+    // A job that sent `errored` and then `completed`.
+    insert_partial_row(&client, "j9", "completed_at", "errored_at + toIntervalMinute(3)").await;
     let ago = |hours: i64| CreatedHour(HOURS[0].0 - hours * 3_600);
     let hours = [HOURS[0], HOURS[1], ago(168), ago(192), ago(193)];
     execute(&client, &refresh_statement(&hours)).await;
@@ -73,7 +73,7 @@ async fn facts_and_roll_up_give_the_same_report() {
         }
     }
     let combinations = RANGES.len() * DIMENSIONS.len() * FILTERS.len();
-    assert!(empty < combinations / 2, "{empty} of {combinations} reports say nothing");
+    assert!(empty < combinations / 2, "{empty} of {combinations} reports are empty");
 
     for basis in ["facts", "rollup"] {
         let of = async |arguments: &str| report(&config, &format!("--basis {basis} {} {arguments}", RANGES[0])).await;
@@ -84,8 +84,8 @@ async fn facts_and_roll_up_give_the_same_report() {
         assert!(all.iter().all(|group| (group.completed > 0) == group.error_code.is_empty()), "{basis}: {all:?}");
     }
 
-    // A roll-up that is behind says something else.
-    tell(&client, "j18", "completed_at", "errored_at + toIntervalMinute(3)").await;
+    // Negative control: a roll-up that is not refreshed gives other numbers.
+    insert_partial_row(&client, "j18", "completed_at", "errored_at + toIntervalMinute(3)").await;
     assert_ne!(printed(&config, "facts", RANGES[3]).await, printed(&config, "rollup", RANGES[3]).await);
 }
 
@@ -93,14 +93,14 @@ async fn facts_and_roll_up_give_the_same_report() {
 async fn long_ranges_are_read_from_the_roll_up() {
     let servers = migrated("report_basis").await;
     let config = config(&servers);
-    for (range, basis) in [
-        ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:00:00Z", Basis::Facts),
-        ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:00:01Z", Basis::Rollup),
-        ("--last 1h", Basis::Facts),
-        ("--last 7d", Basis::Rollup),
-        ("--last 7d --basis facts", Basis::Facts),
-        ("--last 1h --basis rollup", Basis::Rollup),
+    for (range, read_from) in [
+        ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:00:00Z", ReadFrom::Facts),
+        ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:00:01Z", ReadFrom::Rollup),
+        ("--last 1h", ReadFrom::Facts),
+        ("--last 7d", ReadFrom::Rollup),
+        ("--last 7d --basis facts", ReadFrom::Facts),
+        ("--last 1h --basis rollup", ReadFrom::Rollup),
     ] {
-        assert_eq!(report(&config, range).await.basis, basis, "{range}");
+        assert_eq!(report(&config, range).await.read_from, read_from, "{range}");
     }
 }

@@ -1,3 +1,5 @@
+//! The roll-up holds what the facts come to, after every kind of refresh.
+
 use clickhouse::Client;
 use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
@@ -19,7 +21,7 @@ pub const JOBS: &str = "INSERT INTO jobs (source, resource, created_hour, job_id
     FROM (SELECT number, toDateTime64('2026-11-01 00:00:00', 3, 'UTC') + toIntervalMillisecond(number * 7919 % 7200000) AS created,
         created + toIntervalMillisecond(4000 + number * 104729 % 600000) AS ended FROM numbers(20000))";
 
-/// Rows of either side that the other does not have.
+/// Counts the rows that only the facts or only the roll-up have.
 const DIFFERENCES: &str = "SELECT count() FROM (
     SELECT *, count() AS sides FROM (
         SELECT created_hour, toStartOfMinute(assumeNotNull(finished_at)) AS minute, source, resource, job_type,
@@ -41,8 +43,8 @@ async fn number(client: &Client, question: &str) -> u64 {
     client.query_raw(question).fetch_one().await.unwrap_or_else(|error| panic!("{error}\n{question}"))
 }
 
-/// One more partial row of a job that exists.
-pub async fn tell(client: &Client, job: &str, columns: &str, values: &str) {
+/// Inserts one more partial row of a job that exists, with `values` for `columns`.
+pub async fn insert_partial_row(client: &Client, job: &str, columns: &str, values: &str) {
     let statement = format!(
         "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, first_received_at, last_received_at, \
          fold_version, {columns}) SELECT source, resource, created_hour, job_id, created_at, created_at, created_at, 1, {values} \
@@ -68,12 +70,12 @@ async fn the_roll_up_equals_the_facts_to_the_last_digit() {
     refresh().await;
     assert_eq!(differences().await, 0, "duplicates and a repeated refresh");
 
-    tell(&client, "j9", "completed_at", "errored_at + toIntervalMinute(3)").await;
+    insert_partial_row(&client, "j9", "completed_at", "errored_at + toIntervalMinute(3)").await;
     assert!(differences().await > 0, "a stale roll-up must be seen");
     refresh().await;
     assert_eq!(differences().await, 0, "an errored job turned out completed");
 
-    tell(&client, "j17", "completed_at", "created_at + toIntervalHour(20)").await;
+    insert_partial_row(&client, "j17", "completed_at", "created_at + toIntervalHour(20)").await;
     tokio::join!(refresh(), refresh());
     assert_eq!(differences().await, 0, "a late event, and two refreshers at once");
 

@@ -1,10 +1,10 @@
-//! The views that people ask: what they answer about jobs that can be counted by hand.
+//! The views for people, on few enough jobs to count by hand.
 
 use clickhouse::Client;
 
 use crate::{execute, migrated};
 
-/// Who, what, and when, on the first of November 2026; '' = never.
+/// Times without a date are on 2026-11-01; an event with an empty time did not happen.
 const JOBS: &str = "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, job_type, started_at, completed_at, \
      errored_at, error, first_received_at, last_received_at, fold_version)
     WITH t -> if(t = '', NULL, parseDateTime64BestEffort(if(length(t) > 12, t, concat('2026-11-01 ', t)), 3, 'UTC')) AS at

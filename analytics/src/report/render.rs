@@ -1,4 +1,4 @@
-//! The answer as tables for people and as JSON for programs.
+//! Renders a report: as tables for people, and as JSON for programs.
 
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
@@ -24,9 +24,9 @@ fn names(group: &Group, by: &[Dimension]) -> Map<String, Value> {
 }
 
 impl Report {
-    /// For programs.
+    /// Renders the JSON that `--json` prints.
     pub fn json(&self) -> Value {
-        let Self { basis, range, by, durations, errors } = self;
+        let Self { read_from, range, by, durations, errors } = self;
         let groups: Vec<_> = durations
             .iter()
             .map(|group| {
@@ -61,14 +61,14 @@ impl Report {
             })
             .collect();
         let (from, to) = (range.from.to_string(), range.to.to_string());
-        json!({ "from": from, "to": to, "basis": basis.name(), "groups": groups, "errors": errors })
+        json!({ "from": from, "to": to, "basis": read_from.name(), "groups": groups, "errors": errors })
     }
 
-    /// For people.
+    /// Renders the tables that are printed on the terminal.
     pub fn text(&self) -> String {
-        let Self { basis, range: Range { from, to }, by, durations, errors } = self;
+        let Self { read_from, range: Range { from, to }, by, durations, errors } = self;
         if durations.is_empty() {
-            return format!("No job finished from {from} to {to}, by {basis}.\n");
+            return format!("No job finished from {from} to {to}, by {read_from}.\n");
         }
         let keys: Vec<_> = by.iter().map(|dimension| dimension.name().replace('_', " ")).collect();
         let values = |group: &Group| by.iter().map(|dimension| group.value(*dimension).to_owned()).collect::<Vec<_>>();
@@ -91,7 +91,7 @@ impl Report {
             table.add_row(row);
         }
         style(&mut table, keys.len());
-        let mut out = format!("Jobs that finished from {from} to {to}, by {basis}; times in seconds\n{table}\n");
+        let mut out = format!("Jobs that finished from {from} to {to}, by {read_from}; times in seconds\n{table}\n");
 
         if errors.iter().any(|group| group.errored > 0) {
             let mut table = Table::new();
@@ -113,7 +113,7 @@ impl Report {
     }
 }
 
-/// Names to the left, numbers to the right.
+/// Aligns the first columns, which are `names`, to the left and the others, which are numbers, to the right.
 fn style(table: &mut Table, names: usize) {
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     for column in table.column_iter_mut().skip(names) {
@@ -121,7 +121,7 @@ fn style(table: &mut Table, names: usize) {
     }
 }
 
-/// What the rate of an error code is a share of.
+/// Counts the finished jobs that the rate of an error code is a share of: those with the same values of all other dimensions.
 fn finished_of(group: &Group, durations: &[Group], by: &[Dimension]) -> u64 {
     let same = |other: &&Group| {
         let mut whole = by.iter().filter(|dimension| **dimension != Dimension::ErrorCode);
@@ -140,7 +140,7 @@ fn percent(rate: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Basis;
+    use super::super::ReadFrom;
     use super::*;
 
     fn group(job_type: &str, error_code: &str, completed: u64, errored: u64, max: Option<f64>) -> Group {
@@ -163,7 +163,13 @@ mod tests {
     fn report(durations: &[Group], errors: &[Group]) -> Report {
         let range = Range::new(0, 60).unwrap();
         let by = vec![Dimension::Resource, Dimension::JobType];
-        Report { basis: Basis::of(range), range, by, durations: durations.to_vec(), errors: errors.to_vec() }
+        Report {
+            read_from: ReadFrom::faster_for(range),
+            range,
+            by,
+            durations: durations.to_vec(),
+            errors: errors.to_vec(),
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Ranges of time, snapped outwards to whole minutes, which the roll-up is kept by.
+//! Ranges of time, widened to whole minutes, because the roll-up has a row for each minute.
 
 use std::fmt;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A point in time, Unix seconds.
+/// A point in time, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
 
@@ -16,20 +16,22 @@ impl fmt::Display for Moment {
     }
 }
 
-/// The time from one moment up to another, which is not included; both are whole minutes.
+/// A half-open range of time; both ends are whole minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
+    /// The first moment that belongs to the range.
     pub from: Moment,
+    /// The first moment after the range.
     pub to: Moment,
 }
 
-/// A range without a minute in it, or outside the times that tables can hold.
+/// A range that is empty, or outside the times that the tables can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the range must begin before it ends, and lie between 1970 and 2106")]
 pub struct RangeError;
 
 impl Range {
-    /// The smallest range of whole minutes that holds the Unix seconds `from` to `to`.
+    /// Rounds `from` down and `to` up to whole minutes.
     pub const fn new(from: i64, to: i64) -> Result<Self, RangeError> {
         if from < 0 || from >= to || to > u32::MAX as i64 {
             return Err(RangeError);
@@ -43,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_snap_outwards() {
+    fn ranges_are_widened_to_whole_minutes() {
         let range = Range::new(1_729_314_619, 1_729_314_661).unwrap();
         assert_eq!((range.from.0, range.to.0), (1_729_314_600, 1_729_314_720));
         assert_eq!(range.from.to_string(), "2024-10-19T05:10:00Z");

@@ -1,4 +1,6 @@
-//! The question to ClickHouse: finished jobs of a range, by some of their dimensions.
+//! Queries for the jobs that finished in a range of time, grouped by some of their dimensions.
+
+pub(crate) mod range;
 
 use std::fmt;
 
@@ -6,28 +8,29 @@ use clickhouse::{Client, Row};
 use hookline_schemas::sql::{MAX_JOB_AGE, QUANTILE_LEVELS};
 use serde::Deserialize;
 
-use super::Range;
-use super::range::Moment;
+use self::range::{Moment, Range};
 
-/// Where the numbers are read. They are the same in both, to the last digit; the roll-up is up to 10 s behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Basis {
-    /// `job_facts`, a row for each job.
+/// The view that the numbers are read from. They are the same in both, to the last digit, but the roll-up is up to 10 s behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Reads `job_facts`, which has a row for each job.
     Facts,
-    /// `job_stats_by_minute`, a row for each minute and kind of job.
+    /// Reads `job_stats_by_minute`, which has a row for each minute and kind of job.
     Rollup,
 }
 
-impl Basis {
-    /// Beyond this many seconds there are more jobs than minutes to read.
+impl ReadFrom {
+    pub const ALL: [Self; 2] = [Self::Facts, Self::Rollup];
+
+    /// A range of more seconds has fewer rows in the roll-up than jobs.
     const LONG: i64 = 2 * 3_600;
 
-    /// The one that is made for such a range.
-    pub const fn of(range: Range) -> Self {
+    /// Chooses the view that is faster for a range.
+    pub const fn faster_for(range: Range) -> Self {
         if range.to.0 - range.from.0 > Self::LONG { Self::Rollup } else { Self::Facts }
     }
 
-    /// The name in results.
+    /// The name in JSON and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Facts => "facts",
@@ -36,7 +39,7 @@ impl Basis {
     }
 }
 
-impl fmt::Display for Basis {
+impl fmt::Display for ReadFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Facts => "the facts",
@@ -45,23 +48,22 @@ impl fmt::Display for Basis {
     }
 }
 
-/// What jobs can be grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// A column that jobs can be grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
-    /// The account or environment that sent the webhooks.
+    /// The account or the environment that the webhooks came from.
     Source,
-    /// Video, image or audio.
     Resource,
-    /// The provider's type of the job.
+    /// The type that the provider gives the job.
     JobType,
-    /// Why the job failed; nothing for a completed one.
+    /// Empty for jobs that completed.
     ErrorCode,
 }
 
 impl Dimension {
-    const ALL: [Self; 4] = [Self::Source, Self::Resource, Self::JobType, Self::ErrorCode];
+    pub const ALL: [Self; 4] = [Self::Source, Self::Resource, Self::JobType, Self::ErrorCode];
 
-    /// The name in results.
+    /// The name in JSON, and of the column.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -71,46 +73,37 @@ impl Dimension {
         }
     }
 
-    const fn expression(self, basis: Basis) -> &'static str {
-        match (self, basis) {
-            // A job that completed counts under no error, though it may have told of one.
-            (Self::ErrorCode, Basis::Facts) => "if(outcome = 'errored', error_code, '')",
+    const fn expression(self, read_from: ReadFrom) -> &'static str {
+        match (self, read_from) {
+            // A job that completed counts under no error, even if it had sent `errored` before.
+            (Self::ErrorCode, ReadFrom::Facts) => "if(outcome = 'errored', error_code, '')",
             (Self::Source | Self::Resource | Self::JobType | Self::ErrorCode, _) => self.name(),
         }
     }
 }
 
-/// The finished jobs of a group. Quantiles are p50, p90, p95, p99 in seconds, and mean nothing where the maximum is absent.
+/// The finished jobs of a group. The value of a dimension is empty where the jobs are not grouped by it. Durations are in seconds;
+/// quantiles are p50, p90, p95 and p99, and mean nothing where there is no maximum.
 #[derive(Clone, Debug, PartialEq, Row, Deserialize)]
 pub struct Group {
-    /// The source; empty where not grouped by.
     pub source: String,
-    /// The resource; empty where not grouped by.
     pub resource: String,
-    /// The job type; empty where not grouped by.
     pub job_type: String,
-    /// The error code; empty where not grouped by.
     pub error_code: String,
-    /// Jobs that completed.
     pub completed: u64,
-    /// Jobs that failed.
     pub errored: u64,
-    /// The longest time from creation to end.
     pub total_max: Option<f64>,
-    /// The longest time from start to end.
     pub run_max: Option<f64>,
-    /// The longest time from creation to start.
     pub queue_max: Option<f64>,
-    /// From creation to end.
+    /// The times from creation to end.
     pub total: Vec<f64>,
-    /// From start to end.
+    /// The times from start to end.
     pub run: Vec<f64>,
-    /// From creation to start.
+    /// The times from creation to start.
     pub queue: Vec<f64>,
 }
 
 impl Group {
-    /// The value of a dimension.
     pub fn value(&self, dimension: Dimension) -> &str {
         match dimension {
             Dimension::Source => &self.source,
@@ -121,43 +114,43 @@ impl Group {
     }
 }
 
-/// The statement; binds the value of each filter that is given, in this order.
-pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource: bool) -> String {
+/// Writes the statement. It has a placeholder for each filter that is given, in this order.
+fn sql(read_from: ReadFrom, by: &[Dimension], range: Range, source: bool, resource: bool) -> String {
     let keys: Vec<_> = Dimension::ALL
         .iter()
         .map(|dimension| {
-            let value = if by.contains(dimension) { dimension.expression(basis) } else { "''" };
+            let value = if by.contains(dimension) { dimension.expression(read_from) } else { "''" };
             format!("{value} AS by_{name}", name = dimension.name())
         })
         .collect();
     let moment = |Moment(seconds)| format!("toDateTime({seconds}, 'UTC')");
     let (from, to) = (moment(range.from), moment(range.to));
     let earliest = format!("({from} - INTERVAL {MAX_JOB_AGE})");
-    let (measures, finished) = match basis {
-        Basis::Facts => (
+    let (measures, finished) = match read_from {
+        ReadFrom::Facts => (
             "outcome = 'completed' AS completed, outcome = 'errored' AS errored, total_seconds AS total_max, \
              run_seconds AS run_max, queue_seconds AS queue_max FROM job_facts",
             "finished_at",
         ),
-        Basis::Rollup => (
+        ReadFrom::Rollup => (
             "completed, errored, total_max, run_max, queue_max, total_state, run_state, queue_state \
              FROM job_stats_by_minute",
             "minute",
         ),
     };
-    // Most hours that may hold such jobs hold none, and their states are far larger than their minutes.
-    let hours = match basis {
-        Basis::Facts => String::new(),
-        Basis::Rollup => format!(
+    // Most of the created hours in question have no such job. Their minutes are small to read, their states are large.
+    let hours = match read_from {
+        ReadFrom::Facts => String::new(),
+        ReadFrom::Rollup => format!(
             " AND created_hour IN (SELECT created_hour FROM job_stats WHERE created_hour >= {earliest} \
              AND arrayExists(minute -> minute >= {from} AND minute < {to}, cells.minute))"
         ),
     };
-    let quantiles = |kind: &str| match basis {
-        Basis::Facts => format!(
+    let quantiles = |kind: &str| match read_from {
+        ReadFrom::Facts => format!(
             "quantilesDDIf({QUANTILE_LEVELS})(assumeNotNull(part.{kind}_max), part.{kind}_max IS NOT NULL) AS {kind}"
         ),
-        Basis::Rollup => format!("quantilesDDMerge({QUANTILE_LEVELS})(part.{kind}_state) AS {kind}"),
+        ReadFrom::Rollup => format!("quantilesDDMerge({QUANTILE_LEVELS})(part.{kind}_state) AS {kind}"),
     };
     format!(
         "SELECT by_source AS source, by_resource AS resource, by_job_type AS job_type, by_error_code AS error_code, \
@@ -177,14 +170,15 @@ pub fn sql(basis: Basis, by: &[Dimension], range: Range, source: bool, resource:
     )
 }
 
-pub(super) async fn groups(
+/// Asks for the groups, of one source and one resource alone where these are given.
+pub async fn groups(
     client: &Client,
-    basis: Basis,
+    read_from: ReadFrom,
     by: &[Dimension],
     range: Range,
     (source, resource): (Option<&str>, Option<&str>),
 ) -> clickhouse::error::Result<Vec<Group>> {
-    let mut query = client.query(&sql(basis, by, range, source.is_some(), resource.is_some()));
+    let mut query = client.query(&sql(read_from, by, range, source.is_some(), resource.is_some()));
     for value in [source, resource].into_iter().flatten() {
         query = query.bind(value);
     }

@@ -1,0 +1,3 @@
+//! What Hookline expects of the servers: `migrate` creates what is missing of it.
+
+pub mod topics;
