@@ -36,7 +36,7 @@ pub use self::kafka_cluster::{KafkaCluster, Layout, Login, Node, Sasl};
 pub use self::network_proxy::{NetworkProxy, NetworkState};
 pub use self::page::{OF_DATA, Page};
 pub use self::process::Process;
-pub use self::records::{Record, read_records};
+pub use self::records::{Record, read_records, record_headers};
 pub use self::servers::Servers;
 pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_topics, topic_offsets};
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hookline_schemas::record::{Headers, decode_headers};
+use hookline_schemas::ids::EventType;
+use hookline_schemas::record::{DeadLetter, DeliveryMetadata, Headers, decode_headers, encode_headers};
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::topics::watermarks;
@@ -33,6 +34,20 @@ impl Record {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
     }
+}
+
+/// The headers of a record, as ingest and the processor write them.
+pub fn record_headers(
+    metadata: &DeliveryMetadata<'_>,
+    event_type: Option<EventType>,
+    job_id: &str,
+    dead: Option<&DeadLetter<'_>>,
+) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new();
+    encode_headers(metadata, event_type, job_id, dead, |key, value| {
+        headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
+    });
+    headers
 }
 
 /// Reads every record that the four topics hold now.

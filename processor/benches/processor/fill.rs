@@ -1,17 +1,18 @@
-//! Puts traffic into fresh topics: signed, keyed, with every header, compressed, as fast as librdkafka takes it.
+//! Produces traffic into fresh topics: signed, keyed, with every header, compressed, as fast as librdkafka takes it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use hookline_schemas::ids::Resource;
-use hookline_schemas::record::{DeliveryMetadata, encode_headers};
+use hookline_schemas::record::DeliveryMetadata;
 use hookline_schemas::signature::SigningKey;
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
+use hookline_testkit::record_headers;
 use indicatif::{ProgressBar, ProgressStyle};
 use rdkafka::ClientContext;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -20,10 +21,9 @@ use crate::traffic::{Delivery, Traffic};
 /// What the topics hold.
 pub struct Filled {
     pub records: u64,
-    /// Jobs created; of the last ones not everything was sent.
+    /// Jobs created; of the last ones not every event was produced.
     pub jobs: u64,
     pub body_bytes: u64,
-    /// The Kafka cluster's own id.
     pub log_id: String,
 }
 
@@ -72,11 +72,7 @@ fn produce(
         key_name: "default",
         first_signed_at: None,
     };
-    let mut headers = Vec::with_capacity(10);
-    encode_headers(&metadata, Some(*event_type), job_id, None, |name, value| headers.push((name, value.to_owned())));
-    let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |headers, (name, value)| {
-        headers.insert(Header { key: name, value: Some(value) })
-    });
+    let headers = record_headers(&metadata, Some(*event_type), job_id, None);
     let mut record = BaseRecord::to(topics.resource(event_type.resource)).key(job_id).payload(body).headers(headers);
     loop {
         match producer.send(record) {
@@ -93,7 +89,7 @@ fn produce(
     }
 }
 
-/// How many records the resource topics hold, by the broker's own account.
+/// Counts the records of the resource topics by the offsets that the brokers report.
 pub fn records_in(kafka: &KafkaConfig, topics: &Topics, partitions: i32) -> anyhow::Result<u64> {
     let producer: BaseProducer = kafka.client()?.create()?;
     let mut records = 0;
@@ -106,7 +102,7 @@ pub fn records_in(kafka: &KafkaConfig, topics: &Topics, partitions: i32) -> anyh
     Ok(records)
 }
 
-/// Lets a record that did not reach its topic show, by the count in the end.
+/// Prints which records did not reach their topic; the count at the end fails then.
 struct Failures;
 
 impl ClientContext for Failures {}

@@ -2,20 +2,19 @@
 //! the same topics into fresh databases with the same tables, in turns; the figures are medians of CPU time as the kernel
 //! counts it, of ClickHouse's process with the merges that follow, and of the processor's. Run it by `make bench`.
 
+mod bench_topics;
 mod engine;
 mod fill;
-mod ours;
+mod processor;
 mod report;
-mod scene;
 mod tables;
 mod traffic;
-mod usage;
 
 use anyhow::ensure;
 use clap::Parser;
 
+use self::bench_topics::{BenchTopics, Contender, Cost, Run};
 use self::report::Figures;
-use self::scene::{Contender, Cost, Run, Scene};
 
 /// The speed of the processor beside ClickHouse's own Kafka engine.
 #[derive(Parser)]
@@ -29,7 +28,7 @@ struct Options {
     /// One more contender: the processor, after these statements have changed the tables
     #[arg(long, value_name = "SQL")]
     alter: Vec<String>,
-    /// Leave out the other side, and keep no figures
+    /// Run one side only, and keep no figures
     #[arg(long)]
     only: Option<Side>,
     #[arg(long, hide = true, help = "cargo bench says so")]
@@ -45,8 +44,8 @@ enum Side {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let scene = Scene::set(options.records).await?;
-    let filled = &scene.filled;
+    let bench = BenchTopics::fill(options.records).await?;
+    let filled = &bench.filled;
     let average = filled.body_bytes / filled.records;
     println!("{} records of {} jobs, bodies of {average} bytes on the average", filled.records, filled.jobs);
 
@@ -61,11 +60,11 @@ async fn main() -> anyhow::Result<()> {
     let mut replayed = Vec::new();
     for _ in 0..options.repeat {
         for (contender, costs) in contenders.iter().zip(&mut costs) {
-            let run = Run::prepare(&scene, contender).await?;
+            let run = Run::prepare(&bench, contender).await?;
             let cost = match contender {
-                Contender::Engine => engine::run(&scene, &run).await?,
-                Contender::Processor | Contender::Altered(_) => ours::run(&scene, &run, false).await?,
-                Contender::WithRollUp => ours::run(&scene, &run, true).await?,
+                Contender::Engine => engine::run(&bench, &run).await?,
+                Contender::Processor | Contender::Altered(_) => processor::run(&bench, &run, false).await?,
+                Contender::WithRollUp => processor::run(&bench, &run, true).await?,
             };
             costs.push((cost, tables::disk_bytes(&run.clickhouse).await?));
             let content = tables::content(&run.clickhouse).await?;
@@ -73,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
             let expected = agreed.get_or_insert_with(|| content.clone());
             ensure!(*expected == content, "the tables differ, so the comparison means nothing: {expected:?}");
             if *contender == Contender::WithRollUp {
-                replayed.push(ours::replay(&scene, &run).await?);
+                replayed.push(processor::replay(&bench, &run).await?);
                 println!("replay: {replayed:?} records/s");
                 ensure!(tables::content(&run.clickhouse).await? == content, "the replay changed something");
             }
@@ -87,10 +86,11 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", report::table(&figures));
     let replayed = report::median(replayed);
     if let Some(replayed) = replayed {
-        println!("replay over right tables, two partitions at a time: {replayed:.0} records/s");
+        println!("replay over tables that lack nothing, two partitions at a time: {replayed:.0} records/s");
     }
     if options.only.is_none() {
         report::keep(&figures, options.records, replayed)?;
     }
-    scene.clear().await
+    bench.delete().await;
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The table on the terminal, and the figures that are kept.
+//! The table on the terminal, and the figures in `.local/bench.json`.
 
 use std::fs;
 use std::path::Path;
@@ -8,43 +8,43 @@ use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
-use crate::scene::{Client, Contender, Cost};
+use crate::bench_topics::{Contender, Cost, ProcessorUsage};
 
 /// The medians of a contender's runs.
 pub struct Figures {
     pub contender: Contender,
-    pub client_us: Option<f64>,
-    pub server_us: f64,
+    pub processor_us: Option<f64>,
+    pub clickhouse_us: f64,
     pub events_per_second: f64,
     pub peak_memory_mb: Option<f64>,
     pub disk_mb: f64,
 }
 
 impl Figures {
-    /// Of all runs of one contender.
+    /// Takes the medians over all runs of one contender.
     pub fn of(contender: Contender, runs: &[(Cost, u64)], records: u64) -> anyhow::Result<Self> {
         let per_event = |time: Duration| time.as_secs_f64() * 1e6 / records as f64;
         let over_runs = |of: &dyn Fn(&(Cost, u64)) -> Option<f64>| median(runs.iter().filter_map(of).collect());
-        let client = |of: fn(Client) -> f64| over_runs(&|(cost, _)| cost.client.map(of));
+        let usage = |of: fn(ProcessorUsage) -> f64| over_runs(&|(cost, _)| cost.processor.map(of));
         let all = "a contender without a run";
         Ok(Self {
             contender,
-            client_us: over_runs(&|(cost, _)| cost.client.map(|client| per_event(client.cpu))),
-            server_us: over_runs(&|(cost, _)| Some(per_event(cost.server))).context(all)?,
+            processor_us: over_runs(&|(cost, _)| cost.processor.map(|usage| per_event(usage.cpu))),
+            clickhouse_us: over_runs(&|(cost, _)| Some(per_event(cost.clickhouse))).context(all)?,
             events_per_second: over_runs(&|(cost, _)| Some(records as f64 / cost.elapsed.as_secs_f64()))
                 .context(all)?,
-            peak_memory_mb: client(|client| client.peak_memory as f64 / 1e6),
+            peak_memory_mb: usage(|usage| usage.peak_memory as f64 / 1e6),
             disk_mb: over_runs(&|(_, disk)| Some(*disk as f64 / 1e6)).context(all)?,
         })
     }
 
-    /// Client and server together.
+    /// CPU time of the processor and of ClickHouse together.
     pub fn sum_us(&self) -> f64 {
-        self.server_us + self.client_us.unwrap_or(0.0)
+        self.clickhouse_us + self.processor_us.unwrap_or(0.0)
     }
 }
 
-/// The middle one, or between the middle two.
+/// The middle value, or the mean of the middle two.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -53,14 +53,14 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// A row for each contender; the shares are of the engine's CPU.
+/// A row for each contender; shares are of the CPU time that the engine took.
 pub fn table(figures: &[Figures]) -> Table {
     let engine = figures.iter().find(|figures| figures.contender == Contender::Engine).map(Figures::sum_us);
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header([
-        "who",
-        "own µs/event",
+        "contender",
+        "processor µs/event",
         "ClickHouse µs/event",
         "sum",
         "of the engine",
@@ -78,8 +78,8 @@ pub fn table(figures: &[Figures]) -> Table {
                 Contender::Engine => "Kafka engine and views".into(),
                 Contender::Altered(statements) => statements.clone(),
             },
-            optional(row.client_us, 2),
-            number(row.server_us, 2),
+            optional(row.processor_us, 2),
+            number(row.clickhouse_us, 2),
             number(row.sum_us(), 2),
             optional(engine.map(|engine| row.sum_us() / engine), 3),
             number(row.events_per_second, 0),
@@ -101,16 +101,18 @@ pub fn keep(figures: &[Figures], records: u64, replayed: Option<f64>) -> anyhow:
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/bench.json");
     let mut kept: Map<String, Value> = match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is not ours", path.display()))?,
+        Ok(text) => {
+            serde_json::from_slice(&text).with_context(|| format!("{} is not a JSON object", path.display()))?
+        }
         Err(_) => Map::new(),
     };
     kept.insert(
         "processor".into(),
         json!({
             "records": records,
-            "cpu_us_per_event": ours.client_us.map(rounded),
-            "clickhouse_cpu_us_per_event": rounded(ours.server_us),
-            "clickhouse_engine_cpu_us_per_event": rounded(engine.server_us),
+            "cpu_us_per_event": ours.processor_us.map(rounded),
+            "clickhouse_cpu_us_per_event": rounded(ours.clickhouse_us),
+            "clickhouse_engine_cpu_us_per_event": rounded(engine.clickhouse_us),
             "ratio_to_clickhouse_engine": rounded(ours.sum_us() / engine.sum_us()),
             "refresh_cpu_us_per_event": rounded(shipped.sum_us() - ours.sum_us()),
             "events_per_second": shipped.events_per_second.round(),

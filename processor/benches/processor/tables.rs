@@ -1,4 +1,4 @@
-//! The database of a run: its tables, how far they are filled, when it has come to rest, and what it says in the end.
+//! The database of a run: its tables, waiting until they are filled and merged, and a digest of what they hold.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use serde::Deserialize;
 
 const POLL: Duration = Duration::from_millis(250);
-/// A run that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(900);
-/// Merges come in waves; it has come to rest when there was none for so long.
-const REST: Duration = Duration::from_secs(10);
+/// A run that takes longer than this fails.
+const MAX_WAIT: Duration = Duration::from_secs(900);
+/// Merges come in waves; they have ended when there was none for this long.
+const QUIET: Duration = Duration::from_secs(10);
 
-/// Makes the tables and views.
+/// Creates the tables and views.
 pub async fn create(clickhouse: &Client) -> anyhow::Result<()> {
     for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
         clickhouse.query(statement).execute().await?;
@@ -21,24 +21,24 @@ pub async fn create(clickhouse: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until `deliveries` has as many rows; gives the time it took since `began`.
+/// Waits until `deliveries` has `records` rows; gives the time since `began`.
 pub async fn until_filled(clickhouse: &Client, records: u64, began: Instant) -> anyhow::Result<Duration> {
     loop {
         let rows: u64 = clickhouse.query("SELECT count() FROM deliveries").fetch_one().await?;
         if rows >= records {
             return Ok(began.elapsed());
         }
-        ensure!(began.elapsed() < PATIENCE, "{rows} of {records} rows in deliveries after {PATIENCE:?}");
+        ensure!(began.elapsed() < MAX_WAIT, "{rows} of {records} rows in deliveries after {MAX_WAIT:?}");
         tokio::time::sleep(POLL).await;
     }
 }
 
 /// Waits until nothing has been merged for a while.
-pub async fn until_at_rest(clickhouse: &Client) -> anyhow::Result<()> {
+pub async fn until_merged(clickhouse: &Client) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut quiet_since = began;
-    while quiet_since.elapsed() < REST {
-        ensure!(began.elapsed() < PATIENCE, "merges did not end within {PATIENCE:?}");
+    while quiet_since.elapsed() < QUIET {
+        ensure!(began.elapsed() < MAX_WAIT, "merges did not end within {MAX_WAIT:?}");
         let merges = "SELECT count() FROM system.merges WHERE database = currentDatabase()";
         if clickhouse.query(merges).fetch_one::<u64>().await? > 0 {
             quiet_since = Instant::now();
@@ -48,7 +48,7 @@ pub async fn until_at_rest(clickhouse: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a database says: equal digests, equal content.
+/// Row counts and digests of a database; equal digests mean equal content.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Deserialize)]
 pub struct Content {
     pub jobs: u64,
@@ -57,7 +57,7 @@ pub struct Content {
     deliveries_digest: u64,
 }
 
-/// Reads everything, every column.
+/// Reads every column of every row.
 pub async fn content(clickhouse: &Client) -> anyhow::Result<Content> {
     // As text, because a hash of columns is NULL where one of them is.
     let of = |table| format!("SELECT count(), groupBitXor(cityHash64(toString(tuple(*)))) FROM {table} FINAL");

@@ -2,9 +2,7 @@
 
 use hookline_testkit::{Daemon, eventually};
 
-use crate::stand::{DEADLINE, Stand, now};
-
-const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
+use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now};
 
 async fn finished(daemon: &mut Daemon) -> f64 {
     daemon.metric_or_zero("hookline_jobs_finished_total", &[]).await
@@ -12,14 +10,14 @@ async fn finished(daemon: &mut Daemon) -> f64 {
 
 #[tokio::test]
 async fn duplicates_and_a_restart_count_nothing_again() {
-    let stand = Stand::new("counting", 2).await;
-    let mut daemon = stand.daemon(&[]);
+    let under_test = ProcessorUnderTest::new("counting", 2).await;
+    let mut daemon = under_test.daemon(&[]);
     daemon.wait_ready().await;
     let created = now() - 600;
-    stand.send_jobs(0..90, created);
-    stand.send_jobs(0..90, created);
-    stand.until(DELIVERIES, 360).await;
-    stand.until_no_lag(&mut daemon).await;
+    under_test.produce_jobs(0..90, created);
+    under_test.produce_jobs(0..90, created);
+    under_test.wait_until(DELIVERIES, 360).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
     assert_eq!(finished(&mut daemon).await, 90.0);
     assert_eq!(
         daemon.metric("hookline_jobs_finished_total", &["outcome=\"errored\"", "error_code=\"no_source_face\""]).await,
@@ -28,39 +26,42 @@ async fn duplicates_and_a_restart_count_nothing_again() {
     assert_eq!(daemon.metric("hookline_job_run_seconds_count", &["outcome=\"completed\""]).await, 60.0);
     assert!(daemon.terminate().await.success());
 
-    let mut daemon = stand.daemon(&[]);
-    stand.send_jobs(0..100, created);
-    stand.until(DELIVERIES, 560).await;
-    stand.until_no_lag(&mut daemon).await;
+    let mut daemon = under_test.daemon(&[]);
+    under_test.produce_jobs(0..100, created);
+    under_test.wait_until(DELIVERIES, 560).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
     assert_eq!(finished(&mut daemon).await, 10.0, "only what the first one had not counted");
     assert!(daemon.terminate().await.success());
 }
 
 #[tokio::test]
 async fn what_a_killed_process_inserted_is_not_counted_by_the_next() {
-    let stand = Stand::new("counting_killed", 2).await;
-    stand.send_jobs(0..60, now() - 600);
-    let mut daemon = stand.daemon(&[("HOOKLINE_FAIL_POINT", "before_commit")]);
+    let under_test = ProcessorUnderTest::new("counting_killed", 2).await;
+    under_test.produce_jobs(0..60, now() - 600);
+    let mut daemon = under_test.daemon(&[("HOOKLINE_FAIL_POINT", "before_commit")]);
     assert!(!daemon.wait().await.success(), "it was to be killed");
-    assert_eq!(stand.number(DELIVERIES).await, 120);
-    assert!(stand.committed().iter().all(|offset| *offset == rdkafka::Offset::Invalid), "nothing was committed");
+    assert_eq!(under_test.query_number(DELIVERIES).await, 120);
+    assert!(
+        under_test.committed_offsets().iter().all(|offset| *offset == rdkafka::Offset::Invalid),
+        "nothing was committed"
+    );
 
-    let mut daemon = stand.daemon(&[]);
+    let mut daemon = under_test.daemon(&[]);
     daemon.wait_ready().await;
-    stand.until_no_lag(&mut daemon).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
     assert_eq!(daemon.metric("hookline_processor_records_consumed_total", &[]).await, 120.0, "all of it came again");
     assert_eq!(finished(&mut daemon).await, 0.0);
-    stand.send_jobs(60..61, now() - 600);
-    stand.until(DELIVERIES, 122).await;
-    stand.until_no_lag(&mut daemon).await;
+    under_test.produce_jobs(60..61, now() - 600);
+    under_test.wait_until(DELIVERIES, 122).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
     assert_eq!(finished(&mut daemon).await, 1.0, "it does count");
 }
 
 #[tokio::test]
 async fn two_members_count_each_job_once_across_a_rebalance() {
-    let stand = Stand::new("counting_group", 4).await;
+    let under_test = ProcessorUnderTest::new("counting_group", 4).await;
     let member = |name: &'static str| {
-        stand.daemon(&[
+        under_test.daemon(&[
             ("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", name),
             ("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300"),
         ])
@@ -68,8 +69,8 @@ async fn two_members_count_each_job_once_across_a_rebalance() {
     let created = now() - 600;
     let mut one = member("one");
     one.wait_ready().await;
-    stand.send_jobs(0..90, created);
-    stand.until(DELIVERIES, 180).await;
+    under_test.produce_jobs(0..90, created);
+    under_test.wait_until(DELIVERIES, 180).await;
     let mut two = member("two");
     for daemon in [&mut one, &mut two] {
         eventually("half of the partitions", DEADLINE, async || {
@@ -77,10 +78,10 @@ async fn two_members_count_each_job_once_across_a_rebalance() {
         })
         .await;
     }
-    stand.send_jobs(0..150, created);
-    stand.until(DELIVERIES, 480).await;
+    under_test.produce_jobs(0..150, created);
+    under_test.wait_until(DELIVERIES, 480).await;
     for daemon in [&mut one, &mut two] {
-        stand.until_no_lag(daemon).await;
+        under_test.wait_until_no_lag(daemon).await;
     }
     assert_eq!(finished(&mut one).await + finished(&mut two).await, 150.0);
     assert!(two.metric("hookline_processor_records_consumed_total", &[]).await > 0.0, "both had something to do");

@@ -1,13 +1,11 @@
-//! Members come and go.
+//! Members join and leave the consumer group.
 
 use std::time::Duration;
 
 use hookline_testkit::{Daemon, KafkaCluster, Servers, eventually};
 use nix::sys::signal::Signal;
 
-use crate::stand::{DEADLINE, Stand, now};
-
-const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
+use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now};
 
 /// Waits until a member has so many partitions.
 async fn has_partitions(daemon: &mut Daemon, count: usize) {
@@ -19,9 +17,9 @@ async fn has_partitions(daemon: &mut Daemon, count: usize) {
 
 #[tokio::test]
 async fn no_partition_is_stuck_after_ten_rebalances_under_load() {
-    let stand = Stand::new("rebalances", 4).await;
+    let under_test = ProcessorUnderTest::new("rebalances", 4).await;
     let member = |name: &'static str| {
-        stand.daemon(&[
+        under_test.daemon(&[
             ("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", name),
             ("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "500"),
             ("HOOKLINE_PROCESSOR__BATCH__MAX_AGE_MS", "100"),
@@ -35,7 +33,7 @@ async fn no_partition_is_stuck_after_ten_rebalances_under_load() {
         // Without static membership it leaves at once: two rebalances a round, for the one that stays.
         let mut guest = member("");
         eventually("the guest's share", DEADLINE, async || {
-            stand.send_jobs(sent..sent + 50, now() - 600);
+            under_test.produce_jobs(sent..sent + 50, now() - 600);
             sent += 50;
             (guest.metric("hookline_processor_records_consumed_total", &[]).await > 0.0).then_some(())
         })
@@ -44,27 +42,27 @@ async fn no_partition_is_stuck_after_ten_rebalances_under_load() {
         has_partitions(&mut one, 16).await;
     }
     assert!(one.metric("hookline_processor_rebalances_total", &["kind=\"assign\""]).await >= 11.0);
-    stand.until(DELIVERIES, sent as u64 * 2).await;
-    stand.until_no_lag(&mut one).await;
-    assert_eq!(stand.number("SELECT count() FROM job_facts WHERE outcome != 'open'").await, sent as u64);
+    under_test.wait_until(DELIVERIES, sent as u64 * 2).await;
+    under_test.wait_until_no_lag(&mut one).await;
+    assert_eq!(under_test.query_number("SELECT count() FROM job_facts WHERE outcome != 'open'").await, sent as u64);
 }
 
 #[tokio::test]
 async fn series_of_a_revoked_partition_go() {
-    let stand = Stand::new("revoked", 2).await;
-    let mut one = stand.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "one")]);
+    let under_test = ProcessorUnderTest::new("revoked", 2).await;
+    let mut one = under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "one")]);
     one.wait_ready().await;
-    stand.send_jobs(0..30, now() - 600);
+    under_test.produce_jobs(0..30, now() - 600);
     has_partitions(&mut one, 8).await;
-    let mut two = stand.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "two")]);
+    let mut two = under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "two")]);
     has_partitions(&mut two, 4).await;
     has_partitions(&mut one, 4).await;
 }
 
 #[tokio::test]
 async fn a_restart_within_the_session_moves_no_partition() {
-    let stand = Stand::new("static", 2).await;
-    let member = |name: &'static str| stand.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", name)]);
+    let under_test = ProcessorUnderTest::new("static", 2).await;
+    let member = |name: &'static str| under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", name)]);
     let (mut one, mut two) = (member("one"), member("two"));
     for daemon in [&mut one, &mut two] {
         has_partitions(daemon, 4).await;
@@ -72,27 +70,27 @@ async fn a_restart_within_the_session_moves_no_partition() {
     let assigned = one.metric("hookline_processor_rebalances_total", &[]).await;
     two.kill();
     let mut two = member("two");
-    stand.send_jobs(0..60, now() - 600);
-    stand.until(DELIVERIES, 120).await;
-    stand.until_no_lag(&mut two).await;
+    under_test.produce_jobs(0..60, now() - 600);
+    under_test.wait_until(DELIVERIES, 120).await;
+    under_test.wait_until_no_lag(&mut two).await;
     assert_eq!(one.metric("hookline_processor_rebalances_total", &[]).await, assigned);
 }
 
 #[tokio::test]
-async fn a_consumer_without_progress_is_made_anew() {
+async fn a_consumer_without_progress_is_created_again() {
     let cluster = KafkaCluster::start(&[]).await;
     let mut servers = Servers::fresh("watchdog").await;
     servers.kafka = cluster.config("hookline");
-    let stand = Stand::on(servers, 1).await;
-    stand.send_jobs(0..100_000, now() - 600);
+    let under_test = ProcessorUnderTest::on(servers, 1).await;
+    under_test.produce_jobs(0..100_000, now() - 600);
     // Small batches: when the first is in, most is neither read nor on its way.
     const WATCHDOG: Duration = Duration::from_secs(3);
-    let patience = WATCHDOG.as_millis().to_string();
-    let watchful =
-        [("HOOKLINE_PROCESSOR__GROUP__WATCHDOG_MS", &*patience), ("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "2000")];
-    let mut daemon = stand.daemon(&watchful);
+    let watchdog_ms = WATCHDOG.as_millis().to_string();
+    let settings =
+        [("HOOKLINE_PROCESSOR__GROUP__WATCHDOG_MS", &*watchdog_ms), ("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "2000")];
+    let mut daemon = under_test.daemon(&settings);
     eventually("some progress", DEADLINE, async || {
-        let rows = stand.number("SELECT count() FROM deliveries").await;
+        let rows = under_test.query_number("SELECT count() FROM deliveries").await;
         (rows > 0).then_some(())
     })
     .await;
@@ -103,12 +101,12 @@ async fn a_consumer_without_progress_is_made_anew() {
     })
     .await;
     cluster.signal(1, Signal::SIGCONT);
-    stand.until(DELIVERIES, 200_000).await;
-    stand.until_no_lag(&mut daemon).await;
+    under_test.wait_until(DELIVERIES, 200_000).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
 
     // A consumer that was given nothing, because nothing is left, is not stuck.
     daemon.terminate().await;
-    let mut daemon = stand.daemon(&watchful);
+    let mut daemon = under_test.daemon(&settings);
     has_partitions(&mut daemon, 4).await;
     tokio::time::sleep(2 * WATCHDOG).await;
     assert_eq!(daemon.metric("hookline_processor_consumer_restarts_total", &[]).await, 0.0);

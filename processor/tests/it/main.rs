@@ -3,9 +3,9 @@
 
 mod counting;
 mod groups;
-mod guilty;
 mod memory;
+mod processor_under_test;
+mod refused_records;
 mod replay;
 mod rollup;
-mod stand;
 mod tables;

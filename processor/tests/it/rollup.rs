@@ -2,7 +2,7 @@
 
 use hookline_schemas::ids::Resource;
 
-use crate::stand::{Stand, job, now};
+use crate::processor_under_test::{ProcessorUnderTest, now, records_of_job};
 
 /// Rows of either side that the other does not have.
 const DIFFERENCES: &str = "SELECT count() FROM (SELECT 1 FROM (
@@ -17,35 +17,35 @@ const DIFFERENCES: &str = "SELECT count() FROM (SELECT 1 FROM (
 
 #[tokio::test]
 async fn a_committed_offset_implies_a_fresh_roll_up() {
-    let stand = Stand::new("rollup", 2).await;
-    let mut daemon = stand.daemon(&[("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300")]);
+    let under_test = ProcessorUnderTest::new("rollup", 2).await;
+    let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300")]);
     daemon.wait_ready().await;
     let created = now() - 7_000;
-    stand.send_jobs(0..300, created);
-    stand.until("SELECT count() FROM deliveries FINAL", 600).await;
-    stand.until_no_lag(&mut daemon).await;
-    assert_eq!(stand.number(DIFFERENCES).await, 0);
-    assert_eq!(stand.number("SELECT sum(completed) FROM job_stats_by_minute").await, 200);
+    under_test.produce_jobs(0..300, created);
+    under_test.wait_until("SELECT count() FROM deliveries FINAL", 600).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert_eq!(under_test.query_number(DIFFERENCES).await, 0);
+    assert_eq!(under_test.query_number("SELECT sum(completed) FROM job_stats_by_minute").await, 200);
 
     // A job that had failed completes after all: its minute, code and outcome move.
-    let mut late = job(Resource::Video, 1, created).remove(1);
+    let mut late = records_of_job(Resource::Video, 1, created).remove(1);
     late.job = format!("c{:024}", 0);
     late.body = late.body.replace(&format!("c{:024}", 1), &late.job);
-    stand.send(&late);
-    stand.flush();
-    stand.until("SELECT count() FROM deliveries FINAL", 601).await;
-    stand.until_no_lag(&mut daemon).await;
-    assert_eq!(stand.number(DIFFERENCES).await, 0);
-    assert_eq!(stand.number("SELECT sum(completed) FROM job_stats_by_minute").await, 201);
+    under_test.produce(&late);
+    under_test.flush();
+    under_test.wait_until("SELECT count() FROM deliveries FINAL", 601).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert_eq!(under_test.query_number(DIFFERENCES).await, 0);
+    assert_eq!(under_test.query_number("SELECT sum(completed) FROM job_stats_by_minute").await, 201);
 
     // The comparison can fail: a fact that nobody refreshed for.
-    stand
+    under_test
         .execute(&format!(
             "INSERT INTO jobs SELECT * REPLACE (errored_at - toIntervalMinute(2) AS errored_at) FROM jobs \
              WHERE errored_at IS NOT NULL AND job_id != '{}' LIMIT 1",
             late.job
         ))
         .await;
-    assert!(stand.number(DIFFERENCES).await > 0);
+    assert!(under_test.query_number(DIFFERENCES).await > 0);
     assert!(daemon.terminate().await.success());
 }

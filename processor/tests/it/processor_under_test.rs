@@ -1,25 +1,28 @@
-//! A fresh database with tables, fresh topics, and deliveries to put into them.
+//! Fresh topics and a fresh database with tables, for a processor that a test starts, and records to put into the topics.
 
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 
 use clickhouse::Client;
 use hookline_schemas::ids::{EventType, Resource};
 use hookline_schemas::migrations::{MIGRATIONS, Migration};
-use hookline_schemas::record::{DeliveryMetadata, encode_headers};
+use hookline_schemas::record::DeliveryMetadata;
 use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
-use hookline_testkit::{Daemon, Servers, eventually};
+use hookline_testkit::{Daemon, Servers, eventually, record_headers, run, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
+/// Counts the rows that a repeated insert cannot double.
+pub const DELIVERIES: &str = "SELECT count() FROM deliveries FINAL";
+
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-pub struct Stand {
+pub struct ProcessorUnderTest {
     pub servers: Servers,
     pub topics: Topics,
     pub client: Client,
@@ -27,9 +30,9 @@ pub struct Stand {
     producer: ThreadedProducer<DefaultProducerContext>,
 }
 
-/// A delivery to be produced.
+/// A record of a resource topic, as ingest would produce it for a webhook.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct WebhookRecord {
     pub event: EventType,
     pub job: String,
     pub body: String,
@@ -37,12 +40,12 @@ pub struct Sent {
     pub received_ms: i64,
 }
 
-impl Stand {
+impl ProcessorUnderTest {
     pub async fn new(name: &str, partitions: i32) -> Self {
         Self::on(Servers::fresh(name).await, partitions).await
     }
 
-    /// On brokers that the test may break.
+    /// Uses brokers that the test may break.
     pub async fn on(servers: Servers, partitions: i32) -> Self {
         let topics = Topics::new(&servers.kafka.topic_prefix).unwrap();
         servers.create_topics(topics.all(), partitions).await;
@@ -55,31 +58,26 @@ impl Stand {
     }
 
     pub fn daemon(&self, extra: &[(&str, &str)]) -> Daemon {
-        let mut environment = self.servers.environment();
-        environment.push(("HOOKLINE_PROCESSOR__ADMIN__LISTEN".into(), "127.0.0.1:0".into()));
-        environment.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Daemon::start("hookline-processor", &[], &environment)
+        let environment = with(&self.servers.environment(), &[("HOOKLINE_PROCESSOR__ADMIN__LISTEN", "127.0.0.1:0")]);
+        Daemon::start("hookline-processor", &[], &with(&environment, extra))
     }
 
-    pub fn send(&self, sent: &Sent) {
-        let signature = format!("{:064x}", u128::from(sent.signed_at) << 64 | sent.body.len() as u128);
+    pub fn produce(&self, record: &WebhookRecord) {
+        let signature = format!("{:064x}", u128::from(record.signed_at) << 64 | record.body.len() as u128);
         let metadata = DeliveryMetadata {
             source: "test",
-            received_at: ReceivedAt(sent.received_ms),
-            signed_at: SignedAt(sent.signed_at),
-            signed_at_text: &sent.signed_at.to_string(),
+            received_at: ReceivedAt(record.received_ms),
+            signed_at: SignedAt(record.signed_at),
+            signed_at_text: &record.signed_at.to_string(),
             signature: HexSignature::parse(signature.as_bytes()).unwrap(),
             key_name: "default",
             first_signed_at: None,
         };
-        let mut headers = OwnedHeaders::new();
-        encode_headers(&metadata, Some(sent.event), &sent.job, None, |key, value| {
-            headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
-        });
-        self.send_raw(self.topics.resource(sent.event.resource), &sent.job, sent.body.as_bytes(), headers);
+        let headers = record_headers(&metadata, Some(record.event), &record.job, None);
+        self.produce_raw(self.topics.resource(record.event.resource), &record.job, record.body.as_bytes(), headers);
     }
 
-    pub fn send_raw(&self, topic: &str, key: &str, body: &[u8], headers: OwnedHeaders) {
+    pub fn produce_raw(&self, topic: &str, key: &str, body: &[u8], headers: OwnedHeaders) {
         let mut record = BaseRecord::to(topic).key(key).payload(body).headers(headers);
         while let Err((_, back)) = self.producer.send(record) {
             std::thread::sleep(Duration::from_millis(5));
@@ -91,28 +89,23 @@ impl Stand {
         self.producer.flush(DEADLINE).unwrap();
     }
 
-    /// Sends all events of so many jobs.
-    pub fn send_jobs(&self, numbers: std::ops::Range<usize>, created: u32) {
+    /// Produces all records of the jobs with these numbers.
+    pub fn produce_jobs(&self, numbers: std::ops::Range<usize>, created: u32) {
         for number in numbers {
-            for sent in job(Resource::ALL[number % 3], number, created) {
-                self.send(&sent);
+            for record in records_of_job(Resource::ALL[number % 3], number, created) {
+                self.produce(&record);
             }
         }
         self.flush();
     }
 
     /// Runs a command of the processor to its end.
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(Daemon::binary("hookline-processor"))
-            .args(arguments)
-            .envs(self.servers.environment())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        run("hookline-processor", arguments, &self.servers.environment()).await
     }
 
     /// The committed offset of each partition of the live group, in order.
-    pub fn committed(&self) -> Vec<Offset> {
+    pub fn committed_offsets(&self) -> Vec<Offset> {
         let kafka = &self.servers.kafka;
         let group = format!("{}.processor", kafka.topic_prefix);
         let consumer: BaseConsumer = kafka.client().unwrap().set("group.id", group).create().unwrap();
@@ -126,8 +119,8 @@ impl Stand {
         committed.elements().iter().map(TopicPartitionListElem::offset).collect()
     }
 
-    /// Waits until a processor has committed everything.
-    pub async fn until_no_lag(&self, daemon: &mut Daemon) {
+    /// Waits until the processor has committed everything that was produced.
+    pub async fn wait_until_no_lag(&self, daemon: &mut Daemon) {
         const LAG: &str = "hookline_processor_lag_records";
         eventually("no lag", DEADLINE, async || (daemon.metric_if_there(LAG, &[]).await == Some(0.0)).then_some(()))
             .await;
@@ -137,14 +130,15 @@ impl Stand {
         self.client.query(statement).execute().await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
-    pub async fn number(&self, query: &str) -> u64 {
+    pub async fn query_number(&self, query: &str) -> u64 {
         self.client.query(query).fetch_one().await.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
-    pub async fn until(&self, query: &str, expected: u64) {
+    /// Waits until the number that `query` gives is `expected`.
+    pub async fn wait_until(&self, query: &str, expected: u64) {
         let mut last = 0;
         eventually(&format!("{query} = {expected}"), DEADLINE, async || {
-            let number = self.number(query).await;
+            let number = self.query_number(query).await;
             if number != last {
                 eprintln!("{query}: {number} of {expected}");
                 last = number;
@@ -155,18 +149,17 @@ impl Stand {
     }
 }
 
-/// The three deliveries of one job of `resource`.
-pub fn job(resource: Resource, number: usize, created: u32) -> Vec<Sent> {
+/// The two records of one job of `resource`: its start, and its completion or, of every third job, its failure.
+pub fn records_of_job(resource: Resource, number: usize, created: u32) -> Vec<WebhookRecord> {
     let id = format!("c{number:024}");
     let date = SignedAt(created).to_string();
     EventType::all()
         .filter(|event| event.resource == resource)
         .enumerate()
-        // Two of three complete, the third fails.
         .filter(|(index, _)| *index == 0 || (*index == 2) == number.is_multiple_of(3))
         .map(|(index, event)| {
             let signed_at = created + 2 + index as u32;
-            Sent {
+            WebhookRecord {
                 event,
                 body: format!(
                     r#"{{"type":"{event}","payload":{{"id":"{id}","type":"KIND_{}","created_at":"{date}","credits_charged":{},"fps":30,"error":{},"downloads":[]}}}}"#,
@@ -182,7 +175,7 @@ pub fn job(resource: Resource, number: usize, created: u32) -> Vec<Sent> {
         .collect()
 }
 
-/// Now, in Unix seconds.
+/// The time, in Unix seconds.
 pub fn now() -> u32 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u32::try_from(since.as_secs()).unwrap()
