@@ -297,4 +297,15 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let sources = Sources::read(&BTreeMap::new(), |_| Some("prod".into())).unwrap();
+        metrics.of_source(sources.get("prod").unwrap());
+        metrics.of_topics(&Topics::new("h").unwrap());
+        let table = hookline_testkit::metrics_table(&registry.gather());
+        hookline_testkit::docs::assert_section("metrics.md", "ingest", &table);
+    }
 }

@@ -81,7 +81,7 @@ impl CountedJobs {
                 registry,
                 IntGauge::new(
                     "hookline_processor_counted_jobs_entries",
-                    "Finished jobs that are known as counted and will not be counted again.",
+                    "Finished jobs that are known as counted and will not be counted again",
                 )?,
             )?,
             evictions: register(
@@ -89,7 +89,7 @@ impl CountedJobs {
                 IntCounter::new(
                     "hookline_processor_counted_jobs_evictions_total",
                     "Finished jobs that were evicted because of counting.remembered_jobs: a late duplicate would count them \
-                     again.",
+                     again",
                 )?,
             )?,
         })

@@ -68,19 +68,19 @@ impl JobMetrics {
         let metrics = Self {
             finished_total: counter(
                 "hookline_jobs_finished_total",
-                "Jobs that finished, each counted at its first terminal event.",
+                "Jobs that finished, each counted at its first terminal event",
                 &["source", "resource", "job_type", "outcome", "error_code"],
             )?,
-            total_seconds: histogram("hookline_job_total_seconds", "Time from the creation to the end of a job.")?,
-            run_seconds: histogram("hookline_job_run_seconds", "Time from the start to the end of a job.")?,
+            total_seconds: histogram("hookline_job_total_seconds", "Time from the creation to the end of a job")?,
+            run_seconds: histogram("hookline_job_run_seconds", "Time from the start to the end of a job")?,
             queue_seconds: histogram(
                 "hookline_job_queue_seconds",
-                "Time from the creation to the start of a job, observed at its end.",
+                "Time from the creation to the start of a job, observed at its end",
             )?,
             contradictions: counter(
                 "hookline_job_contradictions_total",
                 "Finished jobs whose events contradict each other: both ends were seen (outcome), times are against their \
-                 order (order), or credits were charged though the job errored (charged).",
+                 order (order), or credits were charged though the job errored (charged)",
                 &["kind"],
             )?,
             counted: CountedJobs::new(registry, max_counted)?,

@@ -61,53 +61,53 @@ impl Metrics {
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
         let latencies = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
         let metrics = Self {
-            consumed: counter("records_consumed_total", "Records read from the topics.", &["topic"])?,
-            decoded: one("records_decoded_total", "Records of resource topics that were decoded and folded.")?,
+            consumed: counter("records_consumed_total", "Records read from the topics", &["topic"])?,
+            decoded: one("records_decoded_total", "Records of resource topics that were decoded and folded")?,
             invalid_fields: one(
                 "invalid_fields_total",
-                "Optional fields whose value had a wrong type and was read as absent.",
+                "Optional fields whose value had a wrong type and was read as absent",
             )?,
-            inserted: counter("rows_inserted_total", "Rows that ClickHouse accepted.", &["table"])?,
+            inserted: counter("rows_inserted_total", "Rows that ClickHouse accepted", &["table"])?,
             insert_retries: counter(
                 "insert_retries_total",
-                "Inserts that failed and were sent again, whole or in halves.",
+                "Inserts that failed and were sent again, whole or in halves",
                 &["table", "cause"],
             )?,
             dead_lettered: counter(
                 "records_dead_lettered_total",
-                "Records that were sent to the dead-letter topic.",
+                "Records that were sent to the dead-letter topic",
                 &["reason"],
             )?,
             batch_records: histogram(
                 "batch_records",
-                "Number of records in a batch.",
+                "Number of records in a batch",
                 &[1.0, 10.0, 100.0, 1e3, 3e3, 1e4, 3e4, 1e5],
             )?,
-            batch_seconds: histogram("batch_seconds", "Time it took to fold and insert a batch.", &seconds)?,
+            batch_seconds: histogram("batch_seconds", "Time it took to fold and insert a batch", &seconds)?,
             end_to_end_latency_seconds: histogram(
                 "end_to_end_latency_seconds",
-                "Delay from signing to the row being in ClickHouse, for the oldest record of each batch.",
+                "Delay from signing to the row being in ClickHouse, for the oldest record of each batch",
                 &latencies,
             )?,
-            refreshes: counter("refreshes_total", "Refreshes of the roll-up, by their result.", &["result"])?,
-            refreshed_hours: one("refreshed_hours_total", "Created hours whose roll-up was refreshed.")?,
-            refresh_seconds: histogram("refresh_seconds", "Time it took to refresh the roll-up.", &seconds)?,
+            refreshes: counter("refreshes_total", "Refreshes of the roll-up, by their result", &["result"])?,
+            refreshed_hours: one("refreshed_hours_total", "Created hours whose roll-up was refreshed")?,
+            refresh_seconds: histogram("refresh_seconds", "Time it took to refresh the roll-up", &seconds)?,
             lag_records: gauge(
                 "lag_records",
-                "Records of an assigned partition that are not committed: its end offset less the committed offset.",
+                "Records of an assigned partition that are not committed: its end offset less the committed offset",
             )?,
             lag_seconds: gauge(
                 "lag_seconds",
-                "Age of the last record of an assigned partition that was inserted, 0 where nothing is left to read.",
+                "Age of the last record of an assigned partition that was inserted, 0 where nothing is left to read",
             )?,
             partition_stopped: gauge(
                 "partition_stopped",
-                "1 where a partition stopped because not even a dead letter without its payload could be inserted.",
+                "1 where a partition stopped because not even a dead letter without its payload could be inserted",
             )?,
-            rebalances: counter("rebalances_total", "Assignments and revocations of partitions.", &["kind"])?,
+            rebalances: counter("rebalances_total", "Assignments and revocations of partitions", &["kind"])?,
             consumer_restarts: counter(
                 "consumer_restarts_total",
-                "Consumers that were closed and created again, by the cause.",
+                "Consumers that were closed and created again, by the cause",
                 &["cause"],
             )?,
         };
@@ -155,19 +155,32 @@ pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: 
 
 #[cfg(test)]
 mod tests {
+    use hookline_testkit::docs::assert_section;
+    use hookline_testkit::metrics_table;
+    use prometheus::proto::MetricFamily;
+
     use super::*;
     use crate::metrics::jobs::JobMetrics;
 
-    #[test]
-    fn names_labels_and_types_are_pinned() {
+    /// Every family of the processor, with at least one series.
+    fn families() -> Vec<MetricFamily> {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry, Mode::Live).unwrap();
         JobMetrics::new(&registry, 10).unwrap().touch();
         for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
             of_partition.with_label_values(&["t", "0"]);
         }
-        let families: Vec<_> = registry
-            .gather()
+        registry.gather()
+    }
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        assert_section("metrics.md", "processor", &metrics_table(&families()));
+    }
+
+    #[test]
+    fn names_labels_and_types_are_pinned() {
+        let families: Vec<_> = families()
             .iter()
             .map(|family| {
                 let labels: Vec<_> =
