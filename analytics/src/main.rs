@@ -1,4 +1,4 @@
-//! `hookline-analytics`: see `--help`.
+//! `hookline-analytics`: makes topics and tables, and asks them.
 
 use std::process::ExitCode;
 

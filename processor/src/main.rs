@@ -1,4 +1,4 @@
-//! From topics to tables.
+//! `hookline-processor`: the daemon, `replay`, and what all programs have.
 
 use std::process::ExitCode;
 

@@ -14,13 +14,13 @@ use crate::time::CreatedAt;
 /// What a processable body says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// Its `type`.
+    /// The key `type`: resource and action.
     pub event_type: EventType,
-    /// `payload.id`.
+    /// The key `payload.id`, which is required.
     pub job_id: JobId<'a>,
-    /// `payload.created_at`.
+    /// The key `payload.created_at`, which is required.
     pub created_at: CreatedAt,
-    /// `payload.type`; empty where absent.
+    /// The key `payload.type`; empty where it is absent.
     pub job_type: Cow<'a, str>,
     /// `payload.width` in pixels; the provider's −1 is "absent".
     pub width: Option<i64>,
@@ -30,11 +30,11 @@ pub struct Event<'a> {
     pub fps: Option<f64>,
     /// `end_seconds − start_seconds`: the length of the media clip, not of the job.
     pub media_seconds: Option<f64>,
-    /// `payload.image_count`.
+    /// The key `payload.image_count`: images that were made.
     pub image_count: Option<i64>,
-    /// `payload.credits_charged`.
+    /// The key `payload.credits_charged`; an estimate until the job has ended.
     pub credits_charged: Option<i64>,
-    /// `payload.error`.
+    /// The key `payload.error`, which `errored` events fill.
     pub error: Option<JobError<'a>>,
     /// How many known optional fields had a value of the wrong type and count as absent.
     pub invalid_fields: u32,
@@ -45,14 +45,14 @@ pub struct Event<'a> {
 pub struct JobError<'a> {
     /// A free string such as `no_source_face`.
     pub code: Cow<'a, str>,
-    /// For people.
+    /// A sentence for people, as the provider wrote it.
     pub message: Cow<'a, str>,
 }
 
 /// An authentic body that cannot be processed, with what little is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// What is wrong.
+    /// The reason that its dead letter will have.
     pub reason: DeadLetterReason,
     /// What exactly, in a sentence; bounded, printable ASCII.
     pub detail: String,

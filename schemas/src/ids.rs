@@ -33,7 +33,7 @@ pub enum Action {
     Started,
     /// The job finished and its downloads are there.
     Completed,
-    /// The job failed.
+    /// The job failed and sends nothing more.
     Errored,
 }
 

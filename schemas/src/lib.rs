@@ -24,7 +24,7 @@ pub mod topics;
 pub mod provider {
     /// 64 hex digits: see [`crate::signature`].
     pub const SIGNATURE_HEADER: &str = "magic-hour-event-signature";
-    /// Unix seconds, decimal.
+    /// Holds the signed time in Unix seconds, as decimal digits.
     pub const TIMESTAMP_HEADER: &str = "magic-hour-event-timestamp";
     /// Seconds that a signed time may lie in the past or in the future, as the provider recommends.
     pub const TOLERANCE_SECONDS: u32 = 300;

@@ -4,7 +4,7 @@
 use crate::facts::Facts;
 use crate::time::OccurredAt;
 
-/// How a job ended.
+/// How a job ended, as far as its events tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
@@ -30,11 +30,11 @@ pub struct Derived {
     pub outcome: Outcome,
     /// When the event happened that the outcome follows from.
     pub finished_at: Option<OccurredAt>,
-    /// `finished_at` − `created_at`.
+    /// From `created_at` to `finished_at`, in milliseconds.
     pub total_ms: Option<i64>,
-    /// `finished_at` − `started_at`.
+    /// From `started_at` to `finished_at`, in milliseconds.
     pub run_ms: Option<i64>,
-    /// `started_at` − `created_at`.
+    /// From `created_at` to `started_at`, in milliseconds.
     pub queue_ms: Option<i64>,
     /// Both `completed` and `errored` were seen.
     pub contradicts_outcome: bool,

@@ -149,7 +149,7 @@ impl<'a, 'k> Verified<'a, 'k> {
         self.signed_at
     }
 
-    /// The signature header, read.
+    /// Gives the bytes of the signature header.
     pub fn signature(&self) -> Signature {
         self.signature
     }
@@ -196,7 +196,7 @@ impl VerifyError {
     /// All of them, in the order in which they are checked.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The label in metrics.
+    /// The value of the label `reason` in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

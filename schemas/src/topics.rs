@@ -55,14 +55,14 @@ impl Topics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Topic {
-    /// Deliveries of a resource.
+    /// Carries the deliveries of one resource.
     Resource(Resource),
-    /// Dead dead_letters.
+    /// Carries the dead letters of all resources.
     DeadLetter,
 }
 
 impl Topic {
-    /// Every topic.
+    /// All four, the dead letters last.
     pub const ALL: [Self; 4] = [
         Self::Resource(Resource::Video),
         Self::Resource(Resource::Image),
@@ -78,7 +78,7 @@ impl Topic {
         }
     }
 
-    /// Its name.
+    /// The name of the topic at the brokers.
     pub fn name(self, topics: &Topics) -> &str {
         match self {
             Self::Resource(resource) => topics.resource(resource),
@@ -136,11 +136,11 @@ pub struct Offset(pub i64);
 /// Where a record lies; prints as `topic/partition/offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position<'a> {
-    /// The topic.
+    /// The name of the topic at the brokers.
     pub topic: &'a str,
-    /// The partition.
+    /// The partition of the topic.
     pub partition: Partition,
-    /// The offset.
+    /// The offset within the partition.
     pub offset: Offset,
 }
 

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::shutdown::CancellationToken;
 
-/// The section `[admin]`.
+/// The section `[admin]` of every daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
@@ -38,7 +38,7 @@ impl Readiness {
         Self(Arc::new(Mutex::new(parts.iter().map(|part| (*part, "starting".to_owned())).collect())))
     }
 
-    /// Marks `part` as there.
+    /// Marks a part as there: it holds readiness up no more.
     pub fn ready(&self, part: &'static str) {
         self.missing_mut(|missing| missing.remove(part));
     }
@@ -93,7 +93,7 @@ pub async fn bind(listener: &'static str, address: SocketAddr) -> anyhow::Result
     Ok(bound)
 }
 
-/// Serves `router` until `shutdown`.
+/// Serves `router` until `shutdown` is cancelled, and what is in flight to its end.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

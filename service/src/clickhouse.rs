@@ -1,4 +1,4 @@
-//! The connection to ClickHouse.
+//! How every program connects to ClickHouse.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, Secret, mask_url};
 
-/// The section `[clickhouse]`.
+/// The section `[clickhouse]` of every program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClickHouseConfig {

@@ -1,4 +1,4 @@
-//! The connection to Kafka.
+//! How every program connects to Kafka.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ impl Default for KafkaConfig {
     }
 }
 
-/// `security.protocol` of librdkafka.
+/// The values of librdkafka's `security.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "librdkafka's own names")]
@@ -77,7 +77,7 @@ impl fmt::Display for SecurityProtocol {
     }
 }
 
-/// `sasl.mechanism` of librdkafka.
+/// The values of librdkafka's `sasl.mechanism`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "librdkafka's own names")]
 pub enum SaslMechanism {

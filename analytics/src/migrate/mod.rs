@@ -33,7 +33,7 @@ pub struct MigrateArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum StepOutcome {
-    /// It existed.
+    /// It exists as it must be.
     Unchanged,
     /// It was missing, and is created now.
     Done,

@@ -27,7 +27,7 @@ pub enum WebhookResponse {
 /// Why a webhook is answered 503. The sender is not told; `hookline_ingest_unavailable_total` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// More than `limits.in_flight` requests.
+    /// More requests than `limits.in_flight` allows are under way.
     InFlight,
     /// The bodies of all requests would hold more than `limits.queued_bytes`.
     QueuedBytes,

@@ -25,7 +25,7 @@ pub struct ConnectionTimeouts {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Between two requests.
+    /// No byte of the next request has arrived.
     Idle,
     /// The first bytes of a head have arrived, or nothing has yet since the connection was opened.
     Head,

@@ -38,7 +38,7 @@ pub struct Record<'a> {
     pub topic: &'a str,
     /// Decides the partition; a record without a key goes to any.
     pub key: Option<&'a str>,
-    /// librdkafka copies it.
+    /// The signed bytes, which librdkafka copies.
     pub value: &'a [u8],
     pub headers: OwnedHeaders,
 }
@@ -212,7 +212,7 @@ impl LibrdkafkaProducer {
         self.base.client().fetch_watermarks(topic, partition, timeout).map(drop)
     }
 
-    /// Returns the fatal error.
+    /// Serves events until the producer fails for good; returns its fatal error.
     async fn serve_until_fatal(&self) -> io::Result<String> {
         loop {
             // The queue is emptied before the first wait: only an event that arrives in an empty queue wakes, and one

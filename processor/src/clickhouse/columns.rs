@@ -90,7 +90,7 @@ pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topi
     block.finish_with_texts("body", rows.iter().map(|row| batch.body(row.row)))
 }
 
-/// Encodes rows of `dead_letters`.
+/// Encodes rows of `dead_letters` as one block.
 pub fn dead_letters<'t>(rows: &[&DeadLetterRow], topics: &Topics, log_id: &str) -> Encoded<'t> {
     let mut block = Block::new(rows.len());
     block.low_cardinality("log_id", rows.iter().map(|_| log_id));

@@ -33,7 +33,7 @@ pub fn blocks<'r, T>(rows: impl Iterator<Item = &'r T>, seconds: impl Fn(&T) -> 
     blocks
 }
 
-/// No calendar needed.
+/// Counts spans of 28 days, which needs no calendar.
 fn span(seconds: i64) -> i64 {
     seconds.div_euclid(28 * 86_400)
 }

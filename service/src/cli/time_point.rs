@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 /// A point in time as the command line gives it: a date, an age, or `now`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimePoint {
-    /// Unix milliseconds.
+    /// A moment, in Unix milliseconds.
     At(i64),
     /// Whole seconds before the program looks at its clock.
     Ago(i64),

@@ -16,7 +16,7 @@ const MASK: &str = "***";
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text`.
+    /// Wraps a text so that it is not shown by accident.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

@@ -57,7 +57,7 @@ impl Block {
         Self { chunks: Vec::new(), chunk, columns: Vec::new() }
     }
 
-    /// Ends the block.
+    /// Ends a block whose columns are all written.
     pub fn finish<'t>(self) -> Encoded<'t> {
         self.finish_after(std::iter::empty())
     }
