@@ -20,17 +20,19 @@ use crate::telemetry::LOG_VARIABLE;
 /// The exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 pub const EXIT_CONFIG: u8 = 78;
 
+const CONFIGURATION: &str = "Configuration";
+
 /// The options of the configuration.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConfigArgs {
     /// The TOML file to read; every key in it can be overridden from the environment
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = CONFIGURATION)]
     config: Option<PathBuf>,
     /// Check the configuration, say what is wrong with it, and exit
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = CONFIGURATION)]
     check_config: bool,
     /// Print every key with its meaning, its value and where that comes from, secrets masked, and exit
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = CONFIGURATION)]
     print_config: bool,
 }
 

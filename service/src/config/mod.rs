@@ -91,7 +91,11 @@ impl<'a, T: Settings> Loaded<'a, T> {
                 }
                 // The value may be a secret that stands one level too high, so it is not shown.
                 (Some(key), Some(found)) if !key.is_at(&path) && !matches!(found, ValueKind::Table(_)) => {
-                    ConfigError::unreadable::<T>(&path, "expected a table of keys, found a single value")
+                    let example = key.path.split('.').nth(path.split('.').count()).unwrap_or_default();
+                    ConfigError::unreadable::<T>(
+                        &path,
+                        format_args!("expected a table with keys such as {example}, found a single value"),
+                    )
                 }
                 _ => ConfigError::unreadable::<T>(&path, error.inner()),
             }
