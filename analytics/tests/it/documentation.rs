@@ -34,18 +34,15 @@ async fn found(client: &Client) -> Columns {
     let tables: Vec<(String, u8)> = client.query(query).fetch_all().await.unwrap();
     let mut columns = Columns::new();
     for (table, has_parameters) in tables {
-        // `system.columns` does not know the columns of a view that has parameters.
-        let query = match has_parameters {
-            0 => format!(
-                "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'"
-            ),
+        let described = match has_parameters {
+            0 => format!("DESCRIBE TABLE {table}"),
             _ => format!(
-                "SELECT name, type FROM (DESCRIBE TABLE (SELECT * FROM {table}(from = '2026-01-01 00:00:00', \
-                 to = '2026-01-02 00:00:00', step = 60)))"
+                "DESCRIBE TABLE (SELECT * FROM {table}(from = '2026-01-01 00:00:00', to = '2026-01-02 00:00:00', step = 60))"
             ),
         };
-        let described: Vec<Described> =
-            client.query(&query).fetch_all().await.unwrap_or_else(|error| panic!("{query}: {error}"));
+        let described = client.query(&described).with_setting("describe_compact_output", "1");
+        let described = described.with_setting("print_pretty_type_names", "0");
+        let described: Vec<Described> = described.fetch_all().await.unwrap();
         columns.insert(table, described.into_iter().map(|column| (column.name, column.r#type)).collect());
     }
     columns
