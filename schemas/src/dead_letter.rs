@@ -31,7 +31,7 @@ pub enum DeadLetterReason {
     Ambiguous,
     /// The delivery was signed too long ago or too far in the future.
     Stale,
-    /// ClickHouse refused the row that was made of the record.
+    /// ClickHouse refuses the row for its content.
     InsertRefused,
     /// A record of a resource topic has not the headers that ingest writes: somebody else produced it.
     BadRecord,

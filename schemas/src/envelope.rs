@@ -1,4 +1,4 @@
-//! Reads the body of a webhook: strict about what the pipeline stands on (`type`, `payload.id`, `payload.created_at`),
+//! Reads the body of a webhook: strict about what the pipeline depends on (`type`, `payload.id`, `payload.created_at`),
 //! tolerant about everything else, so that a change of the provider's cannot stop the durations.
 
 use std::borrow::Cow;
@@ -11,16 +11,16 @@ use crate::ids::{EventType, JobId};
 use crate::json::{IfObject, KeyTo, Known, ReadObject, integer, known_keys, number, string};
 use crate::time::CreatedAt;
 
-/// What a processable body says.
+/// What a body says that can be processed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// The key `type`: resource and action.
+    /// The `type` of the body, one of the nine events.
     pub event_type: EventType,
-    /// The key `payload.id`, which is required.
+    /// `payload.id`, checked to be an id.
     pub job_id: JobId<'a>,
-    /// The key `payload.created_at`, which is required.
+    /// `payload.created_at`, checked to be a time.
     pub created_at: CreatedAt,
-    /// The key `payload.type`; empty where it is absent.
+    /// `payload.type`, what the job does; empty where absent.
     pub job_type: Cow<'a, str>,
     /// `payload.width` in pixels; the provider's −1 is "absent".
     pub width: Option<i64>,
@@ -30,11 +30,11 @@ pub struct Event<'a> {
     pub fps: Option<f64>,
     /// `end_seconds − start_seconds`: the length of the media clip, not of the job.
     pub media_seconds: Option<f64>,
-    /// The key `payload.image_count`: images that were made.
+    /// `payload.image_count`: how many images the job makes.
     pub image_count: Option<i64>,
-    /// The key `payload.credits_charged`; an estimate until the job has ended.
+    /// `payload.credits_charged`; of `started` it is an estimate.
     pub credits_charged: Option<i64>,
-    /// The key `payload.error`, which `errored` events fill.
+    /// `payload.error`; the provider sends it with `errored`.
     pub error: Option<JobError<'a>>,
     /// How many known optional fields had a value of the wrong type and count as absent.
     pub invalid_fields: u32,
@@ -45,16 +45,16 @@ pub struct Event<'a> {
 pub struct JobError<'a> {
     /// A free string such as `no_source_face`.
     pub code: Cow<'a, str>,
-    /// A sentence for people, as the provider wrote it.
+    /// What went wrong, for people.
     pub message: Cow<'a, str>,
 }
 
 /// An authentic body that cannot be processed, with what little is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// The reason that its dead letter will have.
+    /// Why the delivery becomes a dead letter.
     pub reason: DeadLetterReason,
-    /// What exactly, in a sentence; bounded, printable ASCII.
+    /// What exactly is wrong, in a sentence; bounded, printable ASCII.
     pub detail: String,
     /// `type` if it is a known event.
     pub event_type: Option<EventType>,

@@ -33,7 +33,7 @@ pub enum Action {
     Started,
     /// The job finished and its downloads are there.
     Completed,
-    /// The job failed and sends nothing more.
+    /// The job failed and says why.
     Errored,
 }
 

@@ -22,9 +22,9 @@ pub mod topics;
 
 /// Headers of the provider's requests.
 pub mod provider {
-    /// 64 hex digits: see [`crate::signature`].
+    /// The signature in 64 hex digits: see [`crate::signature`].
     pub const SIGNATURE_HEADER: &str = "magic-hour-event-signature";
-    /// Holds the signed time in Unix seconds, as decimal digits.
+    /// When the provider signed the request: Unix seconds in decimal digits.
     pub const TIMESTAMP_HEADER: &str = "magic-hour-event-timestamp";
     /// Seconds that a signed time may lie in the past or in the future, as the provider recommends.
     pub const TOLERANCE_SECONDS: u32 = 300;

@@ -1,6 +1,6 @@
 //! The tables and views, as numbered migrations. `hookline-analytics migrate` applies them, in order, once each.
 
-/// One file of `schemas/tables/`, which is never edited once it is released.
+/// One numbered file of `schemas/tables/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
     /// The place in the order in which migrations are applied, from 1; never reused.

@@ -30,11 +30,11 @@ pub struct Derived {
     pub outcome: Outcome,
     /// When the event happened that the outcome follows from.
     pub finished_at: Option<OccurredAt>,
-    /// From `created_at` to `finished_at`, in milliseconds.
+    /// Milliseconds from `created_at` to `finished_at`.
     pub total_ms: Option<i64>,
-    /// From `started_at` to `finished_at`, in milliseconds.
+    /// Milliseconds from `started_at` to `finished_at`.
     pub run_ms: Option<i64>,
-    /// From `created_at` to `started_at`, in milliseconds.
+    /// Milliseconds from `created_at` to `started_at`.
     pub queue_ms: Option<i64>,
     /// Both `completed` and `errored` were seen.
     pub contradicts_outcome: bool,

@@ -12,15 +12,15 @@ use crate::time::{ReceivedAt, SignedAt};
 /// How a delivery came in: what its signature covers beside the body, and who vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryMetadata<'a> {
-    /// The name of the source.
+    /// The source whose path the webhook was sent to.
     pub source: &'a str,
-    /// When the request reached ingest, by its clock.
+    /// When the webhook reached ingest, by ingest's clock.
     pub received_at: ReceivedAt,
-    /// When the provider signed this attempt.
+    /// When the provider signed this attempt, by its clock.
     pub signed_at: SignedAt,
     /// The timestamp header exactly as it came: the signature covers its text.
     pub signed_at_text: &'a str,
-    /// The signature that was verified.
+    /// The signature of this attempt, which a secret of the source verified.
     pub signature: HexSignature,
     /// The name of the secret that verified it.
     pub key_name: &'a str,
@@ -38,9 +38,9 @@ impl DeliveryMetadata<'_> {
 /// What a dead letter's headers say beside its metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
-    /// Why the delivery could not be processed.
+    /// Why the record could not be processed.
     pub reason: DeadLetterReason,
-    /// What exactly was wrong, for people.
+    /// What exactly is wrong, for people.
     pub detail: &'a str,
     /// `topic/partition/offset` of the record it was made from, or [`INGEST_ORIGIN`].
     pub origin: &'a str,
@@ -51,7 +51,7 @@ pub struct DeadLetter<'a> {
 /// The origin of a dead letter that never was in a resource topic.
 pub const INGEST_ORIGIN: &str = "ingest";
 
-/// The names of the headers, which outside programs rely on.
+/// Names of the records' headers.
 pub mod header {
     #![expect(missing_docs, reason = "the names say it; ARCHITECTURE.md has the table")]
     pub const CE_SPECVERSION: &str = "ce_specversion";
@@ -124,7 +124,7 @@ pub struct Headers<'a> {
     pub metadata: DeliveryMetadata<'a>,
     /// `ce_type`; empty where the body did not tell it.
     pub event_type: &'a str,
-    /// Present on dead letters, absent on deliveries.
+    /// What only the headers of a dead letter say.
     pub dead: Option<DeadLetter<'a>>,
 }
 

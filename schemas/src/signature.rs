@@ -149,7 +149,7 @@ impl<'a, 'k> Verified<'a, 'k> {
         self.signed_at
     }
 
-    /// Gives the bytes of the signature header.
+    /// The signature header, decoded from hex.
     pub fn signature(&self) -> Signature {
         self.signature
     }

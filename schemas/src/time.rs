@@ -9,7 +9,7 @@ use time::{OffsetDateTime, UtcDateTime};
 macro_rules! milliseconds {
     ($($(#[$doc:meta])* $type:ident;)*) => {$(
         $(#[$doc])*
-        /// Counts Unix milliseconds.
+        /// In Unix milliseconds.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
         pub struct $type(pub i64);
     )*};
@@ -27,9 +27,9 @@ milliseconds! {
 }
 
 const HOUR_MS: i64 = 3_600_000;
-/// 2000-01-01T00:00:00Z in Unix milliseconds.
+/// The first moment accepted, 2000-01-01T00:00:00Z.
 const EARLIEST_CREATED_MS: i64 = 946_684_800_000;
-/// 2100-01-01T00:00:00Z in Unix milliseconds.
+/// The first moment that is too late, 2100-01-01T00:00:00Z.
 const LATEST_CREATED_MS: i64 = 4_102_444_800_000;
 
 impl CreatedAt {

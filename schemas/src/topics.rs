@@ -1,4 +1,4 @@
-//! The names of the topics, and where a record lies.
+//! The four topics, their names, and the position of a record in them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// The prefix where none is configured.
+    /// The prefix that is used where none is configured.
     pub const DEFAULT_PREFIX: &str = "hookline";
 
     /// Checks that the prefix makes legal topic names.
@@ -30,7 +30,7 @@ impl Topics {
         })
     }
 
-    /// The topic of a resource.
+    /// The name of the topic with the deliveries of a resource.
     pub fn resource(&self, resource: Resource) -> &str {
         let [video, image, audio] = &self.names;
         match resource {
@@ -40,12 +40,12 @@ impl Topics {
         }
     }
 
-    /// The topic of dead letters.
+    /// The name of the topic with the dead letters of all resources.
     pub fn dead_letter(&self) -> &str {
         &self.dead_letter
     }
 
-    /// All four, the dead letters last.
+    /// All four names, that of the dead letters last.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.names.iter().chain([&self.dead_letter]).map(String::as_str)
     }
@@ -55,14 +55,14 @@ impl Topics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Topic {
-    /// Carries the deliveries of one resource.
+    /// The deliveries about jobs of one resource.
     Resource(Resource),
-    /// Carries the dead letters of all resources.
+    /// The dead letters of all resources.
     DeadLetter,
 }
 
 impl Topic {
-    /// All four, the dead letters last.
+    /// All four topics, the dead letters last.
     pub const ALL: [Self; 4] = [
         Self::Resource(Resource::Video),
         Self::Resource(Resource::Image),
@@ -70,7 +70,7 @@ impl Topic {
         Self::DeadLetter,
     ];
 
-    /// What it carries: the topic's name after the prefix.
+    /// The topic's name after the prefix: what it carries.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Resource(resource) => resource.as_str(),
@@ -78,7 +78,7 @@ impl Topic {
         }
     }
 
-    /// The name of the topic at the brokers.
+    /// The whole name of the topic.
     pub fn name(self, topics: &Topics) -> &str {
         match self {
             Self::Resource(resource) => topics.resource(resource),
@@ -86,7 +86,7 @@ impl Topic {
         }
     }
 
-    /// The topic of that name.
+    /// The topic with that whole name, if there is one.
     pub fn named(name: &str, topics: &Topics) -> Option<Self> {
         Self::ALL.into_iter().find(|topic| topic.name(topics) == name)
     }
@@ -120,7 +120,7 @@ impl FromStr for Topic {
     }
 }
 
-/// Text that names none of the four topics.
+/// The text names none of the four topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected video, image, audio or dead-letter")]
 pub struct UnknownTopic;
@@ -133,14 +133,12 @@ pub struct Partition(pub i32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Offset(pub i64);
 
-/// Where a record lies; prints as `topic/partition/offset`.
+/// The position of a record; it prints as `topic/partition/offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the parts of a position, as Kafka calls them")]
 pub struct Position<'a> {
-    /// The name of the topic at the brokers.
     pub topic: &'a str,
-    /// The partition of the topic.
     pub partition: Partition,
-    /// The offset within the partition.
     pub offset: Offset,
 }
 

@@ -45,7 +45,7 @@ pub enum Contender {
     Processor,
     /// The processor as it is shipped, the roll-up included.
     WithRollUp,
-    /// ClickHouse's own Kafka engine.
+    /// ClickHouse's own Kafka engine with materialized views.
     Engine,
     /// The processor without the roll-up, after these statements have changed the tables.
     Altered(String),
@@ -73,7 +73,7 @@ impl Run {
     }
 }
 
-/// What a run cost.
+/// What one run of a contender cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// Time until the last row was in the tables.

@@ -18,7 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::traffic::{Delivery, Traffic};
 
-/// What the topics hold.
+/// What was produced into the topics.
 pub struct Filled {
     pub records: u64,
     /// Jobs created; of the last ones not every event was produced.

@@ -19,10 +19,10 @@ use self::report::Figures;
 /// The speed of the processor beside ClickHouse's own Kafka engine.
 #[derive(Parser)]
 struct Options {
-    /// Records in the topics
+    /// How many records the topics hold
     #[arg(long, default_value_t = 2_000_000)]
     records: u64,
-    /// Runs of each contender
+    /// How often each contender runs
     #[arg(long, default_value_t = 2)]
     repeat: usize,
     /// One more contender: the processor, after these statements have changed the tables

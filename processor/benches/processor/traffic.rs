@@ -1,5 +1,5 @@
-//! Deliveries as a few days of live traffic bring them: jobs of all kinds under way at the same time, each event in its place
-//! in time, some of them sent again. The same seed gives the same traffic up to the time it ends.
+//! Deliveries as a few days of live traffic bring them: jobs of all kinds run at the same time, each event comes at its time,
+//! and some are sent again. The same seed gives the same traffic up to the time it ends.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -42,7 +42,6 @@ impl Traffic {
         Self { random: SmallRng::seed_from_u64(4), clock: end - span_ms as i64, under_way: BinaryHeap::new(), jobs: 0 }
     }
 
-    /// Jobs created so far.
     pub fn jobs(&self) -> u64 {
         self.jobs
     }
@@ -128,7 +127,7 @@ impl Ord for Due {
 struct Kind {
     resource: Resource,
     job_type: &'static str,
-    /// Of the hundred jobs.
+    /// How many of a hundred jobs are of this kind.
     share: u32,
     median_seconds: f64,
     error: (&'static str, &'static str),
@@ -276,7 +275,7 @@ fn rfc3339(milliseconds: i64) -> String {
     format!("{}.{:03}Z", seconds.trim_end_matches('Z'), milliseconds % 1000)
 }
 
-/// The last `N` digits.
+/// The last `N` digits of `number` in base 36.
 fn base36<const N: usize>(mut number: u64) -> String {
     let mut digits = ['0'; N];
     for digit in digits.iter_mut().rev() {

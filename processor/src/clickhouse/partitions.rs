@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 /// `max_partitions_per_insert_block` is 100, and 28 days touch at most two months.
-const MOST_SPANS: usize = 50;
+const MAX_SPANS: usize = 50;
 
-/// Groups rows to blocks of at most fifty spans of 28 days, keeping their order. `seconds` gives the time that the table is
-/// partitioned by.
+/// Splits rows into blocks of at most [`MAX_SPANS`] spans of 28 days and keeps their order. `seconds` gives the time that the
+/// table is partitioned by.
 pub fn blocks<'r, T>(rows: impl Iterator<Item = &'r T>, seconds: impl Fn(&T) -> i64) -> Vec<Vec<&'r T>> {
     let rows: Vec<_> = rows.collect();
     let mut last = i64::MIN;
@@ -18,10 +18,10 @@ pub fn blocks<'r, T>(rows: impl Iterator<Item = &'r T>, seconds: impl Fn(&T) -> 
             last = span;
         }
     }
-    if spans.len() <= MOST_SPANS {
+    if spans.len() <= MAX_SPANS {
         return vec![rows];
     }
-    let starts: Vec<_> = spans.into_iter().step_by(MOST_SPANS).collect();
+    let starts: Vec<_> = spans.into_iter().step_by(MAX_SPANS).collect();
     let mut blocks = vec![Vec::new(); starts.len()];
     for row in rows {
         let span = span(seconds(row));
@@ -33,7 +33,7 @@ pub fn blocks<'r, T>(rows: impl Iterator<Item = &'r T>, seconds: impl Fn(&T) -> 
     blocks
 }
 
-/// Counts spans of 28 days, which needs no calendar.
+/// Counts spans of 28 days since 1970: unlike months, they need no calendar.
 fn span(seconds: i64) -> i64 {
     seconds.div_euclid(28 * 86_400)
 }
@@ -55,7 +55,7 @@ mod tests {
         assert!(blocks.len() > 10);
         for block in &blocks {
             let spans: BTreeSet<_> = block.iter().map(|seconds| span(**seconds)).collect();
-            assert!(spans.len() <= MOST_SPANS);
+            assert!(spans.len() <= MAX_SPANS);
         }
         let mut all: Vec<i64> = blocks.into_iter().flatten().copied().collect();
         let mut expected = rows.clone();

@@ -1,29 +1,28 @@
-//! Labels of metrics are bounded, whatever webhooks say.
+//! A label whose values come from webhooks, bounded: each value is a series that Prometheus has to keep.
 
 use std::collections::HashSet;
 
-/// Values of a label, up to a number: what comes after them, or is very long, becomes `other`.
+/// The first values of a label, up to a number; a value that comes after them, or is very long, becomes `other`.
 #[derive(Clone, Debug)]
 pub struct CappedLabel {
     known: HashSet<Box<str>>,
-    most: usize,
+    max: usize,
 }
 
 impl CappedLabel {
-    const LONGEST: usize = 64;
+    const MAX_BYTES: usize = 64;
     const OTHER: &str = "other";
 
-    /// Knows none yet, and up to so many.
-    pub fn new(most: usize) -> Self {
-        Self { known: HashSet::new(), most }
+    pub fn new(max: usize) -> Self {
+        Self { known: HashSet::new(), max }
     }
 
-    /// The value, or what stands for it.
+    /// The value, or `other` in its place.
     pub fn label<'v>(&mut self, value: &'v str) -> &'v str {
         if self.known.contains(value) {
             return value;
         }
-        if self.known.len() >= self.most || value.len() > Self::LONGEST {
+        if self.known.len() >= self.max || value.len() > Self::MAX_BYTES {
             return Self::OTHER;
         }
         self.known.insert(value.into());

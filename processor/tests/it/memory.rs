@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 
 use crate::processor_under_test::{DEADLINE, ProcessorUnderTest, now};
 
-/// Bytes.
+/// The peak of the resident memory, in bytes, of a processor that finds these jobs in the topics.
 async fn peak_with_backlog(under_test: &ProcessorUnderTest, jobs: std::ops::Range<usize>, rows: u64) -> u64 {
     under_test.produce_jobs(jobs, now() - 600);
     let mut daemon = under_test.daemon(&[

@@ -57,7 +57,7 @@ impl Block {
         Self { chunks: Vec::new(), chunk, columns: Vec::new() }
     }
 
-    /// Ends a block whose columns are all written.
+    /// Ends the block; its number of columns is what was added.
     pub fn finish<'t>(self) -> Encoded<'t> {
         self.finish_after(std::iter::empty())
     }
