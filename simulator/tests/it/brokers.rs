@@ -7,42 +7,27 @@ use std::time::Duration;
 use hookline_schemas::record::header;
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
-use hookline_testkit::{Daemon, eventually, with};
+use hookline_testkit::{Daemon, eventually, read_records, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A random number that the brokers add to the name of a member, with the hyphen before it.
 const UUID: usize = 37;
 
 /// The names of the headers of deliveries and of dead letters, in their order. One that travels after a refusal alone is left
 /// out: whether there was one is not ours to say.
-pub fn record_headers(kafka: &KafkaConfig) -> String {
+pub async fn record_headers(kafka: &KafkaConfig) -> String {
     let topics = Topics::new(&kafka.topic_prefix).unwrap();
-    let consumer = consumer(kafka);
-    let mut positions = TopicPartitionList::new();
-    let mut left = 0;
-    for topic in topics.all() {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-            left += consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap().1;
-            positions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-        }
-    }
-    consumer.assign(&positions).unwrap();
     let mut found: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
-    while left > 0 {
-        let record = consumer.poll(PATIENCE).expect("a record").unwrap();
-        let kind = if record.topic() == topics.dead_letter() { "a dead letter" } else { "a delivery" };
-        let names = record.headers().expect("headers").iter().map(|header| header.key.to_owned());
+    for record in read_records(kafka).await {
+        let kind = if record.topic == topics.dead_letter() { "a dead letter" } else { "a delivery" };
+        let names = record.headers.into_iter().map(|(name, _)| name);
         found.entry(kind).or_default().insert(names.filter(|name| name != header::FIRST_SIGNED_AT).collect());
-        left -= 1;
     }
     let mut text = String::new();
     for (kind, lists) in found {
@@ -55,7 +40,7 @@ pub fn record_headers(kafka: &KafkaConfig) -> String {
 
 /// The topics that begin with our prefix.
 pub fn topics(kafka: &KafkaConfig) -> String {
-    let metadata = consumer(kafka).fetch_metadata(None, PATIENCE).unwrap();
+    let metadata = consumer(kafka).fetch_metadata(None, TIMEOUT).unwrap();
     let names: BTreeSet<_> = metadata.topics().iter().map(MetadataTopic::name).collect();
     names.into_iter().filter(|name| name.starts_with(&kafka.topic_prefix)).fold(String::new(), |mut text, name| {
         writeln!(text, "topic {name}").unwrap();
@@ -67,7 +52,7 @@ pub fn topics(kafka: &KafkaConfig) -> String {
 /// `group.instance.id`.
 pub fn groups(kafka: &KafkaConfig) -> String {
     let consumer = consumer(kafka);
-    let all = consumer.fetch_group_list(None, PATIENCE).unwrap();
+    let all = consumer.fetch_group_list(None, TIMEOUT).unwrap();
     let mut text = String::new();
     for group in all.groups().iter().filter(|group| group.name().starts_with(&kafka.topic_prefix)) {
         writeln!(text, "group {}, {}, {}", group.name(), group.protocol_type(), group.protocol()).unwrap();
@@ -92,12 +77,12 @@ pub async fn client_id(binary: &str, arguments: &[&str], environment: &[(String,
         connection.read_exact(&mut name).await.unwrap();
         String::from_utf8(name).unwrap()
     };
-    timeout(PATIENCE, request).await.expect("a request")
+    timeout(TIMEOUT, request).await.expect("a request")
 }
 
 /// Waits until the only processor has told of so many partitions.
 pub async fn has_partitions(processor: &mut Daemon, count: usize) {
-    eventually("its partitions", PATIENCE, async || {
+    eventually("its partitions", TIMEOUT, async || {
         (processor.metric_labels("hookline_processor_lag_records").await.len() == count).then_some(())
     })
     .await;

@@ -69,7 +69,7 @@ async fn what_the_outside_relies_on_is_pinned() {
     }
     let metrics = format!("{INGEST}\n\n{of_ingest}\n{PROCESSOR}\n\n{}", families(&page, &prefix));
     let ids = kafka_ids(&pipeline, folder.path()).await;
-    let headers = record_headers(&pipeline.kafka);
+    let headers = record_headers(&pipeline.kafka).await;
     let ddl = ddl(&pipeline).await;
     let json_keys = json_keys(&pipeline, &report, &ledger);
     let mut exit_codes = exit_codes(&pipeline, &ledger);
