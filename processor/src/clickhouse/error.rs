@@ -44,7 +44,7 @@ pub enum Remedy {
 impl Cause {
     /// Every one, as metrics call it.
     pub const NAMES: [&'static str; 7] =
-        ["network", "timeout", "busy", "memory", "setup", "schema_mismatch", "refused"];
+        ["network", "timeout", "busy", "memory", "configuration", "schema_mismatch", "refused"];
 
     pub const fn remedy(self, operation: Operation) -> Remedy {
         match (operation, self) {
