@@ -1,9 +1,9 @@
-//! A page of metrics as a test reads it: a name that is not there fails, for it would be zero for ever.
+//! A page of metrics, for tests. Reading a name that is not there fails, because it would be zero for ever.
 
 use std::collections::BTreeSet;
 
-/// Families that have no series before the data gives them one: each of their labels is a word of a webhook. Nothing can be
-/// read of them on a page of a fresh process, so their names are told here.
+/// Families without a series on the page of a fresh process, because each of their labels is a word of a webhook. A test that reads
+/// zero from one of them cannot be told from a test with a wrong name, so their names are listed here.
 pub const OF_DATA: [&str; 4] = [
     "hookline_jobs_finished_total",
     "hookline_job_total_seconds",
@@ -11,16 +11,16 @@ pub const OF_DATA: [&str; 4] = [
     "hookline_job_queue_seconds",
 ];
 
-/// Of the names that come closest to one that is missing.
+/// How many similar names the message about a missing one has.
 const SUGGESTIONS: usize = 5;
 
-/// What `/metrics` answered.
+/// The text that `/metrics` answers.
 #[derive(Clone, Debug)]
 pub struct Page(pub String);
 
 impl Page {
-    /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`; nothing
-    /// where there is no such series.
+    /// The sum of a metric over those of its series whose line contains every one of `labels`, such as `topic="t"`; `None` where
+    /// there is no such series.
     pub fn find(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let values = self.0.lines().filter_map(|line| line.rsplit_once(' ')).filter(|(series, _)| {
             series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
@@ -28,7 +28,7 @@ impl Page {
         values.filter_map(|(_, value)| value.parse::<f64>().ok()).reduce(|sum, value| sum + value)
     }
 
-    /// That sum, of what has to be there.
+    /// The same sum; fails where there is no such series.
     pub fn read(&self, name: &str, labels: &[&str]) -> f64 {
         self.find(name, labels).unwrap_or_else(|| match self.has_family(name) {
             true => panic!("no series of {name} has the labels {labels:?}; it has {:#?}", self.labels(name)),
@@ -36,7 +36,7 @@ impl Page {
         })
     }
 
-    /// That sum, zero before the first series: for a family of [`OF_DATA`] alone.
+    /// The same sum, or zero before the first series; only for a family of [`OF_DATA`].
     pub fn read_or_zero(&self, name: &str, labels: &[&str]) -> f64 {
         assert!(OF_DATA.contains(&family(name)), "{name} has its series from the start, or is not known");
         self.find(name, labels).unwrap_or(0.0)
@@ -66,7 +66,7 @@ impl Page {
     }
 }
 
-/// The histogram that a series of this name may belong to.
+/// The name of the histogram that a series of this name may belong to.
 fn family(name: &str) -> &str {
     ["_count", "_sum", "_bucket"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
 }

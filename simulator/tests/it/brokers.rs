@@ -1,4 +1,4 @@
-//! What the brokers know of us: topics, headers of records, groups and clients.
+//! What the brokers show of Hookline: topics, headers of records, groups and clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use tokio::time::timeout;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A random number that the brokers add to the name of a member, with the hyphen before it.
+/// The length of the UUID that the brokers add to the id of a member, with the hyphen before it.
 const UUID: usize = 37;
 
-/// The names of the headers of deliveries and of dead letters, in their order. One that travels after a refusal alone is left
-/// out: whether there was one is not ours to say.
+/// The names of the headers of deliveries and of dead letters, in their order. `FIRST_SIGNED_AT` is left out: only a webhook
+/// that was answered 503 before has it, and that depends on the brokers.
 pub async fn record_headers(kafka: &KafkaConfig) -> String {
     let topics = Topics::new(&kafka.topic_prefix).unwrap();
     let mut found: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
@@ -38,7 +38,7 @@ pub async fn record_headers(kafka: &KafkaConfig) -> String {
     text
 }
 
-/// The topics that begin with our prefix.
+/// The topics whose names begin with the prefix.
 pub fn topics(kafka: &KafkaConfig) -> String {
     let metadata = consumer(kafka).fetch_metadata(None, TIMEOUT).unwrap();
     let names: BTreeSet<_> = metadata.topics().iter().map(MetadataTopic::name).collect();
@@ -48,7 +48,7 @@ pub fn topics(kafka: &KafkaConfig) -> String {
     })
 }
 
-/// The groups whose name begins with our prefix, and their members. Of one with static membership the id begins with its
+/// The groups whose names begin with the prefix, and their members. The id of a static member begins with its
 /// `group.instance.id`.
 pub fn groups(kafka: &KafkaConfig) -> String {
     let consumer = consumer(kafka);
@@ -64,14 +64,14 @@ pub fn groups(kafka: &KafkaConfig) -> String {
     text
 }
 
-/// What a program calls itself in the first request that it sends to a broker. This one never answers.
+/// The client id in the first request that a program sends to a broker. The broker here is a listener that never answers.
 pub async fn client_id(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> String {
     let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = broker.local_addr().unwrap().to_string();
     let _program = Daemon::start(binary, arguments, &with(environment, &[("KAFKA_BOOTSTRAP_SERVERS", &address)]));
     let request = async {
         let (mut connection, _) = broker.accept().await.unwrap();
-        // Size, kind, version and number of the request come before the name.
+        // Size, kind, version and number of the request come before the client id.
         connection.read_exact(&mut [0; 12]).await.unwrap();
         let mut name = vec![0; connection.read_u16().await.unwrap().into()];
         connection.read_exact(&mut name).await.unwrap();
@@ -80,9 +80,9 @@ pub async fn client_id(binary: &str, arguments: &[&str], environment: &[(String,
     timeout(TIMEOUT, request).await.expect("a request")
 }
 
-/// Waits until the only processor has told of so many partitions.
+/// Waits until the processor has the lag of this many partitions among its metrics.
 pub async fn has_partitions(processor: &mut Daemon, count: usize) {
-    eventually("its partitions", TIMEOUT, async || {
+    eventually("the lag of every partition", TIMEOUT, async || {
         (processor.metric_labels("hookline_processor_lag_records").await.len() == count).then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! What programs, dashboards and people outside this repository rely on, as the real binaries and the real servers show it.
-//! A name that changes changes a snapshot, and so is changed on purpose or not at all.
+//! The names that programs, dashboards and people outside this repository rely on, as the real binaries and the real servers
+//! show them. A changed name changes a snapshot, so none is changed by accident.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ const PROCESSOR: &str = "hookline-processor";
 const ANALYTICS: &str = "hookline-analytics";
 const SIMULATOR: &str = "hookline-simulator";
 
-/// Topics times partitions, as `migrate` makes them.
+/// Partitions of all topics, as `migrate` creates them.
 const PARTITIONS: usize = 4 * 8;
 
 type Environment = [(String, String)];
@@ -42,7 +42,7 @@ fn help_is_pinned() {
                 let arguments: Vec<_> = command.split_whitespace().chain([flag]).collect();
                 let output = run(binary, &arguments, &[]);
                 assert!(output.status.success(), "{binary} {arguments:?}");
-                writeln!(text, "$ {binary} {}\n{}", arguments.join(" "), said(&output)).unwrap();
+                writeln!(text, "$ {binary} {}\n{}", arguments.join(" "), stdout(&output)).unwrap();
             }
         }
     }
@@ -52,7 +52,7 @@ fn help_is_pinned() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_outside_relies_on_is_pinned() {
     let mut pipeline = Pipeline::on_shared_servers("contract").await;
-    // With nothing set that has a default, so that the defaults show in what the brokers say.
+    // Nothing is set that has a default, so that the brokers show the defaults.
     let own = [("HOOKLINE_PROCESSOR__ADMIN__LISTEN", "127.0.0.1:0")];
     let mut processor = Daemon::start(PROCESSOR, &[], &with(&pipeline.environment, &own));
     let folder = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ async fn what_the_outside_relies_on_is_pinned() {
     let of_ingest = families(&pipeline.ingest.metrics().await, &prefix);
     let page = processor.metrics().await;
     for name in OF_DATA {
-        assert!(page.0.contains(&format!("# TYPE {name} ")), "{name} is told to come with the data, but did not");
+        assert!(page.0.contains(&format!("# TYPE {name} ")), "no series of {name} came with the data");
     }
     let metrics = format!("{INGEST}\n\n{of_ingest}\n{PROCESSOR}\n\n{}", families(&page, &prefix));
     let ids = kafka_ids(&pipeline, folder.path()).await;
@@ -87,7 +87,7 @@ async fn what_the_outside_relies_on_is_pinned() {
     ]);
 }
 
-/// Holds each text against its snapshot, and tells of every one that differs.
+/// Compares each text with its snapshot, and fails with the names of all that differ.
 fn pin(texts: &[(&str, String)]) {
     let mut settings = insta::Settings::clone_current();
     settings.set_omit_expression(true);
@@ -97,21 +97,25 @@ fn pin(texts: &[(&str, String)]) {
         };
         texts.iter().filter(|(name, text)| differs(name, text)).map(|(name, _)| *name).collect()
     });
-    assert!(differing.is_empty(), "others rely on it, and it changed: {}", differing.join(", "));
+    assert!(
+        differing.is_empty(),
+        "other programs rely on these names, and their snapshots differ: {}",
+        differing.join(", ")
+    );
 }
 
-/// Runs a program to its end, with no environment but the one given.
+/// Runs a program to its end, with no environment but the given one.
 fn run(binary: &str, arguments: &[&str], environment: &Environment) -> Output {
     let mut command = Command::new(Daemon::binary(binary));
     command.args(arguments).env_clear().envs(environment.iter().cloned()).stdin(Stdio::null());
     command.output().unwrap()
 }
 
-fn said(output: &Output) -> &str {
+fn stdout(output: &Output) -> &str {
     str::from_utf8(&output.stdout).unwrap()
 }
 
-/// Sends jobs of every kind; gives the report as JSON.
+/// Sends jobs of every kind, and gives the report of `hookline-simulator --json`.
 fn simulate(pipeline: &Pipeline, ledger: &Path) -> Value {
     let environment =
         with(&[], &[("HOOKLINE_WEBHOOK_URL", pipeline.url.as_str()), ("HOOKLINE_WEBHOOK_SECRET", SECRET)]);
@@ -145,7 +149,7 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
     text
 }
 
-/// One of each kind: the tables cannot be made to differ in every way at once.
+/// One difference of each kind, made here, because tables cannot differ in every way at once.
 fn differences() -> [Difference; 8] {
     let (table, row, column) = ("t", String::new(), String::new());
     let receipt = Receipt { source: String::new(), signed_at_text: String::new(), signature: String::new() };
@@ -224,7 +228,7 @@ fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
     text
 }
 
-/// What the server says that the tables and views are.
+/// The statements that create the tables and views, as ClickHouse shows them.
 async fn ddl(pipeline: &Pipeline) -> String {
     let ask = async |query: &str| pipeline.clickhouse.query(query).fetch_all::<String>().await.unwrap();
     let database = ask("SELECT currentDatabase()").await.remove(0);

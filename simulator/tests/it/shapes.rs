@@ -1,4 +1,4 @@
-//! The shape of what is printed, without its values: the keys of JSON, the families of a page of metrics.
+//! The shape of JSON and of pages of metrics, without the values: keys and types, families and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use hookline_testkit::{OF_DATA, Page};
 use serde_json::Value;
 
-/// The path of every value and the types that it has. The elements of a list are one, or one for each `kind`; the statuses
-/// of answers are one.
+/// The path of every value, and the types of the values there. All elements of a list have one path, or one for each `kind`; all
+/// statuses of answers have one.
 pub fn keys(value: &Value) -> String {
     let mut found = BTreeMap::new();
     collect(value, String::new(), &mut found);
@@ -36,15 +36,15 @@ fn collect(value: &Value, path: String, found: &mut BTreeMap<String, BTreeSet<&'
                 let key = if key == "unknown" || key.parse::<u16>().is_ok() { "{status}" } else { key };
                 collect(member, if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }, found);
             }
-            // Of an object its keys say everything.
+            // The keys of an object have paths of their own.
             return;
         }
     };
     found.entry(path).or_default().insert(name);
 }
 
-/// Name, type, help and labels of every family but those of the process, which are the operating system's. The values of a
-/// label are told where they are words of ours: neither those of webhooks nor the numbers of partitions.
+/// Name, type, help and labels of every family but `process_…`, which depends on the operating system. The values of a label are
+/// included where the code names them: neither words of webhooks nor numbers of partitions.
 pub fn families(page: &Page, prefix: &str) -> String {
     let mut text = String::new();
     let mut help = "";
@@ -66,7 +66,7 @@ fn labels(page: &Page, name: &str, kind: &str) -> String {
     let series = page.labels(&if kind == "histogram" { format!("{name}_count") } else { name.to_owned() });
     let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for labels in &series {
-        // `a="x",b="y"`: what lies between the quotation marks are names and values in turn.
+        // In `a="x",b="y"`, names and values alternate between the quotation marks.
         let parts: Vec<_> = labels.split('"').collect();
         for pair in parts.chunks_exact(2) {
             found.entry(pair[0].trim_matches([',', '='])).or_default().insert(pair[1]);
