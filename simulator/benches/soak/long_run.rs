@@ -6,7 +6,7 @@ use hookline_simulator::pipeline::Pipeline;
 use hookline_simulator::pipeline::assertions::{
     assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
 };
-use hookline_simulator::pipeline::fault::Fault;
+use hookline_simulator::pipeline::faults::Fault;
 use hookline_simulator::pipeline::traffic::Traffic;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom as _;

@@ -12,7 +12,7 @@ mod report;
 
 use clap::Parser;
 use comfy_table::Table;
-use hookline_simulator::pipeline::fault::Fault;
+use hookline_simulator::pipeline::faults::Fault;
 use hookline_simulator::pipeline::traffic::Traffic;
 use indicatif::{ProgressBar, ProgressStyle};
 

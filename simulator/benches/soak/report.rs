@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use hookline_simulator::pipeline::Pipeline;
-use hookline_simulator::pipeline::fault::Fault;
+use hookline_simulator::pipeline::faults::Fault;
 use hookline_testkit::{Daemon, Process};
 
 /// How long it took from the end of each fault until the processor had caught up, and the memory meanwhile.

@@ -9,7 +9,7 @@
 )]
 
 pub mod assertions;
-pub mod fault;
+pub mod faults;
 pub mod traffic;
 
 use std::path::Path;

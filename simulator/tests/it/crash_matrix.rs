@@ -1,6 +1,6 @@
 //! Every fault under little traffic; `make soak` injects them under more.
 
-use hookline_simulator::pipeline::fault::Fault;
+use hookline_simulator::pipeline::faults::Fault;
 use hookline_simulator::pipeline::traffic::Traffic;
 
 use crate::outage::stop_broker_thrice;
