@@ -10,7 +10,8 @@
 //! | `before_commit` | received offsets that may be committed |
 //! | `after_commit` | sent the commit of these offsets |
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum FailPoint {
     AfterConsume,
     AfterJobs,
@@ -36,26 +37,12 @@ pub fn hit(point: FailPoint) {
         Some((point.to_owned(), AtomicI64::new(times.parse().ok()?)))
     });
     let Some((wanted, left)) = plan else { return };
-    if *wanted == point.as_str() && left.fetch_sub(1, Ordering::Relaxed) == 1 {
+    if wanted == <&str>::from(point) && left.fetch_sub(1, Ordering::Relaxed) == 1 {
         let own = nix::unistd::Pid::this();
         // No handler can catch this signal, so it cannot fail.
         let _ = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGKILL);
         loop {
             std::thread::park();
-        }
-    }
-}
-
-#[cfg(debug_assertions)]
-impl FailPoint {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::AfterConsume => "after_consume",
-            Self::AfterJobs => "after_jobs",
-            Self::AfterDeliveries => "after_deliveries",
-            Self::AfterRefresh => "after_refresh",
-            Self::BeforeCommit => "before_commit",
-            Self::AfterCommit => "after_commit",
         }
     }
 }

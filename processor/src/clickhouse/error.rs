@@ -5,7 +5,8 @@ use clickhouse::error::Error;
 use crate::clickhouse::code;
 
 /// Why a statement failed. Numbers are ClickHouse's codes of exceptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Cause {
     /// There was no answer: the connection was refused or cut, or a gateway answered instead.
     Network,
@@ -14,6 +15,7 @@ pub enum Cause {
     Busy(u32),
     Memory,
     /// Tables, rights or settings are not what they should be.
+    #[strum(serialize = "setup")]
     Configuration(u32),
     /// Client and server do not agree on the columns: their versions do not go together.
     SchemaMismatch,
@@ -64,16 +66,8 @@ impl Cause {
         }
     }
 
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Timeout => "timeout",
-            Self::Busy(_) => "busy",
-            Self::Memory => "memory",
-            Self::Configuration(_) => "configuration",
-            Self::SchemaMismatch => "schema_mismatch",
-            Self::Refused(_) => "refused",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     // Each line is one group of codes; formatted, it would be one line for each code.
@@ -113,6 +107,15 @@ impl From<&Error> for Cause {
         let code = if let Error::BadResponse(text) = error { exception_code(text) } else { None };
         code.map_or(Self::Network, Self::of_code)
     }
+}
+
+/// Says for [`crate::retry::until_cancelled`] whether a query is run again, and logs that it is.
+pub fn retries_read(error: &Error) -> bool {
+    let retries = Cause::from(error).remedy(Operation::Read) == Remedy::Retry;
+    if retries {
+        tracing::warn!(%error, "a query of ClickHouse failed, trying again");
+    }
+    retries
 }
 
 /// Reads the number in `Code: 241. DB::Exception: …`.

@@ -11,7 +11,7 @@ use hookline_service::shutdown::CancellationToken;
 use prometheus::{IntCounter, IntGauge, Registry};
 use serde::Deserialize;
 
-use crate::clickhouse::error::{Cause, Operation, Remedy};
+use crate::clickhouse::error::retries_read;
 use crate::metrics::register;
 use crate::retry::{Cancelled, until_cancelled};
 
@@ -104,18 +104,8 @@ impl CountedJobs {
              WHERE last_received_at >= now64(3) - INTERVAL {LAST_WEBHOOK} \
              AND created_hour >= now() - INTERVAL {LAST_WEBHOOK} - INTERVAL {MAX_JOB_AGE}"
         );
-        let read = until_cancelled(
-            cancel,
-            async || self.read(client, &query).await,
-            |error| {
-                let retry = Cause::from(error).remedy(Operation::Read) == Remedy::Retry;
-                if retry {
-                    tracing::warn!(%error, "cannot read the jobs that were counted already, trying again");
-                }
-                retry
-            },
-        );
-        if let Err(error) = read.await? {
+        let read = until_cancelled(cancel, async || self.read(client, &query).await, retries_read).await?;
+        if let Err(error) = read {
             tracing::error!(%error, "cannot read the jobs that were counted already: some may be counted twice");
         }
         Ok(())

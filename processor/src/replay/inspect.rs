@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::plan::PartitionRange;
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::error::{Cause, Operation, Remedy};
+use crate::clickhouse::error::retries_read;
 use crate::retry::until_cancelled;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
@@ -109,14 +109,7 @@ impl Inspector {
     where
         F: Future<Output = Result<T, clickhouse::error::Error>>,
     {
-        let retry = |error: &clickhouse::error::Error| {
-            let retry = Cause::from(error).remedy(Operation::Read) == Remedy::Retry;
-            if retry {
-                tracing::warn!(%error, "ClickHouse does not answer a query, asking again");
-            }
-            retry
-        };
-        Ok(until_cancelled(&self.cancel, async || query().await, retry).await??)
+        Ok(until_cancelled(&self.cancel, async || query().await, retries_read).await??)
     }
 }
 
