@@ -1,7 +1,7 @@
 //! From topics to tables: reads the records, folds them to facts, fills `jobs`, `deliveries` and `dead_letters`.
 //!
-//! One thread consumes ([`consumer`]) and hands each [`batch`] to another, which writes it ([`writer`]). Decoding, folding and
-//! encoding are pure functions in [`batch`] and [`clickhouse`]; only the inserter there talks to a server.
+//! One thread consumes (`consumer`) and hands each `batch` to another, which writes it (`writer`). Decoding, folding and
+//! encoding are pure functions in `batch` and `clickhouse`; only the inserter there talks to a server.
 
 mod batch;
 mod clickhouse;

@@ -55,7 +55,7 @@ async fn the_page_of_tables_has_every_column_with_its_type() {
     assert_eq!(documented(PAGE), found);
 
     for (text, other) in
-        [("| `source` | `String` |", "| `sourse` | `String` |"), ("`Int32`", "`Int64`"), ("## `jobs`", "## jobs")]
+        [("| `source` | `String` |", "| `sources` | `String` |"), ("`Int32`", "`Int64`"), ("## `jobs`", "## jobs")]
     {
         assert_ne!(documented(&PAGE.replacen(text, other, 1)), found, "{other} is seen");
     }
