@@ -15,7 +15,6 @@ pub enum Cause {
     Busy(u32),
     Memory,
     /// Tables, rights or settings are not what they should be.
-    #[strum(serialize = "setup")]
     Configuration(u32),
     /// Client and server do not agree on the columns: their versions do not go together.
     SchemaMismatch,
