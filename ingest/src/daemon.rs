@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::{self, Admin, Readiness};
+use hookline_service::cli::ConfigArgs;
 use hookline_service::config::ConfigError;
 use hookline_service::shutdown::{self, CancellationToken};
 use hookline_sources::Sources;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::config::IngestConfig;
@@ -17,6 +18,7 @@ use crate::http::openapi;
 use crate::kafka::producer::Producer;
 use crate::kafka::readiness;
 use crate::metrics::Metrics;
+use crate::reload;
 use crate::server::Server;
 use crate::webhook::Webhooks;
 
@@ -33,8 +35,8 @@ pub fn read_sources(config: &IngestConfig) -> Result<Sources, ConfigError> {
     Sources::read(&config.sources, |name| std::env::var(name).ok())
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(config: IngestConfig) -> anyhow::Result<()> {
+/// Runs until SIGTERM or SIGINT. `source` is where `config` was read from, and is read again on SIGHUP.
+pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()> {
     let topics = Topics::new(&config.kafka.topic_prefix)?;
     let sources = read_sources(&config)?;
     let client = config.kafka.client()?;
@@ -54,14 +56,33 @@ pub async fn run(config: IngestConfig) -> anyhow::Result<()> {
 
     // SIGHUP is handled before anybody can learn from an open port that the process is there: unhandled, it ends a
     // process.
-    tokio::spawn(reload_on_hangup(config.clone(), Arc::clone(&webhooks), metrics.clone())?);
+    let reloads = reload::on_hangup(source, config.clone(), Arc::clone(&webhooks), metrics.clone())?;
     let listener = admin::bind("server", config.server.listen).await?;
     let admin_listener = admin::bind("admin", config.admin.listen).await?;
     let cancel_admin = CancellationToken::new();
     let router = admin.clone().router().merge(openapi::router());
-    let admin_task = tokio::spawn(admin::serve(admin_listener, router, cancel_admin.clone()));
-    tokio::spawn(readiness::watch(Arc::clone(&producer), topics, config.limits.body_bytes, admin.readiness.clone()));
-    tokio::spawn(update_gauges(Arc::clone(&webhooks)));
+    let mut admin_task = tokio::spawn(admin::serve(admin_listener, router, cancel_admin.clone()));
+    let check = readiness::watch(Arc::clone(&producer), topics, config.limits.body_bytes, admin.readiness.clone());
+    let gauges = update_gauges(Arc::clone(&webhooks));
+    // None of these tasks ends as long as it works, and without any one of them ingest is not whole: so the first end, be it
+    // a panic, ends the process, whose supervisor starts another.
+    let mut background = JoinSet::new();
+    background.spawn(async move {
+        reloads.await;
+        anyhow::anyhow!("SIGHUP is not heard any more")
+    });
+    background.spawn(async move {
+        check.await;
+        anyhow::anyhow!("Kafka is not checked any more")
+    });
+    background.spawn(async move {
+        gauges.await;
+        anyhow::anyhow!("the gauges are not updated any more")
+    });
+    background.spawn({
+        let producer = Arc::clone(&producer);
+        async move { producer.run().await }
+    });
     tokio::spawn({
         let shutdown = shutdown.clone();
         async move {
@@ -77,7 +98,11 @@ pub async fn run(config: IngestConfig) -> anyhow::Result<()> {
     };
     let (connections, records) = tokio::select! {
         unfinished = serve => unfinished,
-        error = producer.run() => return Err(error),
+        error = first_end(&mut background) => return Err(error),
+        served = &mut admin_task => {
+            served??;
+            anyhow::bail!("the admin listener ended");
+        }
     };
     cancel_admin.cancel();
     // A client that has sent half a request and sends no more must not keep the process alive.
@@ -92,32 +117,35 @@ pub async fn run(config: IngestConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn reload_on_hangup(
-    config: IngestConfig,
-    webhooks: Arc<Webhooks>,
-    metrics: Metrics,
-) -> std::io::Result<impl Future<Output = ()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
-            let read = read_sources(&config);
-            metrics.reloaded(read.is_ok());
-            match read {
-                Ok(sources) => {
-                    webhooks.use_secrets(&sources);
-                    tracing::info!("SIGHUP: the secrets were reloaded");
-                }
-                Err(error) => {
-                    tracing::error!("SIGHUP: the secrets were not reloaded, the previous ones stay in use: {error}");
-                }
-            }
-        }
-    })
+/// Waits until one of `tasks`, none of which ends as long as it works, has ended; says why.
+async fn first_end(tasks: &mut JoinSet<anyhow::Error>) -> anyhow::Error {
+    match tasks.join_next().await {
+        Some(Ok(error)) => error,
+        Some(Err(panic)) => anyhow::Error::new(panic).context("a background task ended"),
+        None => std::future::pending().await,
+    }
 }
 
 async fn update_gauges(webhooks: Arc<Webhooks>) {
     loop {
         webhooks.update_load_gauges();
         sleep(GAUGES_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_is_noticed() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        assert!(timeout(Duration::from_millis(1), first_end(&mut tasks)).await.is_err());
+        tasks.spawn(async { panic!("out of luck") });
+        let error = format!("{:#}", first_end(&mut tasks).await);
+        assert!(error.contains("a background task ended") && error.contains("panicked"), "{error}");
+        tasks.spawn(async { anyhow::anyhow!("no more of it") });
+        assert_eq!(first_end(&mut tasks).await.to_string(), "no more of it");
     }
 }

@@ -11,6 +11,7 @@ mod explain;
 mod http;
 mod kafka;
 mod metrics;
+mod reload;
 mod server;
 mod webhook;
 

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use hookline_ingest::{Captured, IngestConfig, explain, read_sources, run};
 use hookline_schemas::time::ReceivedAt;
-use hookline_service::cli::{ConfigArgs, finish, parse};
+use hookline_service::cli::{ConfigArgs, finish, parse, print};
 use hookline_service::clock::unix_now;
 use hookline_service::telemetry;
 
@@ -26,6 +27,9 @@ const EXAMPLES: &[&str] = &[
     "HOOKLINE_SOURCE=prod HOOKLINE_WEBHOOK_SECRET=mhw_live_… hookline-ingest",
     "hookline-ingest verify --body body.json --timestamp 1786699613 --signature 5f2c…",
 ];
+
+/// The time that threads have at the end for calls that block.
+const BLOCKED_DEADLINE: Duration = Duration::from_secs(3);
 
 #[derive(Subcommand)]
 enum Command {
@@ -62,14 +66,18 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         let captured = Captured { timestamp: &timestamp, signature: &signature, body: &bytes };
         let now = ReceivedAt(i64::try_from(unix_now().as_millis())?);
         let finding = explain(captured, &sources, source.as_deref(), config.tolerance, now);
-        print!("{}", finding.text);
+        print(finding.text);
         anyhow::ensure!(finding.authentic, "not authentic");
         return Ok(());
     }
     let workers = config.server.workers.get();
-    let mut runtime = match workers {
+    let mut builder = match workers {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    runtime.worker_threads(workers).enable_all().build()?.block_on(run(config))
+    let runtime = builder.worker_threads(workers).enable_all().build()?;
+    let ended = runtime.block_on(run(config, cli.config));
+    // A thread may wait for a broker or a file that never answers.
+    runtime.shutdown_timeout(BLOCKED_DEADLINE);
+    ended
 }

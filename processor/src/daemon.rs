@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::{Admin, Readiness, bind, serve};
-use hookline_service::shutdown::{CancellationToken, on_signal};
+use hookline_service::shutdown::{CancellationToken, ignore_hangup, on_signal};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
@@ -41,6 +41,7 @@ enum Ended {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let shutdown = on_signal()?;
+    ignore_hangup()?;
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;

@@ -1,6 +1,7 @@
 //! `hookline-processor`: the daemon, `replay`, and what all programs have.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hookline_processor::{ProcessorConfig, ReplayArgs, replay, run};
@@ -23,6 +24,9 @@ const EXAMPLES: &[&str] = &[
     "hookline-processor replay --from 2026-11-25T10:00:00Z --to now --resource video",
 ];
 
+/// The time that threads have at the end for calls that block.
+const BLOCKED_DEADLINE: Duration = Duration::from_secs(1);
+
 #[derive(Subcommand)]
 enum Command {
     Replay(ReplayArgs),
@@ -36,10 +40,13 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     let Some(config) = cli.config.load::<ProcessorConfig>()? else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match cli.command {
             None => run(config).await,
             Some(Command::Replay(args)) => replay(config, args).await,
         }
-    })
+    });
+    // A thread may wait for a name server that never answers.
+    runtime.shutdown_timeout(BLOCKED_DEADLINE);
+    ended
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::State;
@@ -11,13 +13,31 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::shutdown::CancellationToken;
+use crate::telemetry;
+
+/// Connections that are open at a time.
+const CONNECTIONS: usize = 32;
+/// A head must be there within this time, also the next one on a connection that is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this time a connection is closed as soon as its response is out, or [`DRAIN_TIMEOUT`] later in any case.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+/// The time that a response has to be read by the client when its connection is closed.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause after a connection that could not be accepted, mostly because the process has too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The section `[admin]` of every daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -68,10 +88,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Makes a registry with the metrics of the process itself: CPU, memory, file descriptors.
+    /// Makes a registry with the metrics of the process itself: CPU, memory, file descriptors, lines of the log that were lost.
     pub fn new(readiness: Readiness) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
+        registry.register(Box::new(telemetry::lines_lost()))?;
         Ok(Self { registry, readiness })
     }
 
@@ -93,9 +114,51 @@ pub async fn bind(listener: &'static str, address: SocketAddr) -> anyhow::Result
     Ok(bound)
 }
 
-/// Serves `router` until `shutdown` is cancelled, and what is in flight to its end.
+/// Serves `router` until `shutdown` is cancelled, and what is in flight then for at most [`DRAIN_TIMEOUT`]. `axum::serve` has no
+/// time limit for a head and waits at shutdown for whoever has sent half of one.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = TaskTracker::new();
+    let accept = async {
+        loop {
+            // The semaphore is never closed. Connections beyond its permits wait in the kernel's queue.
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    connections.spawn(async move {
+                        serve_connection(stream, router, &shutdown).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the admin listener cannot accept a connection; it tries again in a second");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    shutdown.run_until_cancelled(accept).await;
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, shutdown: &CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    // Errors are those of the client: it sent broken HTTP, was too slow or has gone.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => {}
+        // A client that never reads its response would keep its place for ever.
+        () = sleep(CONNECTION_LIFETIME) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(DRAIN_TIMEOUT, connection).await;
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

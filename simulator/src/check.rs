@@ -1,5 +1,6 @@
 //! `hookline-simulator check`: the oracle on the tables of a running stack.
 
+use hookline_service::cli::print_line;
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::{ConfigError, Settings, Variables};
 use schemars::JsonSchema;
@@ -52,15 +53,17 @@ pub async fn check(config: &SimulatorConfig, options: &Check) -> anyhow::Result<
         differences: &differences,
     };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&verdict)?);
+        print_line(serde_json::to_string_pretty(&verdict)?);
     } else {
         let Verdict { attempts, deliveries, dead_letters, jobs, roll_up_rows, differences } = &verdict;
         for difference in *differences {
-            println!("{difference}");
+            print_line(difference);
         }
-        println!("{attempts} attempts, {deliveries} deliveries, {dead_letters} dead letters, {jobs} jobs,");
-        println!("{roll_up_rows} rows of the roll-up:");
-        println!("{} differences", differences.len());
+        print_line(format_args!(
+            "{attempts} attempts, {deliveries} deliveries, {dead_letters} dead letters, {jobs} jobs,\n\
+             {roll_up_rows} rows of the roll-up:\n{} differences",
+            differences.len()
+        ));
     }
     Ok(differences.is_empty())
 }

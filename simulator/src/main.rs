@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use hookline_schemas::signature::SigningKey;
-use hookline_service::cli::{finish, parse};
+use hookline_service::cli::{finish, parse, print_line};
 use hookline_service::{shutdown, telemetry};
 use hookline_simulator::check::{SimulatorConfig, check};
 use hookline_simulator::cli::{Cli, Command, EXAMPLES, SECRET_VARIABLE, Simulate};
@@ -18,11 +18,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[tokio::main]
 async fn main() -> ExitCode {
     telemetry::init();
-    match run().await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => finish(Err(error)),
-    }
+    let (is_good, result) = match run().await {
+        Ok(is_good) => (is_good, Ok(())),
+        Err(error) => (true, Err(error)),
+    };
+    let code = finish(result);
+    if is_good { code } else { ExitCode::FAILURE }
 }
 
 async fn run() -> anyhow::Result<bool> {
@@ -54,9 +55,9 @@ async fn simulate(options: &Simulate) -> anyhow::Result<bool> {
     let report =
         Report { seed, jobs: options.jobs, times: options.times(), seconds: began.elapsed().as_secs_f64(), counts };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print_line(serde_json::to_string_pretty(&report)?);
     } else {
-        println!("{report}");
+        print_line(&report);
     }
     Ok(report.counts.is_complete())
 }

@@ -111,6 +111,11 @@ impl Sources {
         self.0.get(name)
     }
 
+    /// How many secrets there are in all.
+    pub fn key_count(&self) -> usize {
+        self.0.values().map(|source| source.keys.len()).sum()
+    }
+
     /// All sources, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &SourceKeys> {
         self.0.values()

@@ -21,6 +21,17 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How much of its log is printed where a test fails.
 const LAST_LINES: usize = 30;
 
+/// What becomes of the pipe that a daemon logs into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogPipe {
+    /// Every line is read.
+    Read,
+    /// After this many lines that say where the daemon listens, the reading end is closed.
+    ClosedAfterListeners(usize),
+    /// After this many lines that say where the daemon listens, nothing is read any more, so that the pipe becomes full.
+    UnreadAfterListeners(usize),
+}
+
 /// A process that is killed when dropped. Where the test is failing then, the end of its log is printed.
 #[derive(Debug)]
 pub struct Daemon {
@@ -40,6 +51,16 @@ impl Daemon {
 
     /// Starts `binary` with `environment` added to our own; what it writes to stderr is kept, see [`Daemon::log`].
     pub fn start(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Self {
+        Self::start_logging_into(LogPipe::Read, binary, arguments, environment)
+    }
+
+    /// The same with a log that is not read to its end.
+    pub fn start_logging_into(
+        pipe: LogPipe,
+        binary: &str,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> Self {
         let mut child = Command::new(Self::binary(binary))
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -48,12 +69,24 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{binary}: {error}"));
-        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
         std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            let (mut listeners, mut line) = (0, String::new());
+            while matches!(stderr.read_line(&mut line), Ok(1..)) {
+                let line = std::mem::take(&mut line);
+                listeners += usize::from(line.contains("\"listening\""));
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.trim_end().to_owned());
+                match pipe {
+                    LogPipe::ClosedAfterListeners(enough) if listeners >= enough => return,
+                    LogPipe::UnreadAfterListeners(enough) if listeners >= enough => {
+                        // The pipe stays open until the test ends.
+                        std::mem::forget(stderr);
+                        return;
+                    }
+                    LogPipe::Read | LogPipe::ClosedAfterListeners(_) | LogPipe::UnreadAfterListeners(_) => {}
+                }
             }
         });
         Self { child, log }

@@ -6,6 +6,7 @@ mod topics;
 use std::fmt;
 
 use anyhow::Context as _;
+use hookline_service::cli::print_line;
 use hookline_service::config::mask_url;
 use serde::Serialize;
 
@@ -80,14 +81,14 @@ struct MigrateReport {
 impl MigrateReport {
     fn add_step(&mut self, step: Step) {
         if self.prints_lines {
-            println!("{step}");
+            print_line(&step);
         }
         self.steps.push(step);
     }
 
     fn add_note(&mut self, note: String) {
         if self.prints_lines {
-            println!("note: {note}");
+            print_line(format_args!("note: {note}"));
         }
         self.notes.push(note);
     }
@@ -111,7 +112,7 @@ pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow:
         .await
         .with_context(|| format!("cannot migrate the topics at {}", config.kafka.bootstrap_servers))?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print_line(serde_json::to_string_pretty(&report)?);
     }
     let differing: Vec<_> = report.steps.iter().filter(|step| step.outcome == StepOutcome::Differs).collect();
     match differing.as_slice() {

@@ -6,7 +6,7 @@ mod render;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hookline_service::cli::{TimePoint, duration};
+use hookline_service::cli::{TimePoint, duration, print, print_line};
 use hookline_service::config::mask_url;
 use time::OffsetDateTime;
 
@@ -61,9 +61,9 @@ pub async fn run(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Res
     let json = arguments.json;
     let report = ask(config, arguments).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report.json())?);
+        print_line(serde_json::to_string_pretty(&report.json())?);
     } else {
-        print!("{}", report.text());
+        print(report.text());
     }
     Ok(())
 }

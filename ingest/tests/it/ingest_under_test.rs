@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hookline_service::kafka::KafkaConfig;
-use hookline_testkit::{Daemon, Servers, eventually};
+use hookline_testkit::{Daemon, LogPipe, Servers, eventually};
 
 use crate::connection::{Answer, Connection};
 use crate::records;
@@ -45,6 +45,16 @@ impl IngestUnderTest {
 
     /// Waits only until ingest listens. `settings` are environment variables, and replace those set here.
     pub async fn start(kafka: KafkaConfig, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        Self::start_logging_into(LogPipe::Read, kafka, arguments, settings).await
+    }
+
+    /// The same with a log that is not read to its end.
+    pub async fn start_logging_into(
+        pipe: LogPipe,
+        kafka: KafkaConfig,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let own = [
             ("KAFKA_BOOTSTRAP_SERVERS", &*kafka.bootstrap_servers),
             ("HOOKLINE_TOPIC_PREFIX", &kafka.topic_prefix),
@@ -55,7 +65,7 @@ impl IngestUnderTest {
         ];
         let environment: Vec<_> =
             own.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut daemon = Daemon::start("hookline-ingest", arguments, &environment);
+        let mut daemon = Daemon::start_logging_into(pipe, "hookline-ingest", arguments, &environment);
         let address = daemon.address("server").await;
         Self { daemon, address, kafka, _servers: None }
     }

@@ -21,6 +21,7 @@ mod replicas;
 mod security;
 mod shutdown;
 mod sockets;
+mod telemetry;
 mod timeouts;
 mod topics;
 mod verification;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
+use hookline_service::cli::print_line;
 use hookline_service::shutdown::{CancellationToken, on_signal};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use prometheus::Registry;
@@ -198,7 +199,7 @@ impl Replay {
 
     fn print(&self, line: &str) {
         if !self.args.json {
-            println!("{line}");
+            print_line(line);
         }
     }
 
@@ -210,23 +211,27 @@ impl Replay {
         if self.args.json {
             let part = |part: &PartitionRange| json!({ "topic": part.topic, "partition": part.partition, "start": part.next, "end": part.end });
             let parts: Vec<_> = progress.parts.iter().map(part).collect();
-            println!("{}", json!({ "records": left, "bytes": bytes, "seconds": seconds, "parts": parts }));
+            print_line(json!({ "records": left, "bytes": bytes, "seconds": seconds, "parts": parts }));
             return Ok(());
         }
         for part in &progress.parts {
-            println!(
+            print_line(format_args!(
                 "{}/{}  {}..{}  {} records",
                 part.topic,
                 part.partition.0,
                 part.next.0,
                 part.end.0,
                 HumanCount(part.records() - part.done())
-            );
+            ));
         }
         let time = seconds.map_or("without a limit of the rate".to_owned(), |seconds| {
             format!("about {} at {} records/s", HumanDuration(Duration::from_secs(seconds)), self.args.rate)
         });
-        println!("{} records, about {}, {time}; nothing was written", HumanCount(left), HumanBytes(bytes));
+        print_line(format_args!(
+            "{} records, about {}, {time}; nothing was written",
+            HumanCount(left),
+            HumanBytes(bytes)
+        ));
         Ok(())
     }
 
@@ -239,25 +244,25 @@ impl Replay {
                 "repaired": { "deliveries": deliveries, "dead_letters": dead_letters, "jobs": jobs }, "expired": expired,
                 "hours": progress.dirty_hours.len(), "changed": !progress.repaired.is_nothing(),
             });
-            println!("{result}");
+            print_line(result);
             return;
         }
-        println!("{} records in {}, {rate:.0} records/s", HumanCount(records), HumanDuration(took));
+        print_line(format_args!("{} records in {}, {rate:.0} records/s", HumanCount(records), HumanDuration(took)));
         if expired > 0 {
-            println!(
+            print_line(format_args!(
                 "{} records of the plan had been removed from the topics before they were read",
                 HumanCount(expired)
-            );
+            ));
         }
         if progress.repaired.is_nothing() {
-            println!("the tables were right: nothing changed");
+            print_line("the tables were right: nothing changed");
         } else {
-            println!(
+            print_line(format_args!(
                 "inserted what was missing: {} deliveries, {} dead letters",
                 HumanCount(deliveries),
                 HumanCount(dead_letters)
-            );
-            println!("jobs that lacked facts: {}", HumanCount(jobs));
+            ));
+            print_line(format_args!("jobs that lacked facts: {}", HumanCount(jobs)));
         }
     }
 }

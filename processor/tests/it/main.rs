@@ -9,3 +9,4 @@ mod refused_records;
 mod replay;
 mod rollup;
 mod tables;
+mod telemetry;

@@ -10,7 +10,7 @@ use hookline_schemas::record::DeliveryMetadata;
 use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
-use hookline_testkit::{Daemon, Servers, eventually, record_headers, run, with};
+use hookline_testkit::{Daemon, LogPipe, Servers, eventually, record_headers, run, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -58,8 +58,13 @@ impl ProcessorUnderTest {
     }
 
     pub fn daemon(&self, extra: &[(&str, &str)]) -> Daemon {
+        self.daemon_logging_into(LogPipe::Read, extra)
+    }
+
+    /// The same with a log that is not read to its end.
+    pub fn daemon_logging_into(&self, pipe: LogPipe, extra: &[(&str, &str)]) -> Daemon {
         let environment = with(&self.servers.environment(), &[("HOOKLINE_PROCESSOR__ADMIN__LISTEN", "127.0.0.1:0")]);
-        Daemon::start("hookline-processor", &[], &with(&environment, extra))
+        Daemon::start_logging_into(pipe, "hookline-processor", &[], &with(&environment, extra))
     }
 
     pub fn produce(&self, record: &WebhookRecord) {

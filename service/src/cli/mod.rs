@@ -1,9 +1,9 @@
 //! The command line that every binary has: the options of its configuration, the commands `completions` and `man`, and
 //! exit codes.
 
+mod output;
 mod time_point;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use clap::{Command, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+pub use self::output::{print, print_line};
 pub use self::time_point::TimePoint;
 use crate::config::{ConfigError, Loaded, Settings, Variables};
-use crate::telemetry::LOG_VARIABLE;
+use crate::telemetry::{self, LOG_VARIABLE};
 
 /// The exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 pub const EXIT_CONFIG: u8 = 78;
@@ -39,20 +40,27 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// Reads and checks the configuration. None: only that was asked for, and the answer is printed.
     pub fn load<T: Settings>(&self) -> Result<Option<T>, ConfigError> {
-        let variables =
-            std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-        let environment: Variables = variables.collect();
+        let environment = environment();
         let loaded = Loaded::<T>::read(self.config.as_deref(), &environment)?;
         if self.print_config {
             // Before the check: what is printed helps to find what is wrong.
-            print!("{}", loaded.to_toml());
+            print(loaded.to_toml());
         }
         let settings = loaded.checked()?;
         if self.check_config && !self.print_config {
-            println!("the configuration is valid");
+            print_line("the configuration is valid");
         }
         Ok((!self.check_config && !self.print_config).then_some(settings))
     }
+
+    /// Reads and checks the configuration once more, for a daemon that runs. Blocks for as long as the files take.
+    pub fn read_again<T: Settings>(&self) -> Result<T, ConfigError> {
+        Loaded::read(self.config.as_deref(), &environment())?.checked()
+    }
+}
+
+fn environment() -> Variables {
+    std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())).collect()
 }
 
 // Not a doc comment: clap would show it as what the program is.
@@ -83,7 +91,7 @@ pub fn parse<C: Parser, T: Settings>(examples: &[&str], failure: &str) -> C {
     )));
     let matches = command.get_matches_mut();
     let parsed = match CommonCommand::from_arg_matches(&matches) {
-        Ok(common) => common.answer(&mut command).map(|()| std::process::exit(0)),
+        Ok(common) => common.answer(&mut command).map(|()| std::process::exit(i32::from(exit_code(Ok(()))))),
         Err(_) => C::from_arg_matches(&matches).map_err(|error| error.format(&mut command)),
     };
     parsed.unwrap_or_else(|error| error.exit())
@@ -107,7 +115,8 @@ impl CommonCommand {
                 Man::new(command).render(&mut text)?;
             }
         }
-        Ok(std::io::stdout().write_all(&text)?)
+        print(String::from_utf8_lossy(&text));
+        Ok(())
     }
 }
 
@@ -117,13 +126,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(expected)
 }
 
-/// Prints the error with its causes, and chooses the exit code.
+/// Prints the error with its causes, and chooses the exit code. The last call of a program.
 pub fn finish(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    ExitCode::from(exit_code(result))
+}
+
+fn exit_code(result: anyhow::Result<()>) -> u8 {
+    let code = match result.and_then(|()| output::flush()) {
+        Ok(()) => 0,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 })
+            telemetry::print_line(format_args!("error: {error:#}"));
+            if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 }
         }
-    }
+    };
+    telemetry::flush();
+    code
 }

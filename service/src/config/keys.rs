@@ -1,5 +1,6 @@
 //! Every key of a configuration, from the types that hold it: their doc comments, types, bounds and shared names.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use schemars::generate::SchemaSettings;
@@ -32,6 +33,11 @@ pub(super) fn keys<T: Settings>(settings: &T) -> Result<Vec<Key>, ConfigError> {
     let mut keys = Vec::new();
     collect(&schema, String::new(), "", &value(&T::default())?, &value(settings)?, &mut keys);
     Ok(keys)
+}
+
+/// The value of every key, by its path.
+pub(super) fn values<T: Settings>(settings: &T) -> Result<BTreeMap<String, Value>, ConfigError> {
+    Ok(keys(settings)?.into_iter().map(|key| (key.path, key.value)).collect())
 }
 
 fn collect(schema: &Value, path: String, section: &str, default: &Value, value: &Value, keys: &mut Vec<Key>) {

@@ -64,6 +64,16 @@ pub fn load<T: Settings>(file: Option<&Path>, environment: &Variables) -> Result
     Loaded::read(file, environment)?.checked()
 }
 
+/// The keys that have other values in `new` than in `old`, by their paths.
+pub fn changed_keys<T: Settings>(old: &T, new: &T) -> Result<Vec<String>, ConfigError> {
+    let (mut old, mut new) = (keys::values(old)?, keys::values(new)?);
+    let (before, after) = (old.clone(), new.clone());
+    old.retain(|path, value| after.get(path) != Some(value));
+    new.retain(|path, value| before.get(path) != Some(value));
+    old.append(&mut new);
+    Ok(old.into_keys().collect())
+}
+
 /// A configuration that was read, but is not checked yet.
 #[derive(Debug)]
 pub struct Loaded<'a, T> {

@@ -1,0 +1,57 @@
+//! A standard error that nobody reads: closed, as where a log shipper has died, or full, as where one has stopped.
+
+use hookline_testkit::{KafkaCluster, LogPipe, Signal, eventually};
+
+use crate::ingest_under_test::{BUDGET, DEADLINE, IngestUnderTest};
+use crate::records;
+use crate::webhook::Webhook;
+
+const LOST: &str = "hookline_log_lines_lost_total";
+/// Ingest has two listeners, each with its line in the log.
+const LISTENERS: usize = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_loses_lines_and_nothing_else() {
+    let mut cluster = KafkaCluster::start(&[]).await;
+    let kafka = cluster.config("hookline");
+    records::create(&kafka, records::topics(&kafka).all(), (2, 1), &[]).await;
+    let mut tested = Vec::new();
+    for pipe in [LogPipe::ClosedAfterListeners(LISTENERS), LogPipe::UnreadAfterListeners(LISTENERS), LogPipe::Read] {
+        // Every level is logged, so that the pipe and the queue before it are full soon.
+        let level = if pipe == LogPipe::Read { "info" } else { "trace" };
+        let settings = [("HOOKLINE_LOG", level)];
+        let mut ingest = IngestUnderTest::start_logging_into(pipe, kafka.clone(), &[], &settings).await;
+        ingest.daemon.wait_ready().await;
+        ingest.accepts().await;
+        if pipe != LogPipe::Read {
+            eventually("a line that is lost", DEADLINE, async || {
+                (ingest.daemon.metric(LOST, &[]).await > 0.0).then_some(())
+            })
+            .await;
+        }
+        ingest.daemon.signal(Signal::SIGHUP);
+        eventually("a reload", DEADLINE, async || {
+            (ingest.metric("secret_reloads_total", &["result=\"ok\""]).await == 1).then_some(())
+        })
+        .await;
+        tested.push((pipe, ingest));
+    }
+
+    // librdkafka reports the broken connections through a callback, which logs.
+    cluster.terminate(1).await;
+    for (pipe, ingest) in &mut tested {
+        ingest.is_not_ready_because("no broker answers").await;
+        let (answer, took) = ingest.timed(&Webhook::new()).await;
+        answer.assert_problem(503);
+        assert!(took < BUDGET, "{pipe:?}: {took:?}");
+    }
+    cluster.restart(1).await;
+    for (pipe, mut ingest) in tested {
+        ingest.daemon.wait_ready().await;
+        ingest.accepts().await;
+        // The control: a log that is read loses nothing.
+        assert_eq!(ingest.daemon.metric(LOST, &[]).await > 0.0, pipe != LogPipe::Read, "{pipe:?}");
+        let status = ingest.daemon.terminate().await;
+        assert!(status.success(), "{pipe:?}: {status}");
+    }
+}
