@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn with_source(more: &[(&str, &str)]) -> Result<IngestConfig, ConfigError> {
-        let source = [("HOOKLINE_SOURCE", "magichour"), ("HOOKLINE_WEBHOOK_SECRET", "s")];
+        let source = [("HOOKLINE_SOURCE", "magichour"), ("HOOKLINE_WEBHOOK_SECRET", "0123456789abcdef")];
         load(None, &source.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into())).collect())
     }
 

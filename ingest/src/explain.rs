@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn it_says_what_is_wrong() {
-        let sources = Sources::read(&BTreeMap::new(), |_| Some("prod".into())).unwrap();
+        let sources = Sources::read(&BTreeMap::new(), |_| Some("prod0123456789ab".into())).unwrap();
         let body = br#"{"type":"test.event","payload":{"test":true}}"#;
-        let hex = SigningKey::new("prod").sign("1000", body).to_hex();
+        let hex = SigningKey::new("prod0123456789ab").sign("1000", body).to_hex();
         let explained = |timestamp: &str, signature: &str, body: &[u8], now: i64| {
             let captured = Captured { timestamp, signature, body };
             explain(captured, &sources, None, Tolerance::default(), ReceivedAt(now * 1000))

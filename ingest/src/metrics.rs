@@ -247,7 +247,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use hookline_sources::Sources;
+    use hookline_sources::{SOURCE_VARIABLE, Sources};
 
     impl MapMetrics {
         pub fn unregistered() -> Self {
@@ -260,7 +260,10 @@ mod tests {
     fn names_and_labels_are_pinned() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let sources = Sources::read(&BTreeMap::new(), |_| Some("prod".into())).unwrap();
+        let sources = Sources::read(&BTreeMap::new(), |name| {
+            Some(if name == SOURCE_VARIABLE { "prod" } else { "0123456789abcdef" }.into())
+        })
+        .unwrap();
         metrics.of_source(sources.get("prod").unwrap());
         metrics.of_topics(&Topics::new("h").unwrap());
         let families: Vec<_> = registry
@@ -302,7 +305,10 @@ mod tests {
     fn the_documentation_is_up_to_date() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let sources = Sources::read(&BTreeMap::new(), |_| Some("prod".into())).unwrap();
+        let sources = Sources::read(&BTreeMap::new(), |name| {
+            Some(if name == SOURCE_VARIABLE { "prod" } else { "0123456789abcdef" }.into())
+        })
+        .unwrap();
         metrics.of_source(sources.get("prod").unwrap());
         metrics.of_topics(&Topics::new("h").unwrap());
         let table = hookline_testkit::metrics_table(&registry.gather());

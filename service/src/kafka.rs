@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, Secret};
+use crate::config::{ConfigError, Secret, shown_path};
 
 /// The section `[kafka]`. Security settings pass through to librdkafka under its own names, with `_` for `.`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -95,9 +95,25 @@ impl fmt::Display for SaslMechanism {
     }
 }
 
+/// Says what is wrong with a list of servers, without the list: it may hold a password.
+pub(crate) fn check_servers(servers: &str) -> Result<(), &'static str> {
+    let is_server = |server: &str| {
+        let (host, port) = server.trim().rsplit_once(':').unwrap_or_default();
+        let is_host = |c: char| c.is_ascii_alphanumeric() || "-._:[]%".contains(c);
+        !host.is_empty() && host.chars().all(is_host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if servers.contains(['@', '?', '/']) {
+        return Err("expected host:port, several separated by commas, without scheme, user and password: set \
+                    kafka.security_protocol, kafka.sasl_username and kafka.sasl_password_file");
+    }
+    if servers.split(',').all(is_server) { Ok(()) } else { Err("expected host:port, several separated by commas") }
+}
+
 impl KafkaConfig {
     /// The settings that every client of librdkafka needs; reads the files that hold secrets.
     pub fn client(&self) -> Result<ClientConfig, ConfigError> {
+        check_servers(&self.bootstrap_servers)
+            .map_err(|reason| ConfigError::invalid("kafka.bootstrap_servers", reason))?;
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.bootstrap_servers);
         client.set("security.protocol", self.security_protocol.to_string());
@@ -135,7 +151,7 @@ impl KafkaConfig {
         ] {
             if let Some(path) = path {
                 if !path.is_file() {
-                    return Err(ConfigError::invalid(key, format_args!("no such file: {}", path.display())));
+                    return Err(ConfigError::invalid(key, format_args!("no such file: {}", shown_path(path))));
                 }
                 client.set(name, path.to_string_lossy());
             }
@@ -165,9 +181,19 @@ mod tests {
 
     #[test]
     fn a_missing_certificate_is_named() {
-        let config = KafkaConfig { ssl_ca_location: Some("no/such/ca.pem".into()), ..KafkaConfig::default() };
-        assert!(
-            config.client().unwrap_err().to_string().contains("kafka.ssl_ca_location: no such file: no/such/ca.pem")
-        );
+        let config = KafkaConfig { ssl_ca_location: Some("/tmp/no-such-ca.pem".into()), ..KafkaConfig::default() };
+        let error = config.client().unwrap_err().to_string();
+        assert!(error.contains("kafka.ssl_ca_location: no such file: /tmp/no-such-ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn servers_have_a_host_and_a_port_and_nothing_else() {
+        for good in ["127.0.0.1:9092", "a.b:1, c-d:65535", "[::1]:9092"] {
+            assert_eq!(check_servers(good), Ok(()), "{good}");
+        }
+        for bad in ["", "mhw_live_x", "a:1,", "a:b", "a:0", ":1", "me:mhw_live_x@a:1", "http://a:1", "a:1?b"] {
+            let reason = check_servers(bad).unwrap_err();
+            assert!(reason.contains("host:port"), "{bad}: {reason}");
+        }
     }
 }

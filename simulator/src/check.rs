@@ -42,7 +42,8 @@ pub async fn check(config: &SimulatorConfig, options: &Check) -> anyhow::Result<
     for path in &options.ledger {
         attempts.extend(ledger::read(path)?);
     }
-    let evidence = tables::read(&config.clickhouse.client()?, attempts).await?;
+    let client = config.clickhouse.answering_client().await?;
+    let evidence = config.clickhouse.within_timeout(tables::read(&client, attempts)).await?;
     let differences = evidence.differences();
     let verdict = Verdict {
         attempts: evidence.attempts.len(),

@@ -59,8 +59,8 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct Simulate {
     /// Where to post, source included, such as http://127.0.0.1:8080/webhooks/magichour
-    #[arg(long, env = "HOOKLINE_WEBHOOK_URL", value_name = "URL")]
-    pub url: Option<Url>,
+    #[arg(long, env = "HOOKLINE_WEBHOOK_URL", value_name = "URL", hide_env_values = true)]
+    pub url: Option<String>,
     /// A file that holds the secret; without it, HOOKLINE_WEBHOOK_SECRET does
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -164,16 +164,21 @@ impl Simulate {
     pub fn secret(&self, from_environment: Option<String>) -> anyhow::Result<Secret> {
         match (&self.secret_file, from_environment) {
             (Some(path), _) => Ok(Secret::read("--secret-file", path)?),
-            (None, Some(secret)) if !secret.is_empty() => Ok(Secret::new(secret)),
+            (None, Some(secret)) if !secret.is_empty() => Ok(Secret::parse(SECRET_VARIABLE, &secret)?),
             (None, _) => bail!("no secret: set {SECRET_VARIABLE} or give --secret-file"),
         }
     }
 
     /// Where to post.
     pub fn target(&self) -> anyhow::Result<Url> {
-        let url = self.url.clone().context("no URL: set HOOKLINE_WEBHOOK_URL or give --url")?;
+        let url = self.url.as_deref().context("no URL: set HOOKLINE_WEBHOOK_URL or give --url")?;
+        // No message shows the URL before it is known to hold no password.
+        let url = Url::parse(url).ok().context("--url: expected http://HOST:PORT/webhooks/SOURCE")?;
         if url.scheme() != "http" {
             bail!("--url: only http:// is supported: the simulator is for a receiver nearby");
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            bail!("--url: it has a user, a password or a query, which ingest does not ask for: remove them");
         }
         Ok(url)
     }

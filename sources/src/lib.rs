@@ -1,7 +1,7 @@
 //! The sources of webhooks: their names, their secrets, and the verification of a signature by any of them.
 //!
 //! A source may have several secrets, so that the provider's can be changed without refusing anything in between. To reload
-//! them, [`Sources::read`] is called again with the same configuration: variables stay, files may have new contents.
+//! them, [`Sources::read`] is called again with the configuration as it is then: variables stay, all else may have changed.
 
 #![warn(missing_docs)]
 
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// The secrets of a source have names, which records tell: one as a rule, two while the provider's secret is changed.
+    /// The secrets of a source have names, which records tell: one as a rule, two while the provider's secret is changed. Each
+    /// has at least 16 characters, and none is there twice.
     pub keys: BTreeMap<String, KeyConfig>,
 }
 
@@ -54,7 +55,7 @@ pub struct Sources(HashMap<String, SourceKeys>);
 impl Sources {
     /// Reads all secrets from `environment` and from files.
     ///
-    /// Fails if a name is malformed, a secret is missing or empty, or there is no source at all.
+    /// Fails if a name is malformed, a secret is missing, too short or there twice, or there is no source at all.
     pub fn read(
         configured: &BTreeMap<String, SourceConfig>,
         environment: impl Fn(&str) -> Option<String>,
@@ -70,24 +71,35 @@ impl Sources {
                 return Err(ConfigError::invalid(format_args!("{at}.keys"), "a source needs at least one key"));
             }
             let mut keys = Vec::new();
+            let mut secrets: Vec<(&str, Secret)> = Vec::new();
             for (key, origin) in &config.keys {
                 let at = format!("{at}.keys.{key}");
                 let name = KeyName::new(key).map_err(|error| ConfigError::invalid(&at, error))?;
                 let secret = match (&origin.env, &origin.file) {
                     (Some(variable), None) => {
-                        let secret = environment(variable).filter(|text| !text.is_empty()).map(Secret::new);
-                        secret.ok_or_else(|| {
-                            let reason = format_args!("the variable {} is not set or empty", shown(variable));
-                            ConfigError::invalid(format_args!("{at}.env"), reason)
-                        })?
+                        let at = format!("{at}.env");
+                        let text = environment(variable).ok_or_else(|| {
+                            // What stands there may be the secret itself.
+                            let reason = "the variable that it names is not set (its name is not shown)";
+                            ConfigError::invalid(&at, reason)
+                        })?;
+                        long_enough(&at, Secret::parse(&at, &text)?)?
                     }
-                    (None, Some(path)) => Secret::read(&format!("{at}.file"), path)?,
+                    (None, Some(path)) => {
+                        let at = format!("{at}.file");
+                        long_enough(&at, Secret::read(&at, path)?)?
+                    }
                     (None, None) | (Some(_), Some(_)) => {
                         let reason = "expected either { env = \"NAME\" } or { file = \"PATH\" }";
                         return Err(ConfigError::invalid(at, reason));
                     }
                 };
+                if let Some((same, _)) = secrets.iter().find(|(_, known)| *known == secret) {
+                    // Which of the two signs could not be told, and the old one would seem unused while it is needed.
+                    return Err(ConfigError::invalid(at, format_args!("has the same secret as the key {same}")));
+                }
                 keys.push(NamedKey { name, key: SigningKey::new(secret.expose()) });
+                secrets.push((key, secret));
             }
             sources.insert(source.clone(), SourceKeys { name, keys });
         }
@@ -95,14 +107,15 @@ impl Sources {
     }
 
     fn single(source: Option<String>, secret: Option<String>) -> Result<Self, ConfigError> {
-        let (Some(source), Some(secret)) = (source, secret.filter(|secret| !secret.is_empty())) else {
+        let (Some(source), Some(secret)) = (source, secret) else {
             let reason =
                 format!("none; configure [sources.NAME.keys.KEY] or set {SOURCE_VARIABLE} and {SECRET_VARIABLE}");
             return Err(ConfigError::invalid("sources", reason));
         };
         let name = Source::new(&source).map_err(|error| ConfigError::invalid(SOURCE_VARIABLE, error))?;
+        let secret = long_enough(SECRET_VARIABLE, Secret::parse(SECRET_VARIABLE, &secret)?)?;
         let key = KeyName::new("default").map_err(|error| ConfigError::invalid("sources", error))?;
-        let keys = vec![NamedKey { name: key, key: SigningKey::new(&secret) }];
+        let keys = vec![NamedKey { name: key, key: SigningKey::new(secret.expose()) }];
         Ok(Self([(source, SourceKeys { name, keys })].into()))
     }
 
@@ -149,10 +162,22 @@ fn only<'a>(
     }
 }
 
-/// The name of a variable, unless it does not look like one: then it may be a secret in the wrong place.
+/// The provider's secrets are longer; whoever can guess one can send webhooks.
+const SHORTEST_SECRET: usize = 16;
+
+fn long_enough(at: &str, secret: Secret) -> Result<Secret, ConfigError> {
+    if secret.expose().chars().count() < SHORTEST_SECRET {
+        let reason = format_args!("the secret has fewer than {SHORTEST_SECRET} characters");
+        return Err(ConfigError::invalid(at, reason));
+    }
+    Ok(secret)
+}
+
+/// The name of a variable that is set. Any other text may be a secret in the wrong place.
 fn shown(variable: &str) -> &str {
-    let is_name = variable.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-    if is_name { variable } else { "***" }
+    // The system's function panics where a name has these characters.
+    let is_set = !variable.is_empty() && !variable.contains(['=', '\0']) && std::env::var_os(variable).is_some();
+    if is_set { variable } else { "***" }
 }
 
 fn shown_variable<S: Serializer>(variable: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -204,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let file = KeyConfig { file: Some("no/such/file".into()), env: None };
+        let file = KeyConfig { file: Some("/tmp/no-such-secret".into()), env: None };
         let read = |source: &str, keys: &[(&str, KeyConfig)]| {
             let keys = keys.iter().map(|(name, key)| ((*name).to_owned(), key.clone())).collect();
             let configured = [(source.to_owned(), SourceConfig { keys })].into();
@@ -212,14 +237,44 @@ mod tests {
         };
         assert!(read("prod", &[]).contains("sources.prod.keys"));
         assert!(read("Prod", &[]).contains("sources.Prod"));
-        assert!(read("prod", &[("default", env("GONE"))]).contains("GONE"));
-        assert!(read("prod", &[("default", file.clone())]).contains("no/such/file"));
+        assert!(read("prod", &[("default", env("GONE"))]).contains("sources.prod.keys.default.env"));
+        assert!(read("prod", &[("default", file.clone())]).contains("/tmp/no-such-secret"));
         let neither = read("prod", &[("default", KeyConfig::default())]);
         assert!(neither.contains("sources.prod.keys.default: expected either"), "{neither}");
-        let secret = read("prod", &[("default", env("mhw_live_x"))]);
-        assert!(secret.contains("sources.prod.keys.default.env") && !secret.contains("mhw_live_x"), "{secret}");
-        assert_eq!(serde_json::to_value(env("mhw_live_x")).unwrap()["env"], "***");
+        for secret in ["mhw_live_x", "MHWLIVEX"] {
+            let error = read("prod", &[("default", env(secret))]);
+            assert!(error.contains("sources.prod.keys.default.env") && !error.contains(secret), "{error}");
+            assert_eq!(serde_json::to_value(env(secret)).unwrap()["env"], "***");
+        }
+        assert_eq!(serde_json::to_value(env("PATH")).unwrap()["env"], "PATH");
         assert!(Sources::read(&BTreeMap::new(), |_| None).unwrap_err().to_string().contains(SOURCE_VARIABLE));
-        assert!(Sources::read(&BTreeMap::new(), |_| Some("magichour".into())).unwrap().get("magichour").is_some());
+        assert!(
+            Sources::read(&BTreeMap::new(), |_| Some("magichour01234567".into()))
+                .unwrap()
+                .get("magichour01234567")
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_secret_is_long_enough_and_there_once() {
+        let read = |secrets: [&str; 2]| {
+            let keys = [("A".to_owned(), secrets[0].to_owned()), ("B".to_owned(), secrets[1].to_owned())];
+            let configured = keys.iter().map(|(name, _)| (name.to_lowercase(), env(name))).collect();
+            let configured = [("prod".to_owned(), SourceConfig { keys: configured })].into();
+            let environment: HashMap<_, _> = keys.into();
+            Sources::read(&configured, |name| environment.get(name).cloned()).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(["0123456789abcdef", "0123456789abcdeg\n"]).unwrap().key_count(), 2);
+        for (secrets, part) in [
+            (["0123456789abcdef", "0123456789abcde"], "sources.prod.keys.b.env: the secret has fewer than 16"),
+            (["0123456789abcdef", "0123456789abcdef\n"], "sources.prod.keys.b: has the same secret as the key a"),
+            (["0123456789abcdef", ""], "sources.prod.keys.b.env: the secret is empty"),
+            (["\u{feff}0123456789abcdef", ""], "sources.prod.keys.a.env: the secret begins with a byte order mark"),
+            (["0123456789abcdef ", ""], "white space"),
+        ] {
+            let error = read(secrets).unwrap_err();
+            assert!(error.contains(part) && !error.contains("0123456789"), "{error}");
+        }
     }
 }

@@ -104,8 +104,9 @@ pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow:
 
     let dry_run = arguments.dry_run;
     let mut report = MigrateReport { dry_run, steps: Vec::new(), notes: Vec::new(), prints_lines: !arguments.json };
-    let clickhouse = config.clickhouse.client()?;
-    tables::migrate(&clickhouse, &config.clickhouse.database, &mut report).await.with_context(|| {
+    let clickhouse = config.clickhouse.answering_client().await?;
+    let tables = tables::migrate(&clickhouse, &config.clickhouse.database, &mut report);
+    config.clickhouse.within_timeout(tables).await.with_context(|| {
         format!("cannot migrate the tables of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
     })?;
     topics::migrate(&config, &mut report)

@@ -75,10 +75,11 @@ pub async fn ask(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Res
     let last = TimePoint::Ago(i64::try_from(arguments.last.as_secs()).unwrap_or(i64::MAX));
     let range = Range::new(seconds(arguments.from.unwrap_or(last)), seconds(arguments.to))?;
     let read_from = arguments.basis.unwrap_or(ReadFrom::faster_for(range));
-    let client = config.clickhouse.client()?;
+    let client = config.clickhouse.answering_client().await?;
     let groups = async |by: &[Dimension]| {
         let filter = (arguments.source.as_deref(), arguments.resource.as_deref());
-        query::groups(&client, read_from, by, range, filter).await.with_context(|| {
+        let groups = query::groups(&client, read_from, by, range, filter);
+        config.clickhouse.within_timeout(groups).await.with_context(|| {
             format!("cannot read the jobs of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
         })
     };

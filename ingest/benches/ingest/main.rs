@@ -3,6 +3,7 @@
 //!
 //! Server, broker and load generator share one machine, so throughput says as much about the other two as about the
 //! server; the CPU time is the server's alone, and its ratio to the floor travels best from machine to machine.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its result")]
 
 mod connection;
 mod floor;

@@ -258,6 +258,7 @@ mod tests {
 
     use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
     use hookline_schemas::signature::SigningKey;
+    use hookline_sources::SECRET_VARIABLE;
     use http::header;
     use http_body_util::Full;
     use hyper::body::Frame;
@@ -268,13 +269,15 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_729_314_985;
-    const SECRET: &str = "prod";
+    const SECRET: &str = "0123456789abcdef";
     const BODY: &str = r#"{"type":"video.started","payload":{"id":"j1","created_at":"2024-10-19T05:10:19.027Z"}}"#;
 
     /// With a producer whose broker does not exist.
     fn without_kafka(limits: Limits) -> Webhooks {
         let metrics = Metrics::new(&Registry::new()).unwrap();
-        let sources = Sources::read(&BTreeMap::new(), |_| Some(SECRET.into())).unwrap();
+        let sources =
+            Sources::read(&BTreeMap::new(), |name| Some(if name == SECRET_VARIABLE { SECRET } else { "prod" }.into()))
+                .unwrap();
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1");
         let producer = Producer::new(config, &limits, metrics.producers_recreated.clone()).unwrap();

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use hookline_schemas::topics::Topics;
 use hookline_testkit::{Daemon, Servers};
 
-const SECRET: &str = "mhw_live_openapi";
+const SECRET: &str = "mhw_live_openapi_test";
 
 /// Runs schemathesis against one listener. Requests are signed unless `secret` is empty.
 fn schemathesis(document: &str, url: &str, secret: &str, arguments: &[&str]) -> Output {

@@ -1,6 +1,7 @@
 //! What an event costs: our processor beside ClickHouse's own Kafka engine, which is what people use without one. Both read
 //! the same topics into fresh databases with the same tables, in turns; the figures are medians of CPU time as the kernel
 //! counts it, of ClickHouse's process with the merges that follow, and of the processor's. Run it by `make bench`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its result")]
 
 mod bench_topics;
 mod engine;

@@ -1,5 +1,6 @@
 //! What a refresh of the roll-up costs, and that it does not grow with the age of the table: the same two created hours are
 //! refreshed while the table grows from one million jobs to ten. `make bench` runs it.
+#![expect(clippy::print_stdout, reason = "a bench prints its result")]
 
 use std::time::{Duration, Instant};
 

@@ -16,6 +16,8 @@ use crate::clickhouse::native::Encoded;
 /// A busy server may take long for a block; a connection that was cut shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(180);
+/// The columns of a table are known to every server that works.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -81,7 +83,8 @@ impl ClickHouse {
     /// fills the others with defaults.
     pub async fn check(&self, table: Table) -> Result<(), InsertError> {
         let query = "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = ?";
-        let columns: Vec<Column> = self.client.query(query).bind(table.as_str()).fetch_all().await?;
+        let columns = self.client.query(query).bind(table.as_str()).fetch_all::<Column>();
+        let columns = tokio::time::timeout(CHECK_TIMEOUT, columns).await.unwrap_or(Err(Error::TimedOut))?;
         let mut found: Vec<_> = columns.into_iter().map(|column| (column.name, plain(&column.kind))).collect();
         let mut written = table.columns();
         found.sort();

@@ -71,10 +71,9 @@ pub struct ReplayArgs {
 
 pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result<()> {
     let runtime = Handle::current();
-    let shutdown = on_signal()?;
     let metrics = Metrics::new(&Registry::new(), Mode::Replay)?;
     let job = Replay { topics: Topics::new(&config.kafka.topic_prefix)?, metrics, config, args };
-    tokio::task::spawn_blocking(move || job.run(&runtime, &shutdown)).await?
+    tokio::task::spawn_blocking(move || job.run(&runtime)).await?
 }
 
 struct Replay {
@@ -85,10 +84,12 @@ struct Replay {
 }
 
 impl Replay {
-    fn run(&self, runtime: &Handle, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         let consumer: BaseConsumer = settings::replay(&self.config)?.create()?;
         let cluster = consumer.client().fetch_cluster_id(TIMEOUT);
-        let cluster = cluster.context("Kafka does not answer a request for its cluster id")?;
+        let cluster = cluster.with_context(|| {
+            format!("Kafka at {} does not answer a request for its cluster id", self.config.kafka.bootstrap_servers)
+        })?;
         let state = StateFile::new(&self.args.state);
         let progress = self.resume_or_plan(&state, &consumer, &cluster)?;
         let left = progress.records() - progress.done();
@@ -97,8 +98,14 @@ impl Replay {
         }
         let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
         for table in Table::ALL {
-            runtime.block_on(clickhouse.check(table))?;
+            let checked = runtime.block_on(clickhouse.check(table));
+            checked.with_context(|| format!("ClickHouse at {}", self.config.clickhouse.url))?;
         }
+        // Nothing is written before this, so that until now a signal ends the process at once, whatever it waits for.
+        let shutdown = &{
+            let _entered = runtime.enter();
+            on_signal()?
+        };
         let began = Instant::now();
         state.save(&progress)?;
         let shared = self.share(progress, state.clone(), shutdown);

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::{ConfigError, Settings, mask_url};
+use super::secret::MASK;
+use super::{ConfigError, Settings, mask_url, shown_path};
+use crate::clickhouse::check_url;
+use crate::kafka::check_servers;
 
 /// The attribute of a field that names the environment variable it shares with other programs.
 const SHARED_NAME: &str = "x-environment";
@@ -78,10 +82,6 @@ impl Key {
 
     pub fn shared_name(&self) -> Option<&str> {
         at(&self.schema, SHARED_NAME).as_str()
-    }
-
-    pub fn has_choices(&self) -> bool {
-        at(&self.schema, "enum").is_array()
     }
 
     /// Whether `path` is this key's, or that of a section around it.
@@ -158,7 +158,7 @@ pub(super) fn to_toml(keys: &[Key]) -> String {
         let _ = match &key.value {
             value if value.is_null() => writeln!(text, "# {name} =  # not set"),
             value if key.is_secret() => writeln!(text, "# {name} = {value}  # {origin}"),
-            value => writeln!(text, "{name} = {}  # {origin}", shown(value)),
+            value => writeln!(text, "{name} = {}  # {origin}", shown(name, value)),
         };
     }
     text
@@ -178,7 +178,7 @@ pub fn to_markdown<T: Settings>() -> Result<String, ConfigError> {
                 key.section_meaning
             );
         }
-        let default = if key.default.is_null() { "–".into() } else { format!("`{}`", shown(&key.default)) };
+        let default = if key.default.is_null() { "–".into() } else { format!("`{}`", shown(name, &key.default)) };
         let shared = key.shared_name().map(|name| format!("`{name}`, ")).unwrap_or_default();
         let (kind, meaning, variable) = (key.kind(), &key.meaning, T::variable(&key.path));
         let _ = writeln!(text, "| `{name}` | {kind} | {default} | {meaning} | {shared}`{variable}` |");
@@ -186,7 +186,15 @@ pub fn to_markdown<T: Settings>() -> Result<String, ConfigError> {
     Ok(text)
 }
 
-fn shown(value: &Value) -> String {
+/// The value of the key `name`, without what may be a password. It may not have been checked yet.
+fn shown(name: &str, value: &Value) -> String {
+    let Some(text) = value.as_str() else { return value.to_string() };
+    let shown = match name {
+        "url" if check_url(text).is_err() && !text.contains("://") => MASK.into(),
+        "bootstrap_servers" if check_servers(text).is_err() => MASK.into(),
+        _ if name.ends_with("file") || name.ends_with("location") => shown_path(Path::new(text)),
+        _ => mask_url(text),
+    };
     // A string of JSON is a basic string of TOML.
-    value.as_str().map_or_else(|| value.to_string(), |text| Value::from(mask_url(text)).to_string())
+    Value::from(shown).to_string()
 }

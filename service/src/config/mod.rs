@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::keys::to_markdown;
 use self::keys::{Key, keys, to_toml};
-pub use self::secret::{Secret, mask_url};
+pub use self::secret::{Secret, mask_url, shown_path};
 
 /// The variables that the process was started with.
 pub type Variables = HashMap<String, String>;
@@ -96,9 +96,6 @@ impl<'a, T: Settings> Loaded<'a, T> {
             let path = error.path().to_string();
             let found = merged.get::<Value>(&path).ok().map(|value| value.kind);
             match (known.iter().find(|key| key.is_within(&path)), found) {
-                (Some(key), Some(found)) if key.is_at(&path) && key.has_choices() => {
-                    ConfigError::unreadable::<T>(&path, format_args!("{found}, expected {}", key.kind()))
-                }
                 // The value may be a secret that stands one level too high, so it is not shown.
                 (Some(key), Some(found)) if !key.is_at(&path) && !matches!(found, ValueKind::Table(_)) => {
                     let example = key.path.split('.').nth(path.split('.').count()).unwrap_or_default();
@@ -107,7 +104,10 @@ impl<'a, T: Settings> Loaded<'a, T> {
                         format_args!("expected a table with keys such as {example}, found a single value"),
                     )
                 }
-                _ => ConfigError::unreadable::<T>(&path, error.inner()),
+                (key, found) => {
+                    let key = key.filter(|key| key.is_at(&path));
+                    ConfigError::unreadable::<T>(&path, reason(error.inner(), found.as_ref(), key))
+                }
             }
         })?;
         let mut keys = keys(&settings)?;
@@ -127,6 +127,29 @@ impl<'a, T: Settings> Loaded<'a, T> {
         self.keys.iter().try_for_each(Key::check)?;
         self.settings.check(self.environment)?;
         Ok(self.settings)
+    }
+}
+
+/// Says what is wrong with a value of the wrong type or form. A text is never shown, since it may be a secret in the wrong place.
+fn reason(error: &::config::ConfigError, found: Option<&ValueKind>, key: Option<&Key>) -> String {
+    /// How messages begin that tell no value, but the name of a key or of a form.
+    const WITHOUT_VALUES: [&str; 3] = ["unknown field", "missing field", "invalid socket address syntax"];
+    let found = match found {
+        Some(ValueKind::String(text)) if text.parse::<f64>().is_ok() => format!("{text}, "),
+        Some(number @ (ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::U64(_) | ValueKind::Float(_))) => {
+            format!("{number}, ")
+        }
+        _ => String::new(),
+    };
+    let text = error.to_string();
+    let said = text.lines().next().filter(|text| WITHOUT_VALUES.iter().any(|start| text.starts_with(start)));
+    match (said, key) {
+        (Some(said), _) if said.starts_with("invalid socket") => {
+            "expected an IP address and a port, such as 127.0.0.1:8080".to_owned()
+        }
+        (Some(said), _) => said.to_owned(),
+        (None, Some(key)) => format!("{found}expected {}", key.kind()),
+        (None, None) => format!("{found}a value of the wrong type"),
     }
 }
 
@@ -275,13 +298,17 @@ mod tests {
     #[test]
     fn errors_name_the_key_the_value_and_what_was_expected() {
         for (file, environment, parts) in [
-            ("[server]\nport = \"x\"", None, ["server.port", "\"x\"", "HOOKLINE_TEST__SERVER__PORT"]),
-            ("", Some(("HOOKLINE_TEST__SERVER__PORT", "70000")), ["server.port", "70000", "16 bit"]),
+            (
+                "[server]\nport = \"x\"",
+                None,
+                ["server.port", "expected whole number, 10 to 1000", "HOOKLINE_TEST__SERVER__PORT"],
+            ),
+            ("", Some(("HOOKLINE_TEST__SERVER__PORT", "70000")), ["server.port", "70000", "10 to 1000"]),
             ("[server]\nport = 7", None, ["server.port", "7,", "10 to 1000"]),
             ("[server]\nprot = 1", None, ["server", "prot", "`port`"]),
             ("[sever]\nport = 1", None, ["sever", "`server`", "unknown"]),
             ("[server", None, ["test.toml", "", ""]),
-            ("[kafka]\nsecurity_protocol = \"tls\"", None, ["kafka.security_protocol", "tls", "sasl_ssl"]),
+            ("[kafka]\nsecurity_protocol = \"tls\"", None, ["kafka.security_protocol", "one of plaintext", "sasl_ssl"]),
             ("[kafka]\nsasl_password = \"p\"", None, ["kafka.sasl_password", "kafka.sasl_password_file", "secret"]),
         ] {
             let message = load(file, environment.as_slice()).unwrap_err().to_string();
@@ -296,6 +323,14 @@ mod tests {
         for (file, environment) in [
             ("people.a = \"mhw_live_x\"", None),
             ("people = \"mhw_live_x\"", None),
+            ("[people]\n\"a b\" = \"mhw_live_x\"", None),
+            ("people.a.age = \"mhw_live_x\"", None),
+            ("people.a.age = [\"mhw_live_x\"]", None),
+            ("server = \"mhw_live_x\"", None),
+            ("server.port = \"mhw_live_x\"", None),
+            ("[kafka]\nsecurity_protocol = \"mhw_live_x\"", None),
+            ("", Some(("HOOKLINE_TEST__SERVER__PORT", "mhw_live_x"))),
+            ("", Some(("HOOKLINE_TEST__SERVER", "mhw_live_x"))),
             ("[kafka]\nsasl_password = \"mhw_live_x\"", None),
             ("[kafka]\nsasl_password = mhw_live_x", None),
             ("", Some(("HOOKLINE_TEST__PEOPLE__A", "mhw_live_x"))),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 /// The most bytes of lines that wait to be written.
-const CAPACITY_BYTES: usize = 1 << 20;
+const CAPACITY_BYTES: usize = 256 << 10;
 
 /// Lines that a thread writes to an output, which may take any time for them. Those that find the queue full, and those that
 /// the output refuses, are lost and counted.

@@ -11,4 +11,6 @@ mod contract;
 mod crash_matrix;
 mod end_to_end;
 mod outage;
+mod secrets;
 mod shapes;
+mod silent_servers;
