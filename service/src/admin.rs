@@ -114,7 +114,7 @@ pub async fn bind(listener: &'static str, address: SocketAddr) -> anyhow::Result
     Ok(bound)
 }
 
-/// Serves `router` until `shutdown` is cancelled, and what is in flight then for at most [`DRAIN_TIMEOUT`]. `axum::serve` has no
+/// Serves `router` until `shutdown` is cancelled, and what is in flight then for at most a second. `axum::serve` has no
 /// time limit for a head and waits at shutdown for whoever has sent half of one.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));

@@ -14,7 +14,7 @@ pub fn print(text: impl Display) {
     }
 }
 
-/// Writes a line to standard output, see [`print`].
+/// Writes a line to standard output, see [`print()`].
 pub fn print_line(text: impl Display) {
     print(format_args!("{text}\n"));
 }
