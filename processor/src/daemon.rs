@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::{Admin, Readiness, bind, serve};
+use hookline_service::kafka::{KafkaContext, NoAnswer, ask, ask_cluster_id};
 use hookline_service::shutdown::{CancellationToken, ignore_hangup, on_signal};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -17,12 +18,13 @@ use crate::config::ProcessorConfig;
 use crate::consumer::{RebalanceContext, settings};
 use crate::metrics::jobs::JobMetrics;
 use crate::metrics::{Metrics, Mode};
+use crate::probe::Probe;
 use crate::writer::channel::{WriterHandle, WriterInbox, writer_channel};
 use crate::writer::rollup::Refresher;
 use crate::writer::thread::WriterThread;
 use crate::writer::{CLICKHOUSE, Writer};
 
-const KAFKA: &str = "kafka";
+pub const KAFKA: &str = "kafka";
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// A full batch waits this long for the writer before fetching is paused.
 const WRITER_WAIT: Duration = Duration::from_secs(1);
@@ -51,10 +53,16 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let admin_shutdown = CancellationToken::new();
     let admin_server = tokio::spawn(serve(listener, admin.router(), admin_shutdown.clone()));
 
+    let probe = Probe::new(&config, readiness.clone())?;
+    let (handle, stop) = (Handle::current(), shutdown.clone());
+    let probe = tokio::task::spawn_blocking(move || probe.run(&handle, &stop));
+    let stop = shutdown.clone();
     let daemon =
         Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, job_metrics, readiness, shutdown };
     let runtime = Handle::current();
     let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await?;
+    stop.cancel();
+    probe.await?;
     admin_shutdown.cancel();
     admin_server.await??;
     consumed
@@ -93,22 +101,24 @@ impl Daemon {
 
     /// Waits until topics and tables exist; returns the Kafka cluster's id, or nothing at shutdown.
     fn wait_for_servers(&self, clickhouse: &ClickHouse, runtime: &Handle) -> anyhow::Result<Option<Arc<str>>> {
-        let client: BaseConsumer = self.config.kafka.client()?.create()?;
+        let client: BaseConsumer<_> = self.config.kafka.client()?.create_with_context(KafkaContext::new("startup"))?;
         while !self.shutdown.is_cancelled() {
-            match runtime.block_on(check_tables(clickhouse)) {
+            let tables = runtime.block_on(check_tables(clickhouse));
+            match &tables {
                 Ok(()) => self.readiness.ready(CLICKHOUSE),
-                Err(why) => self.not_ready(CLICKHOUSE, why),
+                Err(why) => self.readiness.not_ready(CLICKHOUSE, why),
             }
             let kafka = self.missing_topic(&client);
             match &kafka {
                 Ok(None) => self.readiness.ready(KAFKA),
                 Ok(Some(topic)) => {
-                    self.not_ready(KAFKA, format!("the topic {topic} is missing: run hookline-analytics migrate"));
+                    let why = format!("the topic {topic} is missing: run hookline-analytics migrate");
+                    self.readiness.not_ready(KAFKA, why);
                 }
-                Err(error) => self.not_ready(KAFKA, error.to_string()),
+                Err(no_answer) => self.readiness.not_ready(KAFKA, no_answer.to_string()),
             }
-            if self.readiness.missing().is_empty()
-                && let Some(id) = client.client().fetch_cluster_id(METADATA_TIMEOUT)
+            if let (Ok(()), Ok(None)) = (tables, kafka)
+                && let Ok(id) = ask_cluster_id(&client, METADATA_TIMEOUT)
             {
                 return Ok(Some(id.into()));
             }
@@ -117,15 +127,8 @@ impl Daemon {
         Ok(None)
     }
 
-    fn not_ready(&self, part: &'static str, why: String) {
-        if self.readiness.missing().get(part) != Some(&why) {
-            tracing::warn!(part, why, "not ready, checking again every second");
-        }
-        self.readiness.not_ready(part, why);
-    }
-
-    fn missing_topic(&self, client: &BaseConsumer) -> Result<Option<String>, KafkaError> {
-        let metadata = client.fetch_metadata(None, METADATA_TIMEOUT)?;
+    fn missing_topic(&self, client: &BaseConsumer<KafkaContext>) -> Result<Option<String>, NoAnswer> {
+        let metadata = ask(client, |client| client.fetch_metadata(None, METADATA_TIMEOUT))?;
         let exists = |name: &str| metadata.topics().iter().any(|topic| topic.name() == name);
         Ok(self.topics.all().find(|name| !exists(name)).map(str::to_owned))
     }
@@ -244,7 +247,8 @@ fn poll(consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> Result<(),
             Err(KafkaError::MessageConsumptionFatal(code)) => {
                 return Err(Ended::Broken { cause: "fatal", error: code.to_string() });
             }
-            Err(error) => tracing::warn!(%error, "records could not be fetched; librdkafka tries again"),
+            // librdkafka tries again, and the consumer's context has logged why.
+            Err(_) => {}
         }
         next = consumer.poll(Duration::ZERO);
     }

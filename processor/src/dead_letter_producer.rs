@@ -6,7 +6,7 @@ use std::time::Duration;
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::topics::Topics;
 use hookline_service::config::ConfigError;
-use hookline_service::kafka::KafkaConfig;
+use hookline_service::kafka::{KafkaConfig, KafkaContext};
 use hookline_service::shutdown::CancellationToken;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -21,7 +21,7 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connects when there is something to send for the first time: most processes never have a dead letter.
 pub struct DeadLetterProducer {
     config: ClientConfig,
-    producer: OnceCell<FutureProducer>,
+    producer: OnceCell<FutureProducer<KafkaContext>>,
     topic: String,
 }
 
@@ -61,7 +61,8 @@ impl DeadLetterProducer {
         let producer = match self.producer.get() {
             Some(producer) => producer,
             None => {
-                let producer = self.config.create()?;
+                let context = KafkaContext::new("dead-letter producer");
+                let producer = self.config.create_with_context(context)?;
                 self.producer.get_or_init(|| producer)
             }
         };

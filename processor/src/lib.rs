@@ -11,6 +11,7 @@ mod daemon;
 mod dead_letter_producer;
 mod fail_point;
 mod metrics;
+mod probe;
 mod replay;
 mod retry;
 mod writer;

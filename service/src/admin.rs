@@ -1,10 +1,9 @@
 //! The second listener: `/metrics`, `/health/live`, `/health/ready`.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+pub use crate::readiness::Readiness;
 use crate::shutdown::CancellationToken;
 use crate::telemetry;
 
@@ -46,36 +46,6 @@ pub struct AdminConfig {
     /// The address to listen on, such as `127.0.0.1:9081`; port 0 takes a free one, which the log names. Anybody who
     /// reaches it can read the metrics, so it should not be public.
     pub listen: SocketAddr,
-}
-
-/// The parts that a daemon needs for its work, such as Kafka. It is ready while none of them is missing.
-#[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
-
-impl Readiness {
-    /// Starts with all of `parts` missing.
-    pub fn waiting_for(parts: &[&'static str]) -> Self {
-        Self(Arc::new(Mutex::new(parts.iter().map(|part| (*part, "starting".to_owned())).collect())))
-    }
-
-    /// Marks a part as there: it holds readiness up no more.
-    pub fn ready(&self, part: &'static str) {
-        self.missing_mut(|missing| missing.remove(part));
-    }
-
-    /// Marks `part` as missing; `/health/ready` shows why.
-    pub fn not_ready(&self, part: &'static str, why: impl Into<String>) {
-        self.missing_mut(|missing| missing.insert(part, why.into()));
-    }
-
-    /// The missing parts, each with the reason.
-    pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        self.missing_mut(|missing| missing.clone())
-    }
-
-    fn missing_mut<T>(&self, with: impl FnOnce(&mut BTreeMap<&'static str, String>) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// What the admin listener shows: the metrics, and whether the daemon is ready.
@@ -171,7 +141,9 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 async fn ready(State(admin): State<Admin>) -> Response {
     let missing = admin.readiness.missing();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ready": missing.is_empty(), "missing": missing }))).into_response()
+    let warnings = admin.readiness.warnings();
+    let body = serde_json::json!({ "ready": missing.is_empty(), "missing": missing, "warnings": warnings });
+    (status, Json(body)).into_response()
 }
 
 #[cfg(test)]
@@ -196,12 +168,16 @@ mod tests {
         assert_eq!(get(&router, "/health/live").await.0, StatusCode::OK);
         assert_eq!(
             get(&router, "/health/ready").await,
-            (StatusCode::SERVICE_UNAVAILABLE, r#"{"missing":{"kafka":"starting"},"ready":false}"#.into())
+            (StatusCode::SERVICE_UNAVAILABLE, r#"{"missing":{"kafka":"starting"},"ready":false,"warnings":[]}"#.into())
         );
         admin.readiness.ready("kafka");
         assert_eq!(get(&router, "/health/ready").await.0, StatusCode::OK);
         admin.readiness.not_ready("kafka", "no broker answers");
         assert!(get(&router, "/health/ready").await.1.contains("no broker answers"));
+        admin.readiness.ready("kafka");
+        admin.readiness.set_warnings(vec!["look".into()]);
+        let warned = (StatusCode::OK, r#"{"missing":{},"ready":true,"warnings":["look"]}"#.into());
+        assert_eq!(get(&router, "/health/ready").await, warned, "a warning does not make it unready");
     }
 
     #[tokio::test]

@@ -1,12 +1,16 @@
 //! How every program connects to Kafka.
 
+mod context;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::context::{KafkaContext, NoAnswer, ask, ask_cluster_id};
 use crate::config::{ConfigError, Secret, shown_path};
 
 /// The section `[kafka]`. Security settings pass through to librdkafka under its own names, with `_` for `.`.
@@ -115,6 +119,8 @@ impl KafkaConfig {
         check_servers(&self.bootstrap_servers)
             .map_err(|reason| ConfigError::invalid("kafka.bootstrap_servers", reason))?;
         let mut client = ClientConfig::new();
+        // rdkafka takes its default from the crate `log`, which is not used here, and would drop warnings.
+        client.set_log_level(RDKafkaLogLevel::Info);
         client.set("bootstrap.servers", &self.bootstrap_servers);
         client.set("security.protocol", self.security_protocol.to_string());
         let sasl = matches!(self.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl);

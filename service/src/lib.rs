@@ -10,5 +10,6 @@ pub mod clickhouse;
 pub mod clock;
 pub mod config;
 pub mod kafka;
+mod readiness;
 pub mod shutdown;
 pub mod telemetry;

@@ -122,6 +122,13 @@ impl Daemon {
         .await;
     }
 
+    /// The status and the text of `/health/ready`.
+    pub async fn health(&mut self) -> (u16, String) {
+        let url = format!("http://{}/health/ready", self.address("admin").await);
+        let answer = reqwest::get(&url).await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    }
+
     /// Its page of metrics.
     pub async fn metrics(&mut self) -> Page {
         let url = format!("http://{}/metrics", self.address("admin").await);

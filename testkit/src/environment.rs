@@ -1,11 +1,13 @@
 //! The names of environment variables that tests read, and those that point our binaries at servers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::Secret;
 use hookline_service::kafka::KafkaConfig;
+
+use super::kafka_cluster::{Login, Sasl};
 
 /// Variables for a child process, in addition to our own.
 pub type Environment = Vec<(String, String)>;
@@ -24,6 +26,20 @@ pub fn clickhouse_environment(clickhouse: &ClickHouseConfig) -> Environment {
         ("CLICKHOUSE_PASSWORD", clickhouse.password.as_ref().map_or("", Secret::expose)),
     ];
     with(&[], &variables)
+}
+
+/// Points a binary, such as `PROCESSOR`, at the listener with TLS and passwords; without `ca`, it trusts the system's alone.
+pub fn sasl_environment(program: &str, sasl: &Sasl, login: &Login, ca: Option<&Path>) -> Environment {
+    let key = |name: &str| format!("HOOKLINE_{program}__KAFKA__{name}");
+    let mut environment = vec![
+        ("KAFKA_BOOTSTRAP_SERVERS".to_owned(), sasl.bootstrap_servers.clone()),
+        (key("SECURITY_PROTOCOL"), "sasl_ssl".to_owned()),
+        (key("SASL_MECHANISM"), "PLAIN".to_owned()),
+        (key("SASL_USERNAME"), login.user.clone()),
+        (key("SASL_PASSWORD"), login.password.clone()),
+    ];
+    environment.extend(ca.map(|ca| (key("SSL_CA_LOCATION"), ca.to_string_lossy().into_owned())));
+    environment
 }
 
 /// `environment` and `more`, which wins: of two variables with the same name a child process gets the last.

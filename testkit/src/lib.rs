@@ -33,7 +33,7 @@ use tokio::time::Instant;
 pub use self::clickhouse_server::ClickHouseServer;
 pub use self::command::{run, run_successfully};
 pub use self::daemon::{Daemon, LogPipe};
-pub use self::environment::{Environment, clickhouse_environment, kafka_environment, with};
+pub use self::environment::{Environment, clickhouse_environment, kafka_environment, sasl_environment, with};
 pub use self::kafka_cluster::{KafkaCluster, Layout, Login, Node, Sasl};
 pub use self::metrics_table::metrics_table;
 pub use self::network_proxy::{NetworkProxy, NetworkState};

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hookline_service::kafka::KafkaContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::Metadata;
 
 use crate::config::TopicsConfig;
@@ -49,7 +49,7 @@ pub struct FoundTopic {
 impl FoundTopic {
     /// Asks the brokers for the settings of a topic; `None` where `metadata` has no such topic.
     pub async fn describe(
-        admin: &AdminClient<DefaultClientContext>,
+        admin: &AdminClient<KafkaContext>,
         metadata: &Metadata,
         name: &str,
         timeout: Duration,

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
+use hookline_service::kafka::{KafkaContext, ask};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -18,8 +19,11 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn migrate(config: &AnalyticsConfig, report: &mut MigrateReport) -> anyhow::Result<()> {
     let topics = Topics::new(&config.kafka.topic_prefix).context("kafka.topic_prefix")?;
-    let admin: AdminClient<DefaultClientContext> = config.kafka.client()?.create()?;
-    let metadata = admin.inner().fetch_metadata(None, TIMEOUT).context("no broker answers")?;
+    let client = config.kafka.client()?;
+    // Nothing serves what librdkafka reports of an admin client, so a consumer without a group asks first, and says what is wrong.
+    let consumer: BaseConsumer<_> = client.create_with_context(KafkaContext::new("migrate"))?;
+    let metadata = ask(&consumer, |consumer| consumer.fetch_metadata(None, TIMEOUT))?;
+    let admin: AdminClient<KafkaContext> = client.create_with_context(consumer.context().as_ref().clone())?;
     let expected = ExpectedTopic::new(&config.topics, metadata.brokers().len());
     let mut unreplicated = false;
     for topic in topics.all() {
@@ -57,11 +61,7 @@ fn compare(found: &FoundTopic, config: &TopicsConfig) -> (StepOutcome, String) {
 
 /// Creates a topic. Returns false where it existed after all: another `migrate` was faster, or the broker that was asked for
 /// metadata did not know of it yet.
-async fn create(
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-    expected: &ExpectedTopic,
-) -> anyhow::Result<bool> {
+async fn create(admin: &AdminClient<KafkaContext>, topic: &str, expected: &ExpectedTopic) -> anyhow::Result<bool> {
     let in_sync = expected.min_insync_replicas.to_string();
     let replication = TopicReplication::Fixed(expected.replication.into());
     let request = NewTopic::new(topic, expected.partitions.into(), replication)
@@ -81,7 +81,7 @@ async fn create(
 
 /// Waits until every partition of a new topic has a leader: the controller has created it before the brokers know of it, and only
 /// then it can be used.
-async fn wait_for_leaders(admin: &AdminClient<DefaultClientContext>, topic: &str) -> anyhow::Result<Metadata> {
+async fn wait_for_leaders(admin: &AdminClient<KafkaContext>, topic: &str) -> anyhow::Result<Metadata> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;

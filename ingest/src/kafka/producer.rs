@@ -5,10 +5,11 @@
 //! batch, so a batch is as large as the load makes it and needs no tuning.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use hookline_service::kafka::KafkaContext;
 use nix::sys::eventfd::EventFd;
 use prometheus::IntCounter;
 use rdkafka::ClientContext;
@@ -57,30 +58,21 @@ pub(crate) struct LibrdkafkaProducer {
     eventfd: AsyncFd<EventFd>,
 }
 
-#[derive(Default)]
-struct Callbacks {
-    last_error: Mutex<Option<(Instant, String)>>,
+struct Callbacks(KafkaContext);
+
+impl Default for Callbacks {
+    fn default() -> Self {
+        Self(KafkaContext::new("producer"))
+    }
 }
 
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::warn!(facility, "librdkafka: {message}");
-            }
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(facility, "librdkafka: {message}");
-            }
-        }
+        self.0.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            // It follows the error that says why, and must not replace it.
-            return;
-        }
-        let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        *last_error = Some((Instant::now(), reason.to_owned()));
+        self.0.error(error, reason);
     }
 }
 
@@ -176,12 +168,9 @@ impl Producer {
         }
     }
 
-    /// The latest error that librdkafka reported beside those of records, if it came within `window`: a refused login,
-    /// a bad certificate, an unknown address.
-    pub fn recent_error(&self, window: Duration) -> Option<String> {
-        let current = self.current();
-        let last_error = current.base.context().last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        last_error.as_ref().filter(|(at, _)| at.elapsed() < window).map(|(_, reason)| reason.clone())
+    /// Says what an error of the producer means, with its cause where that is known.
+    pub fn explain(&self, error: &KafkaError) -> String {
+        self.current().base.context().0.explain(error)
     }
 
     /// For other clients of the same brokers.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
+use hookline_service::kafka::KafkaContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::{Instant, sleep};
 
@@ -20,8 +20,6 @@ pub const PART: &str = "kafka";
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A broker that has not answered within this time counts as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// An error of the client that is not older than this is given as the reason why no broker answers.
-const ERROR_WINDOW: Duration = Duration::from_secs(60);
 /// The settings of the topics are read this seldom, since it needs a client of its own; after a failed check, at once.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -40,16 +38,13 @@ struct Partition {
     in_sync: usize,
 }
 
-/// Checks again and again, and keeps `readiness` up to date. A reason is logged when it is new.
+/// Checks again and again, and keeps `readiness` up to date.
 pub async fn watch(producer: Arc<Producer>, topics: Topics, body_bytes: usize, readiness: Readiness) {
     let mut settings = None;
     loop {
         match check_kafka(&producer, &topics, &mut settings, body_bytes).await {
             Ok(()) => readiness.ready(PART),
             Err(reason) => {
-                if readiness.missing().get(PART) != Some(&reason) {
-                    tracing::warn!("not ready to store webhooks: {reason}");
-                }
                 readiness.not_ready(PART, reason);
                 settings = None;
             }
@@ -98,11 +93,7 @@ fn answering_partitions(producer: &Producer, topics: &[String]) -> Result<Vec<Pa
 }
 
 fn partitions_of(producer: &Producer, topic: &str) -> Result<Vec<Partition>, String> {
-    let metadata =
-        producer.current().metadata(topic, TIMEOUT).map_err(|error| match producer.recent_error(ERROR_WINDOW) {
-            Some(reason) => format!("no broker answers ({}): {reason}", describe(&error)),
-            None => format!("no broker answers ({})", describe(&error)),
-        })?;
+    let metadata = producer.current().metadata(topic, TIMEOUT).map_err(|error| producer.explain(&error))?;
     let described = metadata.topics().iter().find(|described| described.name() == topic);
     let described = described.ok_or_else(|| format!("{topic} is missing"))?;
     if let Some(error) = described.error() {
@@ -142,7 +133,7 @@ fn describe(error: &KafkaError) -> String {
 }
 
 async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<Vec<TopicSettings>> {
-    let admin: AdminClient<DefaultClientContext> = producer.config().create()?;
+    let admin: AdminClient<KafkaContext> = producer.config().create_with_context(KafkaContext::new("admin client"))?;
     let resources: Vec<_> = topics.all().map(ResourceSpecifier::Topic).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let described = admin.describe_configs(&resources, &options).await;

@@ -16,11 +16,13 @@ pub struct Lag {
     /// The offset that each partition was last read to, and when that changed.
     progress: BTreeMap<(Topic, Partition), (i64, Instant)>,
     is_stuck: bool,
+    /// The partitions that have series.
+    exported: BTreeSet<(Topic, Partition)>,
 }
 
 impl Lag {
     pub fn new(topics: Topics, metrics: Metrics, stall_limit: Duration) -> Self {
-        Self { topics, metrics, stall_limit, progress: BTreeMap::new(), is_stuck: false }
+        Self { topics, metrics, stall_limit, progress: BTreeMap::new(), is_stuck: false, exported: BTreeSet::new() }
     }
 
     /// Sets the metrics. A partition is stuck when it has records, and for longer than the limit none was read though the writer
@@ -40,6 +42,7 @@ impl Lag {
             let begin = partition.committed_offset.max(partition.lo_offset).max(0);
             let lag = (partition.hi_offset - begin).max(0);
             let labels = [topic, &number.to_string()];
+            self.exported.insert(*key);
             self.metrics.lag_records.with_label_values(&labels).set(lag);
             let age =
                 if lag == 0 { 0 } else { written.get(key).map_or(0, |progress| age_seconds(progress.appended_at.0)) };
@@ -60,15 +63,22 @@ impl Lag {
         self.is_stuck
     }
 
-    /// Removes the series of revoked partitions: another member exports them now.
-    pub fn remove(&mut self, partitions: &BTreeSet<(Topic, Partition)>) {
-        for (topic, Partition(number)) in partitions {
+    /// Removes the series of partitions that are not among the `assigned`: another member exports them now. Until partitions
+    /// are assigned again they stay, for while no broker answers nobody else exports them.
+    pub fn keep_only(&mut self, assigned: &BTreeSet<(Topic, Partition)>) {
+        let gone: Vec<_> = self.exported.difference(assigned).copied().collect();
+        for (topic, Partition(number)) in &gone {
             let labels = [topic.name(&self.topics), &number.to_string()];
             for series in [&self.metrics.lag_records, &self.metrics.lag_seconds, &self.metrics.partition_stopped] {
                 // A series that was never set cannot be removed.
                 let _ = series.remove_label_values(&labels);
             }
         }
+        self.exported.retain(|partition| assigned.contains(partition));
+    }
+
+    /// Partitions were revoked: what comes next is read from the committed offsets.
+    pub fn forget_progress(&mut self) {
         self.progress.clear();
         self.is_stuck = false;
     }

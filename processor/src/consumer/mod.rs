@@ -10,8 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
+use hookline_service::kafka::KafkaContext;
 use prometheus::IntCounter;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Message, Statistics, TopicPartitionList};
 
@@ -47,7 +50,10 @@ pub struct Batcher {
 }
 
 /// librdkafka calls this context inside `poll`: on a rebalance, and with statistics.
-pub struct RebalanceContext(Mutex<Batcher>);
+pub struct RebalanceContext {
+    batcher: Mutex<Batcher>,
+    kafka: KafkaContext,
+}
 
 impl RebalanceContext {
     pub fn new(
@@ -57,7 +63,7 @@ impl RebalanceContext {
         metrics: Metrics,
         writer: WriterHandle,
     ) -> Self {
-        Self(Mutex::new(Batcher {
+        let batcher = Mutex::new(Batcher {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
             topics,
@@ -73,16 +79,25 @@ impl RebalanceContext {
             stopped: BTreeSet::new(),
             written: PartitionOffsets::new(),
             metrics,
-        }))
+        });
+        Self { batcher, kafka: KafkaContext::new("consumer") }
     }
 
     /// The guard must not be held while polling: the rebalance callback locks the batcher, too.
     pub fn batcher(&self) -> MutexGuard<'_, Batcher> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for RebalanceContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.kafka.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.kafka.error(error, reason);
+    }
+
     fn stats(&self, statistics: Statistics) {
         let mut batcher = self.batcher();
         let Batcher { lag, assigned, written, is_writing, .. } = &mut *batcher;
@@ -112,6 +127,8 @@ impl ConsumerContext for RebalanceContext {
                 .iter()
                 .filter_map(|element| Some((Topic::named(element.topic(), &topics)?, Partition(element.partition()))))
                 .collect();
+            let Batcher { lag, assigned, .. } = &mut *batcher;
+            lag.keep_only(assigned);
             batcher.send(WriterCommand::Assigned);
         }
     }
@@ -262,7 +279,7 @@ impl Batcher {
         self.filling.clear();
         self.first_record_at = None;
         self.is_writing = false;
-        self.lag.remove(&self.assigned);
+        self.lag.forget_progress();
         self.assigned.clear();
         self.stopped.clear();
         self.written.clear();

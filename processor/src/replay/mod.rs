@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use hookline_service::cli::print_line;
+use hookline_service::kafka::{KafkaContext, ask_cluster_id};
 use hookline_service::shutdown::{CancellationToken, on_signal};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use prometheus::Registry;
@@ -85,11 +86,9 @@ struct Replay {
 
 impl Replay {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
-        let consumer: BaseConsumer = settings::replay(&self.config)?.create()?;
-        let cluster = consumer.client().fetch_cluster_id(TIMEOUT);
-        let cluster = cluster.with_context(|| {
-            format!("Kafka at {} does not answer a request for its cluster id", self.config.kafka.bootstrap_servers)
-        })?;
+        let context = KafkaContext::new("replay");
+        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context)?;
+        let cluster = ask_cluster_id(&consumer, TIMEOUT)?;
         let state = StateFile::new(&self.args.state);
         let progress = self.resume_or_plan(&state, &consumer, &cluster)?;
         let left = progress.records() - progress.done();
@@ -124,7 +123,12 @@ impl Replay {
         state.remove()
     }
 
-    fn resume_or_plan(&self, state: &StateFile, consumer: &BaseConsumer, cluster: &str) -> anyhow::Result<Progress> {
+    fn resume_or_plan(
+        &self,
+        state: &StateFile,
+        consumer: &BaseConsumer<KafkaContext>,
+        cluster: &str,
+    ) -> anyhow::Result<Progress> {
         let selection = &self.args.selection;
         if let Some(progress) = state.resume(cluster, selection)? {
             let (path, done, records) = (self.args.state.display(), progress.done(), progress.records());
@@ -182,7 +186,7 @@ impl Replay {
                     Readiness::waiting_for(&[]),
                 )?;
                 let inspector = Inspector::new(clickhouse.client().clone(), cluster.into(), shared.shutdown.clone());
-                let consumer = settings::replay(&self.config)?.create()?;
+                let consumer = settings::replay(&self.config)?.create_with_context(KafkaContext::new("reader"))?;
                 Ok(Reader { consumer, writer, inspector, shared, runtime: runtime.clone() })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
@@ -210,7 +214,7 @@ impl Replay {
         }
     }
 
-    fn print_plan(&self, consumer: &BaseConsumer, progress: &Progress, left: u64) -> anyhow::Result<()> {
+    fn print_plan(&self, consumer: &BaseConsumer<KafkaContext>, progress: &Progress, left: u64) -> anyhow::Result<()> {
         let size =
             progress.parts.iter().max_by_key(|part| part.records()).map_or(Ok(0), |part| mean_size(consumer, part))?;
         let bytes = left * size;
@@ -275,7 +279,7 @@ impl Replay {
 }
 
 /// Reads the first records of a part for the mean of their bytes.
-fn mean_size(consumer: &BaseConsumer, part: &PartitionRange) -> anyhow::Result<u64> {
+fn mean_size(consumer: &BaseConsumer<KafkaContext>, part: &PartitionRange) -> anyhow::Result<u64> {
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&part.topic, part.partition.0, Offset::Offset(part.next.0))?;
     consumer.assign(&from)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::cli::TimePoint;
+use hookline_service::kafka::{KafkaContext, ask};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -60,12 +61,12 @@ fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<PartitionRa
 
 /// Asks the brokers for the offsets that the selection means now.
 pub fn plan(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<KafkaContext>,
     topics: &Topics,
     selection: &Selection,
     now: OffsetDateTime,
 ) -> anyhow::Result<Vec<PartitionRange>> {
-    let metadata = consumer.fetch_metadata(None, TIMEOUT).context("Kafka does not answer a request for metadata")?;
+    let metadata = ask(consumer, |consumer| consumer.fetch_metadata(None, TIMEOUT))?;
     let mut parts = Vec::new();
     for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {
         let name = topic.name(topics);
@@ -76,7 +77,7 @@ pub fn plan(
         let from = appended_since(consumer, name, &wanted, selection.from, now)?;
         let to = appended_since(consumer, name, &wanted, selection.to, now)?;
         for (index, partition) in wanted.into_iter().enumerate() {
-            let (low, high) = consumer.fetch_watermarks(name, partition.0, TIMEOUT)?;
+            let (low, high) = ask(consumer, |consumer| consumer.fetch_watermarks(name, partition.0, TIMEOUT))?;
             let (low, high) = (Offset(low), Offset(high));
             let at = |offsets: &Option<Vec<Option<Offset>>>| {
                 offsets.as_ref().map(|offsets| offsets.get(index).copied().flatten().unwrap_or(high))
@@ -96,7 +97,7 @@ pub fn plan(
 
 /// Finds for each partition the first offset appended at or after a moment; `None` where all records are older.
 fn appended_since(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<KafkaContext>,
     topic: &str,
     partitions: &[Partition],
     moment: Option<TimePoint>,
@@ -107,9 +108,7 @@ fn appended_since(
     for partition in partitions {
         times.add_partition_offset(topic, partition.0, Position::Offset(moment.as_millis(now).max(0)))?;
     }
-    let found = consumer
-        .offsets_for_times(times, TIMEOUT)
-        .context("Kafka does not answer a request for the offsets of a time")?;
+    let found = ask(consumer, |consumer| consumer.offsets_for_times(times, TIMEOUT))?;
     let offset = |partition: &Partition| {
         found.find_partition(topic, partition.0).and_then(|element| match element.offset() {
             Position::Offset(offset) => Some(Offset(offset)),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hookline_schemas::topics::{Offset, Topic, Topics};
+use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::CancellationToken;
 use indicatif::ProgressBar;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -42,7 +43,7 @@ pub struct Shared {
 /// Runs on a thread of its own.
 pub struct Reader<'s> {
     /// A consumer outside of any group, which commits nothing.
-    pub consumer: BaseConsumer,
+    pub consumer: BaseConsumer<KafkaContext>,
     pub writer: Writer,
     pub inspector: Inspector,
     pub shared: &'s Shared,
@@ -94,7 +95,8 @@ impl Reader<'_> {
                 // Retention or compaction removed the last records of the plan.
                 Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => next = part.end,
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer cannot go on: {code}"),
-                Some(Err(error)) => tracing::warn!(%error, "records could not be fetched; librdkafka tries again"),
+                // librdkafka tries again, and the consumer's context has logged why.
+                Some(Err(_)) => {}
                 None => {}
             }
             if batch.is_full(&self.shared.limits) || next >= part.end {

@@ -10,9 +10,11 @@
 mod counting;
 mod groups;
 mod memory;
+mod outage;
 mod processor_under_test;
 mod refused_records;
 mod replay;
 mod rollup;
+mod security;
 mod tables;
 mod telemetry;

@@ -1,0 +1,63 @@
+//! Servers go away while there is nothing to do, and come back.
+
+use hookline_schemas::migrations::{MIGRATIONS, Migration};
+use hookline_schemas::topics::Topics;
+use hookline_testkit::{
+    ClickHouseServer, Daemon, KafkaCluster, clickhouse_environment, create_topics, eventually, kafka_environment, with,
+};
+
+use crate::processor_under_test::DEADLINE;
+
+const LAG: &str = "hookline_processor_lag_records";
+
+/// Waits until exactly these parts are missing, each with a reason and since when; returns the text.
+async fn missing(daemon: &mut Daemon, parts: &[&str]) -> String {
+    eventually(&format!("{parts:?} to be missing"), DEADLINE, async || {
+        let (status, text) = daemon.health().await;
+        let health: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let missing = health["missing"].as_object().unwrap();
+        assert_eq!(status == 200, missing.is_empty(), "{text}");
+        let dated = missing.values().all(|why| why.as_str().unwrap().contains(" since 20"));
+        (missing.keys().eq(parts.iter()) && dated).then_some(text)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_without_traffic_is_missing_until_it_is_back() {
+    let (mut cluster, mut clickhouse) = (KafkaCluster::start(&[]).await, ClickHouseServer::start().await);
+    let kafka = cluster.config("hookline");
+    let topics = Topics::new(&kafka.topic_prefix).unwrap();
+    create_topics(&kafka, topics.all(), (2, 1), &[]).await;
+    let client = clickhouse.config().client().unwrap();
+    for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
+        client.query(statement).execute().await.unwrap();
+    }
+    let environment = [kafka_environment(&kafka), clickhouse_environment(&clickhouse.config())].concat();
+    let settings = [("HOOKLINE_PROCESSOR__ADMIN__LISTEN", "127.0.0.1:0")];
+    let mut daemon = Daemon::start("hookline-processor", &[], &with(&environment, &settings));
+    daemon.wait_ready().await;
+    eventually("all partitions", DEADLINE, async || (daemon.metric_labels(LAG).await.len() == 8).then_some(())).await;
+
+    let before = daemon.log().len();
+    cluster.kill(1).await;
+    let text = missing(&mut daemon, &["kafka"]).await;
+    assert!(text.contains("no broker answers (") && text.contains("Connection refused"), "{text}");
+    clickhouse.kill();
+    missing(&mut daemon, &["clickhouse", "kafka"]).await;
+    assert_eq!(daemon.metric_labels(LAG).await.len(), 8, "the lag of an outage is the last that was known");
+    let log = daemon.log();
+    let lines = log.iter().skip(before);
+    let of_librdkafka = lines.filter(|line| line.contains("librdkafka") || line.contains("fetched")).count();
+    assert!((1..=8).contains(&of_librdkafka), "{of_librdkafka} lines: {log:#?}");
+
+    clickhouse.restart().await;
+    missing(&mut daemon, &["kafka"]).await;
+    cluster.restart(1).await;
+    missing(&mut daemon, &[]).await;
+    let again = |part: &str| {
+        let says = |line: &String| line.contains("it is there again") && line.contains(part);
+        daemon.log().iter().skip(before).filter(|line| says(line)).count()
+    };
+    assert_eq!((again("kafka"), again("clickhouse")), (1, 1));
+}
