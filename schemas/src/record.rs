@@ -133,13 +133,15 @@ pub struct Headers<'a> {
 #[error("the header {0} is missing or malformed")]
 pub struct BadHeader(pub &'static str);
 
-/// Reads the headers of a record. Unknown ones are passed over; of a repeated one the first counts.
+/// Reads the headers of a record. Unknown ones are passed over; of a repeated one the first counts. Names are bytes, because
+/// Kafka does not look into them.
 pub fn decode_headers<'a>(
-    headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
+    headers: impl Iterator<Item = (impl AsRef<[u8]>, Option<&'a [u8]>)>,
 ) -> Result<Headers<'a>, BadHeader> {
     let mut raw = RawHeaders::default();
     for (name, value) in headers {
-        if let (Some(slot), Some(value)) = (raw.slot(name), value)
+        if let (Some(slot), Some(value)) =
+            (std::str::from_utf8(name.as_ref()).ok().and_then(|name| raw.slot(name)), value)
             && slot.is_none()
         {
             *slot = Some(value);
@@ -153,7 +155,7 @@ pub fn decode_headers<'a>(
     let key_name = KeyName::check(text(header::KEY, raw.key)?).map_err(|_| BadHeader(header::KEY))?;
     let metadata = DeliveryMetadata {
         source,
-        received_at: number(header::RECEIVED_AT, raw.received_at).map(ReceivedAt)?,
+        received_at: raw.received_at.and_then(ReceivedAt::parse).ok_or(BadHeader(header::RECEIVED_AT))?,
         signed_at: signed_at(header::SIGNED_AT, raw.signed_at)?,
         signed_at_text,
         signature: raw.signature.and_then(HexSignature::parse).ok_or(BadHeader(header::SIGNATURE))?,
@@ -284,5 +286,29 @@ mod tests {
             headers.retain(|header| header.0 != name);
             assert_eq!(decoded(&headers), Err(BadHeader(name)));
         }
+    }
+
+    #[test]
+    fn a_receive_time_lies_between_2000_and_2100() {
+        let with = |received_at: i64| {
+            let mut headers = encoded(&metadata(), None);
+            headers.iter_mut().find(|header| header.0 == header::RECEIVED_AT).unwrap().1 = received_at.to_string();
+            decoded(&headers).map(|headers| headers.metadata.received_at.0)
+        };
+        for good in [946_684_800_000, 4_102_444_799_999] {
+            assert_eq!(with(good), Ok(good));
+        }
+        for bad in [i64::MIN, 0, 946_684_799_999, 4_102_444_800_000, i64::MAX] {
+            assert_eq!(with(bad), Err(BadHeader(header::RECEIVED_AT)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_no_text_is_passed_over() {
+        let headers = encoded(&metadata(), None);
+        let complete = headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let strange = [(&b"\xff"[..], Some(&b"x"[..])), (b"", None)];
+        let found = decode_headers(strange.into_iter().chain(complete)).map(|headers| headers.metadata);
+        assert_eq!(found, Ok(metadata()));
     }
 }

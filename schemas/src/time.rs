@@ -28,21 +28,35 @@ milliseconds! {
 
 const HOUR_MS: i64 = 3_600_000;
 /// The first moment accepted, 2000-01-01T00:00:00Z.
-const EARLIEST_CREATED_MS: i64 = 946_684_800_000;
+const EARLIEST_MS: i64 = 946_684_800_000;
 /// The first moment that is too late, 2100-01-01T00:00:00Z.
-const LATEST_CREATED_MS: i64 = 4_102_444_800_000;
+const TOO_LATE_MS: i64 = 4_102_444_800_000;
 
 impl CreatedAt {
     /// Reads RFC 3339 with any offset, truncated to milliseconds; only the years 2000 to 2099 are accepted.
     pub fn parse(text: &str) -> Option<Self> {
         let nanoseconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
         let milliseconds = i64::try_from(nanoseconds.div_euclid(1_000_000)).ok()?;
-        (EARLIEST_CREATED_MS..LATEST_CREATED_MS).contains(&milliseconds).then_some(Self(milliseconds))
+        (EARLIEST_MS..TOO_LATE_MS).contains(&milliseconds).then_some(Self(milliseconds))
     }
 
     /// The created hour, in Unix seconds: the unit of the roll-up, and part of the key of `jobs`.
     pub const fn hour(self) -> CreatedHour {
         CreatedHour((self.0 - self.0.rem_euclid(HOUR_MS)) / 1000)
+    }
+}
+
+impl ReceivedAt {
+    /// Reads Unix milliseconds; only the years 2000 to 2099 are accepted, because a minimum or maximum never forgets a wrong one.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let milliseconds = std::str::from_utf8(text).ok()?.parse().ok()?;
+        (EARLIEST_MS..TOO_LATE_MS).contains(&milliseconds).then_some(Self(milliseconds))
+    }
+
+    /// Takes the append time where nothing else tells when a record came in. A producer may have set it, so it is moved into the
+    /// years 2000 to 2099.
+    pub fn or_appended(at: AppendedAt) -> Self {
+        Self(at.0.clamp(EARLIEST_MS, TOO_LATE_MS - 1))
     }
 }
 
@@ -106,7 +120,7 @@ mod tests {
         assert_eq!(CreatedAt::parse("2024-10-19T05:10:19.027Z"), Some(CreatedAt(1_729_314_619_027)));
         assert_eq!(CreatedAt::parse("2024-10-19T07:10:19.0279+02:00"), Some(CreatedAt(1_729_314_619_027)));
         assert_eq!(CreatedAt::parse("2023-11-07T05:31:56Z"), Some(CreatedAt(1_699_335_116_000)));
-        assert_eq!(CreatedAt::parse("2000-01-01T00:00:00Z"), Some(CreatedAt(EARLIEST_CREATED_MS)));
+        assert_eq!(CreatedAt::parse("2000-01-01T00:00:00Z"), Some(CreatedAt(EARLIEST_MS)));
         for bad in
             ["", "2024-10-19", "2024-10-19T05:10:19", "1999-12-31T23:59:59Z", "2100-01-01T00:00:00Z", "1729314619"]
         {

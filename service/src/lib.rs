@@ -10,6 +10,7 @@ pub mod clickhouse;
 pub mod clock;
 pub mod config;
 pub mod kafka;
+pub mod kafka_raw;
 mod readiness;
 pub mod shutdown;
 pub mod telemetry;

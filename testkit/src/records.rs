@@ -7,15 +7,16 @@ use hookline_schemas::ids::EventType;
 use hookline_schemas::record::{DeadLetter, DeliveryMetadata, Headers, decode_headers, encode_headers};
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
+use hookline_service::kafka_raw::header_bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::topics::watermarks;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A record of one of the topics; bytes that are not UTF-8 are replaced.
+/// A record of one of the topics; bytes that are not UTF-8 are replaced, and null is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub topic: String,
@@ -57,7 +58,13 @@ pub async fn read_records(kafka: &KafkaConfig) -> Vec<Record> {
 }
 
 fn read(kafka: &KafkaConfig) -> Vec<Record> {
-    let consumer: BaseConsumer = kafka.client().unwrap().set("group.id", "none").create().unwrap();
+    let consumer: BaseConsumer = kafka
+        .client()
+        .unwrap()
+        .set("group.id", "none")
+        .set("receive.message.max.bytes", "2147483647")
+        .create()
+        .unwrap();
     let mut positions = TopicPartitionList::new();
     let mut unread = BTreeMap::new();
     for topic in Topics::new(&kafka.topic_prefix).unwrap().all() {
@@ -80,12 +87,12 @@ fn read(kafka: &KafkaConfig) -> Vec<Record> {
             unread.remove(&partition);
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = message.headers().expect("headers").iter();
+        let headers = header_bytes(&message);
         records.push(Record {
             topic: message.topic().to_owned(),
             key: message.key().map(text),
-            value: text(message.payload().unwrap()),
-            headers: headers.map(|header| (header.key.to_owned(), text(header.value.unwrap()))).collect(),
+            value: text(message.payload().unwrap_or_default()),
+            headers: headers.map(|(name, value)| (text(name), text(value.unwrap_or_default()))).collect(),
         });
     }
     records

@@ -30,7 +30,7 @@ impl DeadLetterRow {
         decoded: Result<Headers<'_>, BadHeader>,
         key: &[u8],
         body: &[u8],
-        headers: &(impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone),
+        headers: &(impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone),
     ) -> Self {
         let blank = Self {
             position,
@@ -44,7 +44,7 @@ impl DeadLetterRow {
             signature: String::new(),
             signed_at_text: String::new(),
             redrives: 0,
-            received_at: ReceivedAt(position.appended_at.0),
+            received_at: ReceivedAt::or_appended(position.appended_at),
             body: body.to_vec(),
         };
         let missing = match decoded {
@@ -66,8 +66,8 @@ impl DeadLetterRow {
             Ok(Headers { dead: None, .. }) => BadHeader(header::DEAD_REASON),
             Err(bad) => bad,
         };
-        let text = |name| {
-            let value = headers.clone().find(|header| header.0 == name).and_then(|header| header.1);
+        let text = |name: &str| {
+            let value = headers.clone().find(|header| header.0 == name.as_bytes()).and_then(|header| header.1);
             value.and_then(|value| std::str::from_utf8(value).ok())
         };
         Self {
@@ -75,6 +75,21 @@ impl DeadLetterRow {
             origin: text(header::DEAD_ORIGIN).unwrap_or_default().into(),
             ..blank
         }
+    }
+
+    /// Estimates the memory that the row takes.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.source,
+            &self.detail,
+            &self.origin,
+            &self.event_type,
+            &self.job_id,
+            &self.key_name,
+            &self.signature,
+            &self.signed_at_text,
+        ];
+        size_of::<Self>() + self.body.len() + texts.iter().map(|text| text.len()).sum::<usize>()
     }
 
     /// Leaves out the two columns whose content ClickHouse could refuse.
@@ -90,8 +105,12 @@ pub struct UnattributedRecord {
     pub bad: BadHeader,
     pub key: Vec<u8>,
     pub body: Vec<u8>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Names are any bytes, too.
+    pub headers: Vec<HeaderCopy>,
 }
+
+/// The name and the value of a header.
+pub type HeaderCopy = (Box<[u8]>, Option<Box<[u8]>>);
 
 impl UnattributedRecord {
     /// Copies the whole record, except for headers that it will have as a dead letter.
@@ -100,13 +119,24 @@ impl UnattributedRecord {
         bad: BadHeader,
         key: &[u8],
         body: &[u8],
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
+        headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     ) -> Self {
         let own = [header::DEAD_REASON, header::DEAD_DETAIL, header::DEAD_ORIGIN, header::DEAD_REDRIVES];
         let headers = headers
-            .filter(|(name, _)| !own.contains(name))
-            .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+            .filter(|(name, _)| !own.iter().any(|own| own.as_bytes() == *name))
+            .map(|(name, value)| (name.into(), value.map(Box::from)))
             .collect();
         Self { position, bad, key: key.to_vec(), body: body.to_vec(), headers }
+    }
+
+    /// Estimates the memory that the record takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.body.len() + self.header_bytes()
+    }
+
+    /// Estimates the memory that the headers take.
+    pub fn header_bytes(&self) -> usize {
+        let bytes = |(name, value): &HeaderCopy| name.len() + value.as_ref().map_or(0, |value| value.len());
+        self.headers.iter().map(|header| size_of::<HeaderCopy>() + bytes(header)).sum()
     }
 }

@@ -13,8 +13,9 @@ use hookline_schemas::record::{DeliveryMetadata, Headers, decode_headers};
 use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{AppendedAt, ReceivedAt, SignedAt};
 use hookline_schemas::topics::{Offset, Partition, Topic};
+use hookline_service::kafka_raw::header_bytes;
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as KafkaHeaders};
+use rdkafka::message::BorrowedMessage;
 
 use crate::batch::dead_letter::{DeadLetterRow, UnattributedRecord};
 use crate::batch::position::RecordPosition;
@@ -36,6 +37,10 @@ pub struct BatchRecord {
     text_length: usize,
     body_length: usize,
 }
+
+/// A batch with this many sources and key names is full: others than ingest may invent one for each record, and each is looked
+/// for among all.
+const MAX_NAMES: usize = 1_024;
 
 /// An index into the names that many rows of a batch share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +64,14 @@ pub struct Batch {
     pub positions: PartitionOffsets,
     arena: Vec<u8>,
     names: Vec<Box<str>>,
-    /// The keys and bodies of records that are not in the arena.
+    /// What the records that are not in the arena take.
     kept_bytes: usize,
 }
 
 impl Batch {
     pub fn push_message(&mut self, position: RecordPosition, message: &BorrowedMessage<'_>) {
-        let headers = message.headers();
-        let headers = (0..headers.map_or(0, KafkaHeaders::count))
-            .filter_map(|index| headers?.try_get(index))
-            .map(|header| (header.key, header.value));
-        self.push(position, message.key().unwrap_or_default(), message.payload().unwrap_or_default(), headers);
+        let (key, body) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+        self.push(position, key, body, header_bytes(message));
     }
 
     pub fn push<'h>(
@@ -77,7 +79,7 @@ impl Batch {
         position: RecordPosition,
         key: &[u8],
         body: &[u8],
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)> + Clone,
+        headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
     ) {
         let next = Offset(position.offset.0 + 1);
         self.positions.insert(
@@ -87,12 +89,14 @@ impl Batch {
         match (position.topic, decode_headers(headers.clone())) {
             (Topic::Resource(_), Ok(headers)) => self.push_row(position, &headers, body),
             (Topic::Resource(_), Err(bad)) => {
-                self.kept_bytes += key.len() + body.len();
-                self.unattributed.push(UnattributedRecord::new(position, bad, key, body, headers));
+                let record = UnattributedRecord::new(position, bad, key, body, headers);
+                self.kept_bytes += record.bytes();
+                self.unattributed.push(record);
             }
             (Topic::DeadLetter, decoded) => {
-                self.kept_bytes += key.len() + body.len();
-                self.dead_letters.push(DeadLetterRow::read(position, decoded, key, body, &headers));
+                let row = DeadLetterRow::read(position, decoded, key, body, &headers);
+                self.kept_bytes += row.bytes();
+                self.dead_letters.push(row);
             }
         }
     }
@@ -172,7 +176,7 @@ impl Batch {
     }
 
     pub fn is_full(&self, limits: &BatchConfig) -> bool {
-        self.len() >= limits.max_rows || self.bytes() >= limits.max_bytes
+        self.len() >= limits.max_rows || self.bytes() >= limits.max_bytes || self.names.len() >= MAX_NAMES
     }
 
     /// Keeps the memory for the next batch.

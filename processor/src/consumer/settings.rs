@@ -45,6 +45,9 @@ fn common(config: &ProcessorConfig, read_ahead_kib: usize) -> Result<ClientConfi
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
+        // Whatever size the brokers took is read: a limit below theirs would stop the partition at its first larger batch. The
+        // limit also holds for a batch when it is decompressed.
+        .set("receive.message.max.bytes", i32::MAX.to_string())
         .set("queued.max.messages.kbytes", read_ahead_kib.to_string())
         // How soon librdkafka reads on once there is room again. By default it is a second, in which the writer has no work.
         .set("fetch.queue.backoff.ms", "20");

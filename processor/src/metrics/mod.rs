@@ -102,7 +102,7 @@ impl Metrics {
             )?,
             partition_stopped: gauge(
                 "partition_stopped",
-                "1 where a partition stopped because not even a dead letter without its payload could be inserted",
+                "1 where a partition stopped because a dead letter could be neither inserted without its payload nor published",
             )?,
             rebalances: counter("rebalances_total", "Assignments and revocations of partitions", &["kind"])?,
             consumer_restarts: counter(

@@ -20,13 +20,14 @@ use hookline_service::shutdown::CancellationToken;
 
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
+use crate::batch::position::RecordPosition;
 use crate::batch::{Batch, PartitionOffsets};
 use crate::clickhouse::columns::{self, Table};
 use crate::clickhouse::error::{Operation, Remedy};
 use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
-use crate::dead_letter_producer::DeadLetterProducer;
+use crate::dead_letter_producer::{DeadLetterMessage, DeadLetterProducer, PublishError, Remedy as PublishRemedy};
 use crate::fail_point::{FailPoint, hit};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
@@ -35,6 +36,8 @@ use crate::writer::reject::{RefusedRow, Rejection};
 
 /// The name of ClickHouse in a daemon's readiness.
 pub const CLICKHOUSE: &str = "clickhouse";
+/// The name of the dead-letter topic in a daemon's readiness, where something cannot be published to it.
+const DEAD_LETTER_TOPIC: &str = "dead_letter_topic";
 
 pub struct Writer {
     clickhouse: ClickHouse,
@@ -56,7 +59,7 @@ pub struct Written {
     pub positions: PartitionOffsets,
     /// Created hours whose roll-up has to be refreshed.
     pub dirty: BTreeSet<CreatedHour>,
-    /// Partitions in which a dead letter was refused even without its payload.
+    /// Partitions in which a dead letter could not be inserted even without its payload, or not be published.
     pub stopped: BTreeSet<(Topic, Partition)>,
     pub dead_letters_published: u64,
 }
@@ -115,7 +118,7 @@ impl Writer {
         hit(FailPoint::AfterJobs);
         let without_facts: Vec<_> = reject::refused_jobs(batch, folded, &refused_jobs).collect();
         let refused_deliveries = self.insert_deliveries(batch, folded, &without_facts, cancel).await?;
-        let stopped = self.insert_dead_letters(&batch.dead_letters, cancel).await?;
+        let mut stopped = self.insert_dead_letters(&batch.dead_letters, cancel).await?;
         hit(FailPoint::AfterDeliveries);
 
         self.readiness.ready(CLICKHOUSE);
@@ -125,7 +128,7 @@ impl Writer {
         }
         rejections.extend(without_facts);
         rejections.extend(refused_deliveries.iter().map(Rejection::of_delivery));
-        let dead_letters_published = self.publish(&rejections, batch, already_published, cancel).await?;
+        let dead_letters_published = self.publish(&rejections, batch, already_published, &mut stopped, cancel).await?;
         self.observe(batch, began);
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
         Ok(Written { positions: self.committable(batch), dirty, stopped, dead_letters_published })
@@ -189,10 +192,11 @@ impl Writer {
     /// Publishes the dead letters of a batch, last of all: what ClickHouse refuses is known only then. A crash before
     /// the commit repeats the batch, and may publish some of them twice.
     async fn publish(
-        &self,
+        &mut self,
         rejections: &[Rejection<'_>],
         batch: &Batch,
         already_published: &HashSet<String>,
+        stopped: &mut BTreeSet<(Topic, Partition)>,
         cancel: &CancellationToken,
     ) -> Result<u64, Cancelled> {
         let mut published = 0;
@@ -205,11 +209,50 @@ impl Writer {
                 let (table, position) = (table.as_str(), &message.origin);
                 tracing::error!(table, code, position, "ClickHouse refuses a record; it becomes a dead letter");
             }
-            self.dead_letter_producer.publish(&message, cancel).await?;
+            if let Err(error) = self.publish_whole_or_cut(rejection, &message, batch, cancel).await? {
+                let why = format!(
+                    "the dead letter of {} cannot be published, so its partition stops: {error}",
+                    message.origin
+                );
+                tracing::error!(origin = message.origin, %error, "a dead letter cannot be published: the partition of its record stops until the dead-letter topic takes it");
+                self.readiness.not_ready(DEAD_LETTER_TOPIC, why);
+                stopped.insert(self.stop(rejection.position()));
+                continue;
+            }
+            self.readiness.ready(DEAD_LETTER_TOPIC);
             self.metrics.dead_lettered.with_label_values(&[message.reason.as_str()]).inc();
             published += 1;
         }
         Ok(published)
+    }
+
+    /// Publishes a dead letter without its body if the topic does not take it whole.
+    async fn publish_whole_or_cut(
+        &self,
+        rejection: &Rejection<'_>,
+        message: &DeadLetterMessage<'_>,
+        batch: &Batch,
+        cancel: &CancellationToken,
+    ) -> Result<Result<(), PublishError>, Cancelled> {
+        let waiting = |error: &PublishError| self.readiness.not_ready(DEAD_LETTER_TOPIC, error.to_string());
+        match self.dead_letter_producer.publish(message, cancel, waiting).await? {
+            Err(error) if error.remedy() == PublishRemedy::Cut => {
+                let cut = rejection.message_cut(batch, &self.topics);
+                tracing::warn!(origin = cut.origin, bytes = message.body.len(), %error, "a dead letter is too large for its topic and is published without its body");
+                self.dead_letter_producer.publish(&cut, cancel, waiting).await
+            }
+            result => Ok(result),
+        }
+    }
+
+    /// Lets nothing at or behind this record be committed.
+    fn stop(&mut self, position: RecordPosition) -> (Topic, Partition) {
+        let partition = position.partition.0.to_string();
+        self.metrics.partition_stopped.with_label_values(&[position.topic.name(&self.topics), &partition]).set(1);
+        let key = (position.topic, position.partition);
+        let first = self.stopped.entry(key).or_insert(position.offset);
+        *first = (*first).min(position.offset);
+        key
     }
 
     /// Inserts a refused dead letter once more without its payload; if even that is refused, its partition stops.
@@ -225,12 +268,7 @@ impl Writer {
         for RefusedRow { row: DeadLetterRow { position, .. }, text, .. } in refused {
             let named = position.named(&self.topics);
             tracing::error!(position = %named, error = text, "ClickHouse refuses a dead letter even without its payload: its partition stops until the table takes it");
-            let partition = position.partition.0.to_string();
-            self.metrics.partition_stopped.with_label_values(&[named.topic, &partition]).set(1);
-            let key = (position.topic, position.partition);
-            stopped.insert(key);
-            let first = self.stopped.entry(key).or_insert(position.offset);
-            *first = (*first).min(position.offset);
+            stopped.insert(self.stop(*position));
         }
         Ok(stopped)
     }

@@ -7,7 +7,8 @@ use hookline_schemas::envelope::DecodeError;
 use hookline_schemas::ids::JobId;
 use hookline_schemas::record::{DeadLetter, encode_dead_letter, encode_headers};
 use hookline_schemas::topics::Topics;
-use rdkafka::message::{Header, OwnedHeaders};
+use hookline_service::kafka_raw::add_header;
+use rdkafka::message::OwnedHeaders;
 
 use crate::batch::dead_letter::UnattributedRecord;
 use crate::batch::fold::{Delivery, Folded, JobRow};
@@ -15,6 +16,16 @@ use crate::batch::position::RecordPosition;
 use crate::batch::{Batch, BatchRecord};
 use crate::clickhouse::columns::Table;
 use crate::dead_letter_producer::DeadLetterMessage;
+
+/// Bytes of a detail and of a foreign record's key that a cut dead letter keeps.
+const KEPT_DETAIL: usize = 500;
+const KEPT_KEY: usize = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Cut,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub enum Rejection<'b> {
@@ -67,6 +78,16 @@ impl<'b> Rejection<'b> {
 
     /// Makes the record for the dead-letter topic: the body as signed, and headers that say where it comes from and why.
     pub fn message(&self, batch: &'b Batch, topics: &Topics) -> DeadLetterMessage<'b> {
+        self.message_of(batch, topics, Form::Whole)
+    }
+
+    /// Makes it for a topic that does not take the whole: the body, a foreign record's headers and what is long of key and detail
+    /// are left out. The origin says where they lie.
+    pub fn message_cut(&self, batch: &'b Batch, topics: &Topics) -> DeadLetterMessage<'b> {
+        self.message_of(batch, topics, Form::Cut)
+    }
+
+    fn message_of(&self, batch: &'b Batch, topics: &Topics, form: Form) -> DeadLetterMessage<'b> {
         let (reason, detail): (_, Cow<'b, str>) = match self {
             Self::NotFromIngest(record) => (DeadLetterReason::BadRecord, record.bad.to_string().into()),
             Self::Unreadable(_, error) => (error.reason, (&*error.detail).into()),
@@ -74,19 +95,37 @@ impl<'b> Rejection<'b> {
                 (DeadLetterReason::InsertRefused, format!("table {} code {code}", table.as_str()).into())
             }
         };
+        let (body, header_bytes) = match self {
+            Self::NotFromIngest(record) => (&*record.body, record.header_bytes()),
+            Self::Unreadable(row, _) => (batch.body(row), 0),
+            Self::RefusedByTable { delivery, .. } => (batch.body(delivery.row), 0),
+        };
+        let (detail, body) = match form {
+            Form::Whole => (detail, body),
+            Form::Cut => {
+                let detail = detail.get(..detail.floor_char_boundary(KEPT_DETAIL)).unwrap_or_default();
+                let left_out =
+                    format!("{} bytes of body and {header_bytes} of headers are only at the origin", body.len());
+                (format!("{detail}; cut, because the topic does not take it whole: {left_out}").into(), &[][..])
+            }
+        };
         let origin = self.position().named(topics).to_string();
         let dead = DeadLetter { reason, detail: &detail, origin: &origin, redrives: 0 };
         let mut headers = OwnedHeaders::new_with_capacity(16);
-        let mut add = |key: &str, value: Option<&[u8]>| {
-            headers = std::mem::take(&mut headers).insert(Header { key, value });
+        let mut add = |key: &[u8], value: Option<&[u8]>| {
+            headers = add_header(std::mem::take(&mut headers), key, value);
         };
         let (row, event_type, job_id) = match self {
             Self::NotFromIngest(record) => {
-                for (key, value) in &record.headers {
+                let key = match form {
+                    Form::Whole => &*record.key,
+                    Form::Cut => record.key.get(..KEPT_KEY).unwrap_or(&record.key),
+                };
+                for (key, value) in record.headers.iter().filter(|_| form == Form::Whole) {
                     add(key, value.as_deref());
                 }
-                encode_dead_letter(&dead, |key, value| add(key, Some(value.as_bytes())));
-                return DeadLetterMessage { reason, origin, key: &record.key, body: &record.body, headers };
+                encode_dead_letter(&dead, |key, value| add(key.as_bytes(), Some(value.as_bytes())));
+                return DeadLetterMessage { reason, origin, key, body, headers };
             }
             Self::Unreadable(row, error) => (*row, error.event_type, error.job_id.as_ref().map_or("", JobId::as_str)),
             Self::RefusedByTable { delivery, .. } => {
@@ -94,8 +133,10 @@ impl<'b> Rejection<'b> {
             }
         };
         let metadata = batch.metadata(row);
-        encode_headers(&metadata, event_type, job_id, Some(&dead), |key, value| add(key, Some(value.as_bytes())));
-        DeadLetterMessage { reason, origin, key: job_id.as_bytes(), body: batch.body(row), headers }
+        encode_headers(&metadata, event_type, job_id, Some(&dead), |key, value| {
+            add(key.as_bytes(), Some(value.as_bytes()));
+        });
+        DeadLetterMessage { reason, origin, key: job_id.as_bytes(), body, headers }
     }
 }
 
@@ -128,16 +169,16 @@ mod tests {
     fn push(batch: &mut Batch, offset: i64, job_id: &str, body: &str) {
         let metadata = DeliveryMetadata {
             source: "prod",
-            received_at: ReceivedAt(1),
-            signed_at: SignedAt(1),
-            signed_at_text: "1",
+            received_at: ReceivedAt(1_729_314_985_250),
+            signed_at: SignedAt(1_729_314_984),
+            signed_at_text: "1729314984",
             signature: HexSignature::parse(&[b'a'; 64]).unwrap(),
             key_name: "default",
             first_signed_at: None,
         };
         let mut headers = Vec::new();
         encode_headers(&metadata, Some(EVENT), job_id, None, |key, value| headers.push((key, value.to_owned())));
-        let headers = headers.iter().map(|(key, value)| (*key, Some(value.as_bytes())));
+        let headers = headers.iter().map(|(key, value)| (key.as_bytes(), Some(value.as_bytes())));
         batch.push(position(offset), job_id.as_bytes(), body.as_bytes(), headers);
     }
 
@@ -156,7 +197,8 @@ mod tests {
         let mut batch = Batch::default();
         push(&mut batch, 0, "j1", GOOD);
         push(&mut batch, 1, "j2", "no json");
-        batch.push(position(2), b"k", b"b", [("x", Some(&b"y"[..])), ("hookline-dead-reason", None)].into_iter());
+        let headers = [(&b"x"[..], Some(&b"y"[..])), (b"hookline-dead-reason", None)];
+        batch.push(position(2), b"k", b"b", headers.into_iter());
         let folded = fold(&batch);
         let topics = Topics::new("t").unwrap();
         let rejections = unprocessable(&batch, &folded);
@@ -174,6 +216,32 @@ mod tests {
         let [reason, detail, origin, redrives] = dead(&unreadable);
         assert_eq!((reason, origin, redrives), (Some("not_json"), Some("t.video/3/1"), Some("0")));
         assert!(!detail.unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_cut_dead_letter_is_small_and_says_what_it_lacks() {
+        let mut batch = Batch::default();
+        push(&mut batch, 1, "j2", &"x".repeat(5_000));
+        let (key, value) = ([b'k'; 5_000], [b'v'; 5_000]);
+        batch.push(position(2), &key, &[b'b'; 7_000], [(&b"x"[..], Some(&value[..]))].into_iter());
+        let folded = fold(&batch);
+        let topics = Topics::new("t").unwrap();
+        for (rejection, (origin, lacks)) in unprocessable(&batch, &folded)
+            .iter()
+            .zip([("t.video/3/2", "7000 bytes of body and 5"), ("t.video/3/1", "5000 bytes of body and 0 ")])
+        {
+            let (whole, cut) = (rejection.message(&batch, &topics), rejection.message_cut(&batch, &topics));
+            assert_eq!((whole.reason, &whole.origin), (cut.reason, &cut.origin));
+            assert!(whole.body.len() >= 5_000 && cut.body.is_empty());
+            let headers: usize = cut.headers.iter().map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
+            assert!(cut.key.len() + headers < 2_000, "{headers}");
+            assert_eq!(header(&cut, header::DEAD_ORIGIN), Some(origin));
+            assert!(
+                header(&cut, header::DEAD_DETAIL).unwrap().contains(lacks),
+                "{:?}",
+                header(&cut, header::DEAD_DETAIL)
+            );
+        }
     }
 
     #[test]

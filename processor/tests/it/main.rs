@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod any_record;
 mod counting;
 mod groups;
 mod memory;

@@ -1,0 +1,199 @@
+//! What librdkafka can do and rdkafka does not wrap: headers whose names are any bytes, and the ids of topics.
+#![expect(unsafe_code, reason = "the calls have no safe wrapper")]
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::bindings::{
+    rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_request_timeout,
+    rd_kafka_AdminOptions_t, rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
+    rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicCollection_t,
+    rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_t,
+    rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str, rd_kafka_admin_op_t, rd_kafka_error_code,
+    rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t,
+    rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers, rd_kafka_queue_destroy,
+    rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t,
+};
+use rdkafka::client::Client;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, OwnedHeaders};
+
+/// The headers of a consumed record, in their order: names and values are any bytes, and a value may be null.
+///
+/// A name ends at its first NUL: librdkafka gives names as C strings.
+pub fn header_bytes<'m>(message: &'m BorrowedMessage<'_>) -> HeaderBytes<'m> {
+    let mut headers = std::ptr::null_mut();
+    // SAFETY: the message lives, and keeps the headers for as long as it lives. Nobody else uses it now, which matters because
+    // the first call parses what came from the broker.
+    let error = unsafe { rd_kafka_message_headers(message.ptr(), &mut headers) };
+    let headers = (error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| NonNull::new(headers)).flatten();
+    HeaderBytes { headers, index: 0, message: std::marker::PhantomData }
+}
+
+/// See [`header_bytes`].
+#[derive(Clone, Debug)]
+pub struct HeaderBytes<'m> {
+    headers: Option<NonNull<rd_kafka_headers_t>>,
+    index: usize,
+    message: std::marker::PhantomData<&'m [u8]>,
+}
+
+impl<'m> Iterator for HeaderBytes<'m> {
+    type Item = (&'m [u8], Option<&'m [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let headers = self.headers?;
+        let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: the headers belong to the message, which outlives 'm; an index behind the last one is an error and no more.
+        let error =
+            unsafe { rd_kafka_header_get_all(headers.as_ptr(), self.index, &mut name, &mut value, &mut length) };
+        if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        self.index += 1;
+        // SAFETY: librdkafka ends every name with a NUL and leaves it where it is until the message goes.
+        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+        // SAFETY: a value that is not null has this many bytes, which stay where they are until the message goes.
+        let value = (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast(), length) });
+        Some((name, value))
+    }
+}
+
+/// Adds a header whose name is any bytes.
+pub fn add_header(headers: OwnedHeaders, name: &[u8], value: Option<&[u8]>) -> OwnedHeaders {
+    let native = std::ptr::from_ref(headers.as_borrowed()).cast_mut().cast::<rd_kafka_headers_t>();
+    let (bytes, length) = value.map_or((std::ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+    // SAFETY: rdkafka's borrowed headers are librdkafka's own list, of which `headers` is the only owner. Name and value are
+    // slices with these lengths, and librdkafka copies them. It fails only for lists that a message owns.
+    unsafe { rd_kafka_header_add(native, name.as_ptr().cast(), name.len() as isize, bytes.cast(), length as isize) };
+    headers
+}
+
+/// Asks the brokers for the id of each topic (KIP-516), in the order of the names. A topic that is deleted and created again
+/// has another id. A topic that does not exist is an error.
+pub fn topic_ids<C: ClientContext>(client: &Client<C>, names: &[&str], timeout: Duration) -> KafkaResult<Vec<String>> {
+    let texts: Vec<CString> = names.iter().map(|name| CString::new(*name)).collect::<Result<_, _>>()?;
+    let mut pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let failed = || KafkaError::AdminOpCreation("DescribeTopics".to_owned());
+    // SAFETY: the client lives, and librdkafka copies the names. Each of the three is given back when it is dropped, at the end
+    // of this function: the queue after the event, which is taken from it.
+    let (topics, options, queue) = unsafe {
+        (
+            Owned::new(
+                rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
+                rd_kafka_TopicCollection_destroy as unsafe extern "C" fn(*mut rd_kafka_TopicCollection_t),
+            ),
+            Owned::new(
+                rd_kafka_AdminOptions_new(client.native_ptr(), rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
+                rd_kafka_AdminOptions_destroy as unsafe extern "C" fn(*mut rd_kafka_AdminOptions_t),
+            ),
+            Owned::new(
+                rd_kafka_queue_new(client.native_ptr()),
+                rd_kafka_queue_destroy as unsafe extern "C" fn(*mut rd_kafka_queue_t),
+            ),
+        )
+    };
+    let (topics, options, queue) = (topics.ok_or_else(failed)?, options.ok_or_else(failed)?, queue.ok_or_else(failed)?);
+    // SAFETY: the options are ours. Without a buffer for its text, an error is left out; then the default timeout is used.
+    unsafe { rd_kafka_AdminOptions_set_request_timeout(options.pointer(), milliseconds, std::ptr::null_mut(), 0) };
+    // SAFETY: all four live, and librdkafka copies what it needs of topics and options.
+    unsafe {
+        rd_kafka_DescribeTopics(client.native_ptr(), topics.pointer(), options.pointer(), queue.pointer());
+    }
+    // The answer, or its timeout, comes from librdkafka within the request's own timeout.
+    // SAFETY: the queue is ours; the event is given back when it is dropped.
+    let event = unsafe {
+        Owned::new(
+            rd_kafka_queue_poll(queue.pointer(), milliseconds.saturating_add(1_000)),
+            rd_kafka_event_destroy as unsafe extern "C" fn(*mut rd_kafka_event_t),
+        )
+    };
+    let event = event.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?;
+    // SAFETY: the event is ours.
+    check(unsafe { rd_kafka_event_error(event.pointer()) })?;
+    let mut count = 0;
+    // SAFETY: the event is ours; the result, and all that is read of it, lives as long as the event.
+    let described = unsafe {
+        let result = rd_kafka_event_DescribeTopics_result(event.pointer());
+        if result.is_null() {
+            return Err(failed());
+        }
+        let topics = rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if topics.is_null() { &[] } else { std::slice::from_raw_parts(topics, count) }
+    };
+    let id = |name: &CString| {
+        // SAFETY: librdkafka ends the names with a NUL, and they live as long as the event.
+        let is_it = |topic: &&*const rd_kafka_TopicDescription_t| unsafe {
+            CStr::from_ptr(rd_kafka_TopicDescription_name(**topic)) == name.as_c_str()
+        };
+        let topic = *described.iter().find(is_it).ok_or(unknown_topic())?;
+        // SAFETY: the description lives as long as the event. The text of an id is made in the id itself, and copied here.
+        unsafe {
+            check(rd_kafka_error_code(rd_kafka_TopicDescription_error(topic)))?;
+            let text = rd_kafka_Uuid_base64str(rd_kafka_TopicDescription_topic_id(topic));
+            if text.is_null() {
+                return Err(unknown_topic());
+            }
+            Ok(CStr::from_ptr(text).to_string_lossy().into_owned())
+        }
+    };
+    texts.iter().map(id).collect()
+}
+
+fn unknown_topic() -> KafkaError {
+    KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)
+}
+
+fn check(code: rd_kafka_resp_err_t) -> KafkaResult<()> {
+    match code {
+        rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::MetadataFetch(code.into())),
+    }
+}
+
+/// An object of librdkafka that is given back when this is dropped.
+struct Owned<T> {
+    pointer: NonNull<T>,
+    destroy: unsafe extern "C" fn(*mut T),
+}
+
+impl<T> Owned<T> {
+    /// Takes what librdkafka returned, if it is not null.
+    ///
+    /// # Safety
+    /// The object belongs to nobody else, and `destroy` is how it is given back.
+    unsafe fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+        NonNull::new(pointer).map(|pointer| Self { pointer, destroy })
+    }
+
+    fn pointer(&self) -> *mut T {
+        self.pointer.as_ptr()
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: the object is ours, as `new` demands, and not used after this.
+        unsafe { (self.destroy)(self.pointer.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers as _;
+
+    use super::*;
+
+    #[test]
+    fn a_header_may_have_any_name_and_any_value() {
+        let headers = add_header(OwnedHeaders::new(), b"name", Some(b"value"));
+        let headers = add_header(headers, b"\xff", None);
+        let headers = add_header(headers, b"empty", Some(b""));
+        assert_eq!(headers.count(), 3);
+        assert_eq!(headers.get(0).value, Some(&b"value"[..]));
+        assert_eq!((headers.get(2).key, headers.get(2).value), ("empty", Some(&b""[..])));
+    }
+}
