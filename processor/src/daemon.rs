@@ -1,12 +1,11 @@
 //! The daemon: waits for the topics and tables, then consumes until it is told to stop. A consumer that is broken for good
 //! is replaced by a new one.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::{Admin, Readiness, bind, serve};
-use hookline_service::kafka::{KafkaContext, NoAnswer, ask, ask_cluster_id};
+use hookline_service::kafka::{KafkaContext, NoAnswer, ask};
 use hookline_service::shutdown::{CancellationToken, ignore_hangup, on_signal};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -16,6 +15,7 @@ use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::consumer::{RebalanceContext, settings};
+use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::jobs::JobMetrics;
 use crate::metrics::{Metrics, Mode};
 use crate::probe::Probe;
@@ -81,8 +81,8 @@ impl Daemon {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
         while !self.shutdown.is_cancelled() {
-            let Some(log_id) = self.wait_for_servers(&clickhouse, runtime)? else { break };
-            match self.session(clickhouse.clone(), log_id, runtime)? {
+            let Some(log_watch) = self.wait_for_servers(&clickhouse, runtime)? else { break };
+            match self.session(clickhouse.clone(), log_watch, runtime)? {
                 Ended::Stopped => break,
                 Ended::Broken { cause, error } => {
                     tracing::error!(
@@ -99,8 +99,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until topics and tables exist; returns the Kafka cluster's id, or nothing at shutdown.
-    fn wait_for_servers(&self, clickhouse: &ClickHouse, runtime: &Handle) -> anyhow::Result<Option<Arc<str>>> {
+    /// Waits until topics and tables exist; returns which logs the topics are, or nothing at shutdown.
+    fn wait_for_servers(&self, clickhouse: &ClickHouse, runtime: &Handle) -> anyhow::Result<Option<LogWatch>> {
         let client: BaseConsumer<_> = self.config.kafka.client()?.create_with_context(KafkaContext::new("startup"))?;
         while !self.shutdown.is_cancelled() {
             let tables = runtime.block_on(check_tables(clickhouse));
@@ -117,10 +117,13 @@ impl Daemon {
                 }
                 Err(no_answer) => self.readiness.not_ready(KAFKA, no_answer.to_string()),
             }
-            if let (Ok(()), Ok(None)) = (tables, kafka)
-                && let Ok(id) = ask_cluster_id(&client, METADATA_TIMEOUT)
-            {
-                return Ok(Some(id.into()));
+            if let (Ok(()), Ok(None)) = (tables, kafka) {
+                match LogIds::fetch(&client, &self.topics, METADATA_TIMEOUT) {
+                    Ok(log_ids) => return Ok(Some(LogWatch::new(client, self.topics.clone(), log_ids))),
+                    Err(error) => {
+                        self.readiness.not_ready(KAFKA, format!("the ids of the topics are not known: {error}"));
+                    }
+                }
             }
             self.pause(runtime);
         }
@@ -139,11 +142,12 @@ impl Daemon {
     }
 
     /// Runs one consumer and one writer, until the daemon ends or the consumer is broken.
-    fn session(&self, clickhouse: ClickHouse, log_id: Arc<str>, runtime: &Handle) -> anyhow::Result<Ended> {
+    fn session(&self, clickhouse: ClickHouse, log_watch: LogWatch, runtime: &Handle) -> anyhow::Result<Ended> {
         let (handle, inbox) = writer_channel();
-        let writer = self.writer_thread(clickhouse, log_id, inbox, runtime)?;
+        let log_ids = log_watch.log_ids().clone();
+        let writer = self.writer_thread(clickhouse, log_watch, inbox, runtime)?;
         let writer = std::thread::Builder::new().name("writer".into()).spawn(move || writer.run())?;
-        let consumer = self.subscribe(handle)?;
+        let consumer = self.subscribe(handle, log_ids)?;
         let ended = self.consume(&consumer);
         if let Ended::Broken { .. } = ended {
             // Closing waits for brokers that may not answer, so it has a thread of its own, and the writer ends after it. What was
@@ -164,22 +168,29 @@ impl Daemon {
     fn writer_thread(
         &self,
         clickhouse: ClickHouse,
-        log_id: Arc<str>,
+        log_watch: LogWatch,
         inbox: WriterInbox,
         runtime: &Handle,
     ) -> anyhow::Result<WriterThread> {
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         let refresher =
             Refresher { clickhouse: clickhouse.clone(), metrics: metrics.clone(), readiness: readiness.clone() };
-        let writer = Writer::new(&self.config.kafka, clickhouse, self.topics.clone(), log_id, metrics, readiness)?
+        let writer = Writer::new(&self.config.kafka, clickhouse, self.topics.clone(), log_watch, metrics, readiness)?
             .with_job_metrics(self.job_metrics.clone());
         let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
-        Ok(WriterThread { writer, refresher, refresh_every, inbox, runtime: runtime.clone() })
+        Ok(WriterThread {
+            writer,
+            refresher,
+            refresh_every,
+            inbox,
+            runtime: runtime.clone(),
+            logs_seen_at: Instant::now(),
+        })
     }
 
-    fn subscribe(&self, writer: WriterHandle) -> anyhow::Result<BaseConsumer<RebalanceContext>> {
+    fn subscribe(&self, writer: WriterHandle, log_ids: LogIds) -> anyhow::Result<BaseConsumer<RebalanceContext>> {
         let (topics, metrics) = (self.topics.clone(), self.metrics.clone());
-        let context = RebalanceContext::new(topics, &self.config.batch, &self.config.group, metrics, writer);
+        let context = RebalanceContext::new(topics, &self.config.batch, &self.config.group, metrics, writer, log_ids);
         let consumer: BaseConsumer<_> = settings::live(&self.config)?.create_with_context(context)?;
         consumer.subscribe(&self.topics.all().collect::<Vec<_>>())?;
         Ok(consumer)
@@ -193,6 +204,9 @@ impl Daemon {
             let mut batcher = consumer.context().batcher();
             batcher.handle_writer_events(consumer, Duration::ZERO);
             batcher.submit_batch_if_due();
+            if let Some((cause, error)) = batcher.broken() {
+                return Ended::Broken { cause, error };
+            }
             if batcher.is_stuck() {
                 let error = "a partition has records and made no progress within group.watchdog_ms".into();
                 return Ended::Broken { cause: "watchdog", error };
@@ -216,7 +230,7 @@ impl Daemon {
             poll(consumer, POLL_TIMEOUT)?;
             let mut batcher = context.batcher();
             batcher.handle_writer_events(consumer, Duration::ZERO);
-            if !(batcher.is_full() && batcher.is_writing()) {
+            if !(batcher.is_full() && batcher.is_writing()) || batcher.broken().is_some() {
                 break;
             }
         }

@@ -10,6 +10,7 @@ mod consumer;
 mod daemon;
 mod dead_letter_producer;
 mod fail_point;
+mod log_ids;
 mod metrics;
 mod probe;
 mod replay;

@@ -68,6 +68,7 @@ pub mod header {
     pub const DEAD_REASON: &str = "hookline-dead-reason";
     pub const DEAD_DETAIL: &str = "hookline-dead-detail";
     pub const DEAD_ORIGIN: &str = "hookline-dead-origin";
+    pub const DEAD_ORIGIN_LOG_ID: &str = "hookline-dead-origin-log-id";
     pub const DEAD_REDRIVES: &str = "hookline-dead-redrives";
 }
 

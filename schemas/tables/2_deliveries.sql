@@ -1,5 +1,6 @@
 -- One row for each record of a resource topic: the receipt and the archive. Nothing parsed from the body is in the key or
--- the partition, so that a fix of the decoder cannot double rows.
+-- the partition, so that a fix of the decoder cannot double rows. `log_id` is `{cluster id}/{topic id}`: the records of another
+-- cluster, or of a topic that was made anew, have the same offsets and are others.
 CREATE TABLE IF NOT EXISTS deliveries
 (
     log_id LowCardinality(String),

@@ -1,4 +1,5 @@
--- One row for each record of the dead-letter topic.
+-- One row for each record of the dead-letter topic. `log_id` is as in `deliveries`, and `origin_log_id` is that of the record
+-- it was made from.
 CREATE TABLE IF NOT EXISTS dead_letters
 (
     log_id LowCardinality(String),
@@ -9,6 +10,7 @@ CREATE TABLE IF NOT EXISTS dead_letters
     reason LowCardinality(String),
     detail String,
     origin String,
+    origin_log_id LowCardinality(String),
     event_type LowCardinality(String),
     job_id String,
     key_name LowCardinality(String),

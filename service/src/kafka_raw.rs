@@ -8,13 +8,12 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::bindings::{
     rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_request_timeout,
-    rd_kafka_AdminOptions_t, rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
-    rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicCollection_t,
-    rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_t,
-    rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str, rd_kafka_admin_op_t, rd_kafka_error_code,
-    rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t,
+    rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name,
+    rd_kafka_TopicDescription_t, rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str, rd_kafka_admin_op_t,
+    rd_kafka_error_code, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error,
     rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers, rd_kafka_queue_destroy,
-    rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t,
+    rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_resp_err_t,
 };
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -71,53 +70,46 @@ pub fn add_header(headers: OwnedHeaders, name: &[u8], value: Option<&[u8]>) -> O
     headers
 }
 
-/// Asks the brokers for the id of each topic (KIP-516), in the order of the names. A topic that is deleted and created again
-/// has another id. A topic that does not exist is an error.
-pub fn topic_ids<C: ClientContext>(client: &Client<C>, names: &[&str], timeout: Duration) -> KafkaResult<Vec<String>> {
-    let texts: Vec<CString> = names.iter().map(|name| CString::new(*name)).collect::<Result<_, _>>()?;
-    let mut pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+/// Asks the brokers for the id of each topic (KIP-516) as Kafka's own tools print it, in the order of the names, which are
+/// different. A topic that is deleted and created again has another id, and no id comes back.
+pub fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    names: &[&str],
+    timeout: Duration,
+) -> KafkaResult<Vec<KafkaResult<String>>> {
+    let names: Vec<CString> = names.iter().map(|name| CString::new(*name)).collect::<Result<_, _>>()?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let failed = || KafkaError::AdminOpCreation("DescribeTopics".to_owned());
-    // SAFETY: the client lives, and librdkafka copies the names. Each of the three is given back when it is dropped, at the end
-    // of this function: the queue after the event, which is taken from it.
-    let (topics, options, queue) = unsafe {
-        (
-            Owned::new(
-                rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
-                rd_kafka_TopicCollection_destroy as unsafe extern "C" fn(*mut rd_kafka_TopicCollection_t),
-            ),
-            Owned::new(
-                rd_kafka_AdminOptions_new(client.native_ptr(), rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
-                rd_kafka_AdminOptions_destroy as unsafe extern "C" fn(*mut rd_kafka_AdminOptions_t),
-            ),
-            Owned::new(
-                rd_kafka_queue_new(client.native_ptr()),
-                rd_kafka_queue_destroy as unsafe extern "C" fn(*mut rd_kafka_queue_t),
-            ),
-        )
+    // SAFETY: the names live during the call, which copies them; nobody else has the collection.
+    let topics = unsafe {
+        let topics = rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        Owned::new(topics, rd_kafka_TopicCollection_destroy).ok_or_else(failed)?
     };
-    let (topics, options, queue) = (topics.ok_or_else(failed)?, options.ok_or_else(failed)?, queue.ok_or_else(failed)?);
-    // SAFETY: the options are ours. Without a buffer for its text, an error is left out; then the default timeout is used.
+    // SAFETY: the client lives; nobody else has the options.
+    let options = unsafe {
+        let options =
+            rd_kafka_AdminOptions_new(client.native_ptr(), rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        Owned::new(options, rd_kafka_AdminOptions_destroy).ok_or_else(failed)?
+    };
+    // SAFETY: the options are ours. Where there is no room for its text, librdkafka leaves an error out.
     unsafe { rd_kafka_AdminOptions_set_request_timeout(options.pointer(), milliseconds, std::ptr::null_mut(), 0) };
+    // SAFETY: the client lives; nobody else has the queue, which goes after the event that is taken from it.
+    let queue =
+        unsafe { Owned::new(rd_kafka_queue_new(client.native_ptr()), rd_kafka_queue_destroy).ok_or_else(failed)? };
     // SAFETY: all four live, and librdkafka copies what it needs of topics and options.
-    unsafe {
-        rd_kafka_DescribeTopics(client.native_ptr(), topics.pointer(), options.pointer(), queue.pointer());
-    }
-    // The answer, or its timeout, comes from librdkafka within the request's own timeout.
-    // SAFETY: the queue is ours; the event is given back when it is dropped.
+    unsafe { rd_kafka_DescribeTopics(client.native_ptr(), topics.pointer(), options.pointer(), queue.pointer()) };
+    // SAFETY: the queue is ours, and so is the event. librdkafka answers within the request's own timeout.
     let event = unsafe {
-        Owned::new(
-            rd_kafka_queue_poll(queue.pointer(), milliseconds.saturating_add(1_000)),
-            rd_kafka_event_destroy as unsafe extern "C" fn(*mut rd_kafka_event_t),
-        )
+        let event = rd_kafka_queue_poll(queue.pointer(), milliseconds.saturating_add(1_000));
+        Owned::new(event, rd_kafka_event_destroy)
+            .ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?
     };
-    let event = event.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?;
     // SAFETY: the event is ours.
     check(unsafe { rd_kafka_event_error(event.pointer()) })?;
-    let mut count = 0;
-    // SAFETY: the event is ours; the result, and all that is read of it, lives as long as the event.
+    // SAFETY: the event is ours. What is read of it lives as long as it does.
     let described = unsafe {
-        let result = rd_kafka_event_DescribeTopics_result(event.pointer());
+        let (result, mut count) = (rd_kafka_event_DescribeTopics_result(event.pointer()), 0);
         if result.is_null() {
             return Err(failed());
         }
@@ -125,26 +117,26 @@ pub fn topic_ids<C: ClientContext>(client: &Client<C>, names: &[&str], timeout: 
         if topics.is_null() { &[] } else { std::slice::from_raw_parts(topics, count) }
     };
     let id = |name: &CString| {
-        // SAFETY: librdkafka ends the names with a NUL, and they live as long as the event.
+        // SAFETY: the descriptions live as long as the event, and librdkafka ends the names with a NUL.
         let is_it = |topic: &&*const rd_kafka_TopicDescription_t| unsafe {
             CStr::from_ptr(rd_kafka_TopicDescription_name(**topic)) == name.as_c_str()
         };
-        let topic = *described.iter().find(is_it).ok_or(unknown_topic())?;
-        // SAFETY: the description lives as long as the event. The text of an id is made in the id itself, and copied here.
-        unsafe {
+        let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let topic = *described.iter().find(is_it).ok_or(unknown)?;
+        // SAFETY: the description lives as long as the event. Of a topic without an error the id is there, and librdkafka keeps
+        // its text, if there is memory for it, in the id itself.
+        let text = unsafe {
             check(rd_kafka_error_code(rd_kafka_TopicDescription_error(topic)))?;
             let text = rd_kafka_Uuid_base64str(rd_kafka_TopicDescription_topic_id(topic));
             if text.is_null() {
-                return Err(unknown_topic());
+                return Err(failed());
             }
-            Ok(CStr::from_ptr(text).to_string_lossy().into_owned())
-        }
+            CStr::from_ptr(text).to_string_lossy()
+        };
+        // librdkafka's text has the two characters of base64 that have a meaning in paths; Kafka's own has those of base64url.
+        Ok(text.replace('+', "-").replace('/', "_"))
     };
-    texts.iter().map(id).collect()
-}
-
-fn unknown_topic() -> KafkaError {
-    KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)
+    Ok(names.iter().map(id).collect())
 }
 
 fn check(code: rd_kafka_resp_err_t) -> KafkaResult<()> {

@@ -13,6 +13,8 @@ pub struct DeadLetterRow {
     pub reason: DeadLetterReason,
     pub detail: String,
     pub origin: String,
+    /// Tells the record of this origin from one that another topic or cluster of the same names had there.
+    pub origin_log_id: String,
     pub event_type: String,
     pub job_id: String,
     pub key_name: String,
@@ -32,12 +34,17 @@ impl DeadLetterRow {
         body: &[u8],
         headers: &(impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone),
     ) -> Self {
+        let text = |name: &str| {
+            let value = headers.clone().find(|header| header.0 == name.as_bytes()).and_then(|header| header.1);
+            value.and_then(|value| std::str::from_utf8(value).ok())
+        };
         let blank = Self {
             position,
             source: String::new(),
             reason: DeadLetterReason::BadRecord,
             detail: String::new(),
             origin: String::new(),
+            origin_log_id: text(header::DEAD_ORIGIN_LOG_ID).unwrap_or_default().into(),
             event_type: String::new(),
             job_id: String::from_utf8_lossy(key).into_owned(),
             key_name: String::new(),
@@ -66,10 +73,6 @@ impl DeadLetterRow {
             Ok(Headers { dead: None, .. }) => BadHeader(header::DEAD_REASON),
             Err(bad) => bad,
         };
-        let text = |name: &str| {
-            let value = headers.clone().find(|header| header.0 == name.as_bytes()).and_then(|header| header.1);
-            value.and_then(|value| std::str::from_utf8(value).ok())
-        };
         Self {
             detail: text(header::DEAD_DETAIL).map_or_else(|| missing.to_string(), str::to_owned),
             origin: text(header::DEAD_ORIGIN).unwrap_or_default().into(),
@@ -83,6 +86,7 @@ impl DeadLetterRow {
             &self.source,
             &self.detail,
             &self.origin,
+            &self.origin_log_id,
             &self.event_type,
             &self.job_id,
             &self.key_name,
@@ -121,7 +125,13 @@ impl UnattributedRecord {
         body: &[u8],
         headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     ) -> Self {
-        let own = [header::DEAD_REASON, header::DEAD_DETAIL, header::DEAD_ORIGIN, header::DEAD_REDRIVES];
+        let own = [
+            header::DEAD_REASON,
+            header::DEAD_DETAIL,
+            header::DEAD_ORIGIN,
+            header::DEAD_ORIGIN_LOG_ID,
+            header::DEAD_REDRIVES,
+        ];
         let headers = headers
             .filter(|(name, _)| !own.iter().any(|own| own.as_bytes() == *name))
             .map(|(name, value)| (name.into(), value.map(Box::from)))

@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, JobRow};
 use crate::clickhouse::native::{Block, Encoded};
+use crate::log_ids::LogIds;
 
 /// A table that the processor fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,11 +31,11 @@ impl Table {
 
     /// Name and type of each column that is inserted.
     pub fn columns(self) -> Vec<(String, String)> {
-        let topics = || Topics::new(Topics::DEFAULT_PREFIX);
+        let (topics, log_ids) = (|| Topics::new(Topics::DEFAULT_PREFIX), LogIds::default());
         let columns = match self {
             Self::Jobs => Ok(jobs(&[]).columns),
-            Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, "").columns),
-            Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, "").columns),
+            Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, &log_ids).columns),
+            Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, &log_ids).columns),
         };
         columns.unwrap_or_default()
     }
@@ -68,10 +69,10 @@ pub fn jobs<'t>(rows: &[&JobRow<'_>]) -> Encoded<'t> {
 }
 
 /// Encodes rows of `deliveries`. Their bodies are copied only while the block is sent.
-pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topics, log_id: &str) -> Encoded<'b> {
+pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topics, log_ids: &LogIds) -> Encoded<'b> {
     let mut block = Block::new(rows.len());
     let records = || rows.iter().map(|row| row.row);
-    block.low_cardinality("log_id", rows.iter().map(|_| log_id));
+    block.low_cardinality("log_id", records().map(|row| log_ids.of(row.position.topic)));
     block.low_cardinality("topic", records().map(|row| row.position.topic.name(topics)));
     block.numbers("partition", records().map(|row| row.position.partition.0));
     block.numbers("offset", records().map(|row| row.position.offset.0));
@@ -91,9 +92,9 @@ pub fn deliveries<'b>(rows: &'b [&Delivery<'_>], batch: &'b Batch, topics: &Topi
 }
 
 /// Encodes rows of `dead_letters` as one block.
-pub fn dead_letters<'t>(rows: &[&DeadLetterRow], topics: &Topics, log_id: &str) -> Encoded<'t> {
+pub fn dead_letters<'t>(rows: &[&DeadLetterRow], topics: &Topics, log_ids: &LogIds) -> Encoded<'t> {
     let mut block = Block::new(rows.len());
-    block.low_cardinality("log_id", rows.iter().map(|_| log_id));
+    block.low_cardinality("log_id", rows.iter().map(|row| log_ids.of(row.position.topic)));
     block.low_cardinality("topic", rows.iter().map(|row| row.position.topic.name(topics)));
     block.numbers("partition", rows.iter().map(|row| row.position.partition.0));
     block.numbers("offset", rows.iter().map(|row| row.position.offset.0));
@@ -101,6 +102,7 @@ pub fn dead_letters<'t>(rows: &[&DeadLetterRow], topics: &Topics, log_id: &str) 
     block.low_cardinality("reason", rows.iter().map(|row| row.reason.as_str()));
     block.texts("detail", rows.iter().map(|row| row.detail.as_bytes()));
     block.texts("origin", rows.iter().map(|row| row.origin.as_bytes()));
+    block.low_cardinality("origin_log_id", rows.iter().map(|row| &*row.origin_log_id));
     block.low_cardinality("event_type", rows.iter().map(|row| &*row.event_type));
     block.texts("job_id", rows.iter().map(|row| row.job_id.as_bytes()));
     block.low_cardinality("key_name", rows.iter().map(|row| &*row.key_name));

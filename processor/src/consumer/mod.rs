@@ -2,6 +2,7 @@
 //! cancels the batch in progress when partitions are revoked. Called only from the thread that polls, also inside `poll`.
 
 mod lag;
+mod log_offsets;
 pub mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
+use hookline_schemas::topics::{Partition, Topic, Topics};
 use hookline_service::kafka::KafkaContext;
 use prometheus::IntCounter;
 use rdkafka::config::RDKafkaLogLevel;
@@ -23,6 +24,7 @@ use crate::batch::{Batch, PartitionOffsets};
 use crate::config::{BatchConfig, GroupConfig};
 use crate::consumer::lag::Lag;
 use crate::fail_point::{FailPoint, hit};
+use crate::log_ids::LogIds;
 use crate::metrics::Metrics;
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterHandle};
 
@@ -44,6 +46,9 @@ pub struct Batcher {
     assigned: BTreeSet<(Topic, Partition)>,
     stopped: BTreeSet<(Topic, Partition)>,
     written: PartitionOffsets,
+    log_ids: LogIds,
+    /// Why only a new consumer can go on.
+    broken: Option<(&'static str, String)>,
     lag: Lag,
     metrics: Metrics,
     consumed: BTreeMap<Topic, IntCounter>,
@@ -62,6 +67,7 @@ impl RebalanceContext {
         group: &GroupConfig,
         metrics: Metrics,
         writer: WriterHandle,
+        log_ids: LogIds,
     ) -> Self {
         let batcher = Mutex::new(Batcher {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
@@ -78,6 +84,8 @@ impl RebalanceContext {
             assigned: BTreeSet::new(),
             stopped: BTreeSet::new(),
             written: PartitionOffsets::new(),
+            log_ids,
+            broken: None,
             metrics,
         });
         Self { batcher, kafka: KafkaContext::new("consumer") }
@@ -107,6 +115,13 @@ impl ClientContext for RebalanceContext {
 
 impl ConsumerContext for RebalanceContext {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            let mut batcher = self.batcher();
+            let topics = batcher.topics.clone();
+            if let Err(error) = log_offsets::begin_where_log_is_new(consumer, partitions, &topics, &batcher.log_ids) {
+                batcher.broken = Some(("committed_offsets", format!("the committed offsets are not known: {error}")));
+            }
+        }
         if let Rebalance::Revoke(partitions) = rebalance {
             let mut batcher = self.batcher();
             tracing::info!(partitions = partitions.count(), "partitions revoked");
@@ -187,6 +202,11 @@ impl Batcher {
         self.is_writing
     }
 
+    /// Why only a new consumer can go on, if that is so.
+    pub fn broken(&self) -> Option<(&'static str, String)> {
+        self.broken.clone()
+    }
+
     pub fn is_stuck(&self) -> bool {
         self.lag.is_stuck()
     }
@@ -204,6 +224,7 @@ impl Batcher {
                 self.stopped.insert((topic, partition));
                 self.pause_stopped(consumer);
             }
+            WriterEvent::LogChanged(changed) => self.broken = Some(("log_changed", changed.to_string())),
             // The answer to a command that was cancelled.
             WriterEvent::Settled(_) => {}
         }
@@ -213,9 +234,8 @@ impl Batcher {
         hit(FailPoint::BeforeCommit);
         let mut offsets = TopicPartitionList::new();
         for ((topic, partition), progress) in positions.iter().filter(|(key, _)| self.assigned.contains(key)) {
-            let Offset(next) = progress.next;
-            // Only an offset out of Kafka's own range is refused, and these came from it.
-            let _ = offsets.add_partition_offset(topic.name(&self.topics), partition.0, rdkafka::Offset::Offset(next));
+            let (topic_name, log_id) = (topic.name(&self.topics), self.log_ids.of(*topic));
+            log_offsets::add(&mut offsets, topic_name, *partition, progress.next, log_id);
         }
         if offsets.count() == 0 {
             return;

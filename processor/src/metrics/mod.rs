@@ -130,10 +130,11 @@ impl Metrics {
         for reason in [DeadLetterReason::InsertRefused, DeadLetterReason::BadRecord] {
             self.dead_lettered.with_label_values(&[reason.as_str()]);
         }
+        let restarts: &[&str] = &["fatal", "watchdog", "log_changed", "committed_offsets"];
         for (family, labels) in [
-            (&self.refreshes, ["ok", "failed"]),
-            (&self.rebalances, ["assign", "revoke"]),
-            (&self.consumer_restarts, ["fatal", "watchdog"]),
+            (&self.refreshes, &["ok", "failed"][..]),
+            (&self.rebalances, &["assign", "revoke"]),
+            (&self.consumer_restarts, restarts),
         ] {
             for label in labels {
                 family.with_label_values(&[label]);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use clickhouse::{Client, Row};
 use hookline_schemas::facts::Facts;
+use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
@@ -11,6 +12,7 @@ use super::plan::PartitionRange;
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::retries_read;
+use crate::log_ids::LogIds;
 use crate::retry::until_cancelled;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
@@ -19,7 +21,8 @@ const MAX_QUERY_BYTES: &str = "1073741824";
 #[derive(Clone, Debug)]
 pub struct Inspector {
     client: Client,
-    log_id: String,
+    log_ids: LogIds,
+    topics: Topics,
     cancel: CancellationToken,
 }
 
@@ -50,16 +53,25 @@ struct Origin {
 }
 
 impl Inspector {
-    pub fn new(client: Client, log_id: String, cancel: CancellationToken) -> Self {
-        Self { client, log_id, cancel }
+    pub fn new(client: Client, log_ids: LogIds, topics: Topics, cancel: CancellationToken) -> Self {
+        Self { client, log_ids, topics, cancel }
     }
 
-    /// Returns the origins in this partition that have a dead letter already.
+    /// Returns the origins in this partition that have a dead letter already: one that is in the dead-letter topic as it is now,
+    /// and was made from a record of the topic as it is now.
     pub async fn published_origins(&self, part: &PartitionRange) -> anyhow::Result<HashSet<String>> {
         let prefix = format!("{}/{}/", part.topic, part.partition.0);
-        let query = "SELECT DISTINCT origin FROM dead_letters WHERE startsWith(origin, ?)";
-        let rows: Vec<Origin> = self.ask(|| self.client.query(query).bind(&prefix).fetch_all()).await?;
-        Ok(rows.into_iter().map(|row| row.origin).collect())
+        let query = "SELECT DISTINCT origin FROM dead_letters \
+                     WHERE log_id = ? AND origin_log_id = ? AND startsWith(origin, ?)";
+        let ask = || {
+            let query = self.client.query(query).bind(self.log_ids.of(Topic::DeadLetter));
+            query.bind(self.log_id(part)).bind(&prefix).fetch_all::<Origin>()
+        };
+        Ok(self.ask(ask).await?.into_iter().map(|row| row.origin).collect())
+    }
+
+    fn log_id(&self, part: &PartitionRange) -> &str {
+        Topic::named(&part.topic, &self.topics).map_or("", |topic| self.log_ids.of(topic))
     }
 
     /// Counts the offsets of `part` from `next` up to `end` that have a row.
@@ -70,7 +82,7 @@ impl Inspector {
             table.as_str()
         );
         let ask = || {
-            let query = self.client.query(&query).bind(&self.log_id).bind(&part.topic).bind(part.partition.0);
+            let query = self.client.query(&query).bind(self.log_id(part)).bind(&part.topic).bind(part.partition.0);
             query.bind(part.next.0).bind(part.end.0).fetch_one::<Count>()
         };
         Ok(self.ask(ask).await?.count)

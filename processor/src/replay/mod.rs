@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use hookline_service::cli::print_line;
-use hookline_service::kafka::{KafkaContext, ask_cluster_id};
+use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::{CancellationToken, on_signal};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use prometheus::Registry;
@@ -36,6 +36,7 @@ use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::consumer::settings;
+use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::{Metrics, Mode};
 use crate::retry::Cancelled;
 use crate::writer::Writer;
@@ -87,10 +88,12 @@ struct Replay {
 impl Replay {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         let context = KafkaContext::new("replay");
-        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context)?;
-        let cluster = ask_cluster_id(&consumer, TIMEOUT)?;
+        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context.clone())?;
+        // Asked for before anything else, so that a topic that is made anew meanwhile is noticed.
+        let log_ids = LogIds::fetch(&consumer, &self.topics, TIMEOUT);
+        let log_ids = log_ids.context("Kafka does not tell the ids of the topics, or one is missing")?;
         let state = StateFile::new(&self.args.state);
-        let progress = self.resume_or_plan(&state, &consumer, &cluster)?;
+        let progress = self.resume_or_plan(&state, &consumer, &log_ids)?;
         let left = progress.records() - progress.done();
         if self.args.dry_run {
             return self.print_plan(&consumer, &progress, left);
@@ -108,7 +111,7 @@ impl Replay {
         let began = Instant::now();
         state.save(&progress)?;
         let shared = self.share(progress, state.clone(), shutdown);
-        self.read(&shared, &clickhouse, &cluster, runtime)?;
+        self.read(&shared, &clickhouse, &log_ids, runtime)?;
         shared.bar.finish_and_clear();
         let progress = shared.progress().clone();
         let stopped = || {
@@ -127,16 +130,16 @@ impl Replay {
         &self,
         state: &StateFile,
         consumer: &BaseConsumer<KafkaContext>,
-        cluster: &str,
+        log_ids: &LogIds,
     ) -> anyhow::Result<Progress> {
         let selection = &self.args.selection;
-        if let Some(progress) = state.resume(cluster, selection)? {
+        if let Some(progress) = state.resume(log_ids, selection)? {
             let (path, done, records) = (self.args.state.display(), progress.done(), progress.records());
             self.print(&format!("continuing from {path}: {done} of {records} records are done"));
             return Ok(progress);
         }
         Ok(Progress {
-            cluster: cluster.to_owned(),
+            log_ids: log_ids.clone(),
             asked: selection.clone(),
             parts: plan(consumer, &self.topics, selection, OffsetDateTime::now_utc())?,
             dirty_hours: Default::default(),
@@ -174,18 +177,20 @@ impl Replay {
         Ok(())
     }
 
-    fn read(&self, shared: &Shared, clickhouse: &ClickHouse, cluster: &str, runtime: &Handle) -> anyhow::Result<()> {
+    fn read(&self, shared: &Shared, clickhouse: &ClickHouse, log_ids: &LogIds, runtime: &Handle) -> anyhow::Result<()> {
         let readers = (0..self.args.parallel)
             .map(|_| {
+                let asking = settings::replay(&self.config)?.create_with_context(KafkaContext::new("topic ids"))?;
                 let writer = Writer::new(
                     &self.config.kafka,
                     clickhouse.clone(),
                     self.topics.clone(),
-                    cluster.into(),
+                    LogWatch::new(asking, self.topics.clone(), log_ids.clone()),
                     self.metrics.clone(),
                     Readiness::waiting_for(&[]),
                 )?;
-                let inspector = Inspector::new(clickhouse.client().clone(), cluster.into(), shared.shutdown.clone());
+                let (client, shutdown) = (clickhouse.client().clone(), shared.shutdown.clone());
+                let inspector = Inspector::new(client, log_ids.clone(), self.topics.clone(), shutdown);
                 let consumer = settings::replay(&self.config)?.create_with_context(KafkaContext::new("reader"))?;
                 Ok(Reader { consumer, writer, inspector, shared, runtime: runtime.clone() })
             })

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::Offset;
+use hookline_schemas::topics::{Offset, Topic};
 use serde::{Deserialize, Serialize};
 
 use super::plan::PartitionRange;
 use super::select::Selection;
+use crate::log_ids::LogIds;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The id of the Kafka cluster: the offsets mean other records in another one.
-    pub cluster: String,
+    /// The offsets mean other records in another cluster, and in a topic that was made anew.
+    pub log_ids: LogIds,
     /// The arguments as they were typed: the same ones continue the same replay, also where an age has moved on.
     pub asked: Selection,
     pub parts: Vec<PartitionRange>,
@@ -86,7 +87,7 @@ impl StateFile {
     }
 
     /// Returns the progress of an earlier run with the same arguments. That of another replay is an error.
-    pub fn resume(&self, cluster: &str, asked: &Selection) -> anyhow::Result<Option<Progress>> {
+    pub fn resume(&self, log_ids: &LogIds, asked: &Selection) -> anyhow::Result<Option<Progress>> {
         let path = self.0.display();
         let text = match std::fs::read(&self.0) {
             Ok(text) => text,
@@ -95,7 +96,20 @@ impl StateFile {
         };
         let saved: Progress = serde_json::from_slice(&text)
             .with_context(|| format!("--state {path} does not hold the progress of a replay"))?;
-        if saved.asked != *asked || saved.cluster != cluster {
+        if saved.asked == *asked
+            && let Some(topic) = Topic::ALL
+                .into_iter()
+                .filter(|topic| asked.wants_topic(*topic))
+                .find(|topic| saved.log_ids.of(*topic) != log_ids.of(*topic))
+        {
+            bail!(
+                "--state {path} holds the progress of a replay of {:?} of the topic {topic}, which is {:?} now: the topic was made \
+                 anew, or this is another cluster, so the offsets mean other records: name another file, or remove this one",
+                saved.log_ids.of(topic),
+                log_ids.of(topic)
+            );
+        }
+        if saved.asked != *asked {
             bail!(
                 "--state {path} holds the progress of another replay, {} of {} records done: finish that one with its own \
                  arguments, name another file, or remove this one",
@@ -125,6 +139,14 @@ mod tests {
 
     use super::*;
 
+    fn log_ids(cluster: &str) -> LogIds {
+        serde_json::from_value(serde_json::json!({
+            "video": format!("{cluster}/v"), "image": format!("{cluster}/i"),
+            "audio": format!("{cluster}/a"), "dead_letter": format!("{cluster}/d"),
+        }))
+        .unwrap()
+    }
+
     fn progress() -> Progress {
         let part = |partition| PartitionRange {
             topic: "t".into(),
@@ -134,7 +156,7 @@ mod tests {
             next: Offset(10),
         };
         Progress {
-            cluster: "c".into(),
+            log_ids: log_ids("c"),
             asked: Selection::default(),
             parts: vec![part(0), part(1)],
             dirty_hours: BTreeSet::new(),
@@ -160,13 +182,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(&folder.path().join("state.json"));
         let asked = Selection::default();
-        assert_eq!(file.resume("c", &asked).unwrap(), None);
+        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), None);
         file.save(&progress()).unwrap();
-        assert_eq!(file.resume("c", &asked).unwrap(), Some(progress()));
+        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), Some(progress()));
         let other = Selection { partitions: vec![Partition(1)], ..Selection::default() };
-        assert!(file.resume("c", &other).unwrap_err().to_string().contains("another replay"));
-        assert!(file.resume("d", &asked).is_err(), "another cluster");
+        assert!(file.resume(&log_ids("c"), &other).unwrap_err().to_string().contains("another replay"));
+        let refused = file.resume(&log_ids("d"), &asked).unwrap_err().to_string();
+        assert!(refused.contains("made anew"), "{refused}");
         file.remove().unwrap();
-        assert_eq!(file.resume("c", &asked).unwrap(), None);
+        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), None);
     }
 }

@@ -24,7 +24,7 @@ use crate::batch::position::RecordPosition;
 use crate::clickhouse::columns::Table;
 use crate::config::BatchConfig;
 use crate::retry::Cancelled;
-use crate::writer::Writer;
+use crate::writer::{NotWritten, Writer};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -128,7 +128,16 @@ impl Reader<'_> {
         let written = runtime.block_on(async {
             let present = self.inspector.present(table, part).await?;
             repaired.jobs = self.inspector.missing_facts(&folded).await?;
-            let written = self.writer.write(batch, &folded, already_published, &self.shared.shutdown).await?;
+            let shutdown = &self.shared.shutdown;
+            // Also where nothing was read: the records of the plan may have gone together with their topic.
+            let written = match self.writer.verify_logs(&[topic], shutdown).await {
+                Ok(()) => self.writer.write(batch, &folded, already_published, shutdown).await,
+                Err(error) => Err(error),
+            };
+            let written = written.map_err(|error| match error {
+                NotWritten::Cancelled(cancelled) => anyhow::Error::from(cancelled),
+                NotWritten::LogChanged(changed) => changed.into(),
+            })?;
             if present < batch.len() as u64 {
                 let inserted = self.inspector.present(table, part).await?.saturating_sub(present);
                 match table {

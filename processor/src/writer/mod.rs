@@ -8,7 +8,6 @@ pub mod rollup;
 pub mod thread;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use hookline_schemas::time::CreatedHour;
@@ -29,6 +28,7 @@ use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
 use crate::dead_letter_producer::{DeadLetterMessage, DeadLetterProducer, PublishError, Remedy as PublishRemedy};
 use crate::fail_point::{FailPoint, hit};
+use crate::log_ids::{LogChanged, LogWatch};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
 use crate::retry::{Cancelled, until_cancelled};
@@ -43,13 +43,21 @@ pub struct Writer {
     clickhouse: ClickHouse,
     dead_letter_producer: DeadLetterProducer,
     topics: Topics,
-    /// The Kafka cluster's id: offsets of another cluster are other records.
-    log_id: Arc<str>,
+    log_watch: LogWatch,
     metrics: Metrics,
     job_metrics: Option<JobMetrics>,
     readiness: Readiness,
     /// The first record of each stopped partition that must not be committed.
     stopped: BTreeMap<(Topic, Partition), Offset>,
+}
+
+/// Why nothing of a batch, or not all of it, was written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotWritten {
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    #[error(transparent)]
+    LogChanged(#[from] LogChanged),
 }
 
 /// What a written batch leaves to do.
@@ -78,13 +86,13 @@ impl Writer {
         kafka: &KafkaConfig,
         clickhouse: ClickHouse,
         topics: Topics,
-        log_id: Arc<str>,
+        log_watch: LogWatch,
         metrics: Metrics,
         readiness: Readiness,
     ) -> Result<Self, ConfigError> {
         let dead_letter_producer = DeadLetterProducer::new(kafka, &topics)?;
         let (job_metrics, stopped) = (None, BTreeMap::new());
-        Ok(Self { clickhouse, dead_letter_producer, topics, log_id, metrics, job_metrics, readiness, stopped })
+        Ok(Self { clickhouse, dead_letter_producer, topics, log_watch, metrics, job_metrics, readiness, stopped })
     }
 
     /// Counts finished jobs, too. A replay does not: its jobs were counted when they finished.
@@ -99,7 +107,18 @@ impl Writer {
         }
     }
 
-    /// Writes all of a batch; nothing of it may be committed unless this succeeds. No dead letter is published again for an
+    /// Tells whether a topic was made anew, also if nothing is read from it. Blocks its thread while it asks.
+    pub fn log_made_anew(&self) -> Option<LogChanged> {
+        self.log_watch.made_anew()
+    }
+
+    /// Asks whether these topics, from which records were read, are still the same.
+    pub async fn verify_logs(&self, topics: &[Topic], cancel: &CancellationToken) -> Result<(), NotWritten> {
+        Ok(self.log_watch.verify(topics, cancel).await??)
+    }
+
+    /// Writes all of a batch; nothing of it may be committed unless this succeeds. Nothing is written where the records may come
+    /// from another log than the one whose id would stand beside them. No dead letter is published again for an
     /// origin in `already_published`.
     pub async fn write(
         &mut self,
@@ -107,8 +126,11 @@ impl Writer {
         folded: &Folded<'_>,
         already_published: &HashSet<String>,
         cancel: &CancellationToken,
-    ) -> Result<Written, Cancelled> {
+    ) -> Result<Written, NotWritten> {
         let began = Instant::now();
+        let mut topics: Vec<Topic> = batch.positions.keys().map(|(topic, _)| *topic).collect();
+        topics.dedup();
+        self.verify_logs(&topics, cancel).await?;
         self.metrics.decoded.inc_by(folded.deliveries.len() as u64);
         self.metrics.invalid_fields.inc_by(folded.invalid_fields);
         let mut rejections = reject::unprocessable(batch, folded);
@@ -143,11 +165,16 @@ impl Writer {
     ) -> Result<Vec<RefusedRow<'r, Delivery<'b>>>, Cancelled> {
         let without_facts: HashSet<_> =
             without_facts.iter().map(|rejection| rejection.position().key_order()).collect();
+        // The table sorts by log id before it sorts by topic.
+        let mut topics: Vec<_> =
+            folded.deliveries.chunk_by(|a, b| a.row.position.topic == b.row.position.topic).collect();
+        let log_ids = self.log_watch.log_ids();
+        topics.sort_by_key(|rows| rows.first().map(|delivery| log_ids.of(delivery.row.position.topic)));
         let with_facts =
-            folded.deliveries.iter().filter(|delivery| !without_facts.contains(&delivery.row.position.key_order()));
+            topics.into_iter().flatten().filter(|delivery| !without_facts.contains(&delivery.row.position.key_order()));
         let blocks = partitions::blocks(with_facts, |delivery| i64::from(delivery.row.signed_at.0));
-        let (topics, log_id) = (&self.topics, &self.log_id);
-        self.insert(Table::Deliveries, blocks, |rows| columns::deliveries(rows, batch, topics, log_id), cancel).await
+        let (topics, log_ids) = (&self.topics, self.log_watch.log_ids());
+        self.insert(Table::Deliveries, blocks, |rows| columns::deliveries(rows, batch, topics, log_ids), cancel).await
     }
 
     /// Inserts blocks; returns the rows that ClickHouse refuses whatever else is in their block.
@@ -201,7 +228,7 @@ impl Writer {
     ) -> Result<u64, Cancelled> {
         let mut published = 0;
         for rejection in rejections {
-            let message = rejection.message(batch, &self.topics);
+            let message = rejection.message(batch, &self.topics, self.log_watch.log_ids());
             if already_published.contains(&message.origin) {
                 continue;
             }
@@ -237,7 +264,7 @@ impl Writer {
         let waiting = |error: &PublishError| self.readiness.not_ready(DEAD_LETTER_TOPIC, error.to_string());
         match self.dead_letter_producer.publish(message, cancel, waiting).await? {
             Err(error) if error.remedy() == PublishRemedy::Cut => {
-                let cut = rejection.message_cut(batch, &self.topics);
+                let cut = rejection.message_cut(batch, &self.topics, self.log_watch.log_ids());
                 tracing::warn!(origin = cut.origin, bytes = message.body.len(), %error, "a dead letter is too large for its topic and is published without its body");
                 self.dead_letter_producer.publish(&cut, cancel, waiting).await
             }
@@ -279,8 +306,8 @@ impl Writer {
         cancel: &CancellationToken,
     ) -> Result<Vec<RefusedRow<'r, DeadLetterRow>>, Cancelled> {
         let blocks = partitions::blocks(rows.iter(), |row| row.received_at.0.div_euclid(1000));
-        let (topics, log_id) = (&self.topics, &self.log_id);
-        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, topics, log_id), cancel).await
+        let (topics, log_ids) = (&self.topics, self.log_watch.log_ids());
+        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, topics, log_ids), cancel).await
     }
 
     /// Commits no stopped partition beyond the record that stopped it.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::envelope::DecodeError;
 use hookline_schemas::ids::JobId;
-use hookline_schemas::record::{DeadLetter, encode_dead_letter, encode_headers};
+use hookline_schemas::record::{DeadLetter, encode_dead_letter, encode_headers, header};
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka_raw::add_header;
 use rdkafka::message::OwnedHeaders;
@@ -16,6 +16,7 @@ use crate::batch::position::RecordPosition;
 use crate::batch::{Batch, BatchRecord};
 use crate::clickhouse::columns::Table;
 use crate::dead_letter_producer::DeadLetterMessage;
+use crate::log_ids::LogIds;
 
 /// Bytes of a detail and of a foreign record's key that a cut dead letter keeps.
 const KEPT_DETAIL: usize = 500;
@@ -77,17 +78,17 @@ impl<'b> Rejection<'b> {
     }
 
     /// Makes the record for the dead-letter topic: the body as signed, and headers that say where it comes from and why.
-    pub fn message(&self, batch: &'b Batch, topics: &Topics) -> DeadLetterMessage<'b> {
-        self.message_of(batch, topics, Form::Whole)
+    pub fn message(&self, batch: &'b Batch, topics: &Topics, log_ids: &LogIds) -> DeadLetterMessage<'b> {
+        self.message_of(batch, topics, log_ids, Form::Whole)
     }
 
     /// Makes it for a topic that does not take the whole: the body, a foreign record's headers and what is long of key and detail
     /// are left out. The origin says where they lie.
-    pub fn message_cut(&self, batch: &'b Batch, topics: &Topics) -> DeadLetterMessage<'b> {
-        self.message_of(batch, topics, Form::Cut)
+    pub fn message_cut(&self, batch: &'b Batch, topics: &Topics, log_ids: &LogIds) -> DeadLetterMessage<'b> {
+        self.message_of(batch, topics, log_ids, Form::Cut)
     }
 
-    fn message_of(&self, batch: &'b Batch, topics: &Topics, form: Form) -> DeadLetterMessage<'b> {
+    fn message_of(&self, batch: &'b Batch, topics: &Topics, log_ids: &LogIds, form: Form) -> DeadLetterMessage<'b> {
         let (reason, detail): (_, Cow<'b, str>) = match self {
             Self::NotFromIngest(record) => (DeadLetterReason::BadRecord, record.bad.to_string().into()),
             Self::Unreadable(_, error) => (error.reason, (&*error.detail).into()),
@@ -115,6 +116,7 @@ impl<'b> Rejection<'b> {
         let mut add = |key: &[u8], value: Option<&[u8]>| {
             headers = add_header(std::mem::take(&mut headers), key, value);
         };
+        add(header::DEAD_ORIGIN_LOG_ID.as_bytes(), Some(log_ids.of(self.position().topic).as_bytes()));
         let (row, event_type, job_id) = match self {
             Self::NotFromIngest(record) => {
                 let key = match form {
@@ -143,7 +145,7 @@ impl<'b> Rejection<'b> {
 #[cfg(test)]
 mod tests {
     use hookline_schemas::ids::{Action, EventType, Resource};
-    use hookline_schemas::record::{DeliveryMetadata, header};
+    use hookline_schemas::record::DeliveryMetadata;
     use hookline_schemas::signature::HexSignature;
     use hookline_schemas::time::{AppendedAt, ReceivedAt, SignedAt};
     use hookline_schemas::topics::{Offset, Partition, Topic};
@@ -203,7 +205,8 @@ mod tests {
         let topics = Topics::new("t").unwrap();
         let rejections = unprocessable(&batch, &folded);
         assert!(matches!(*rejections, [Rejection::NotFromIngest(_), Rejection::Unreadable(..)]), "{rejections:?}");
-        let [not_from_ingest, unreadable] = [0, 1].map(|index| rejections[index].message(&batch, &topics));
+        let [not_from_ingest, unreadable] =
+            [0, 1].map(|index| rejections[index].message(&batch, &topics, &LogIds::default()));
         assert_eq!(
             (not_from_ingest.key, not_from_ingest.body, &*not_from_ingest.origin),
             (&b"k"[..], &b"b"[..], "t.video/3/2")
@@ -230,7 +233,10 @@ mod tests {
             .iter()
             .zip([("t.video/3/2", "7000 bytes of body and 5"), ("t.video/3/1", "5000 bytes of body and 0 ")])
         {
-            let (whole, cut) = (rejection.message(&batch, &topics), rejection.message_cut(&batch, &topics));
+            let (whole, cut) = (
+                rejection.message(&batch, &topics, &LogIds::default()),
+                rejection.message_cut(&batch, &topics, &LogIds::default()),
+            );
             assert_eq!((whole.reason, &whole.origin), (cut.reason, &cut.origin));
             assert!(whole.body.len() >= 5_000 && cut.body.is_empty());
             let headers: usize = cut.headers.iter().map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
@@ -256,7 +262,7 @@ mod tests {
         let rejections: Vec<_> = refused_jobs(&batch, &folded, &refused).collect();
         let offsets: Vec<_> = rejections.iter().map(|rejection| rejection.position().offset.0).collect();
         assert_eq!(offsets, [0, 2]);
-        let message = rejections[0].message(&batch, &Topics::new("t").unwrap());
+        let message = rejections[0].message(&batch, &Topics::new("t").unwrap(), &LogIds::default());
         assert_eq!((message.key, message.body), (&b"j1"[..], GOOD.as_bytes()));
         assert_eq!(header(&message, header::CE_TYPE), Some("video.completed"));
         let detail = Some("table jobs code 469");
@@ -270,7 +276,7 @@ mod tests {
         push(&mut batch, 7, "j1", GOOD);
         let folded = fold(&batch);
         let refused = RefusedRow { row: &folded.deliveries[0], code: 1, text: String::new() };
-        let message = Rejection::of_delivery(&refused).message(&batch, &Topics::new("t").unwrap());
+        let message = Rejection::of_delivery(&refused).message(&batch, &Topics::new("t").unwrap(), &LogIds::default());
         let detail = Some("table deliveries code 1");
         assert_eq!(dead(&message), [Some("insert_refused"), detail, Some("t.video/3/7"), Some("0")]);
     }

@@ -12,7 +12,7 @@ use crate::fail_point::{FailPoint, hit};
 use crate::retry::Cancelled;
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterInbox};
 use crate::writer::rollup::Refresher;
-use crate::writer::{Writer, Written};
+use crate::writer::{NotWritten, Writer, Written};
 
 pub struct WriterThread {
     pub writer: Writer,
@@ -20,7 +20,12 @@ pub struct WriterThread {
     pub refresh_every: Duration,
     pub inbox: WriterInbox,
     pub runtime: Handle,
+    pub logs_seen_at: Instant,
 }
+
+/// How often the ids of the topics are asked for where no batch asks. An old position in a new topic may be its very end, and
+/// then nothing is read.
+const LOOK_AT_LOGS_EVERY: Duration = Duration::from_secs(30);
 
 /// What is in the tables and not yet in the roll-up.
 struct Pending {
@@ -41,7 +46,7 @@ impl WriterThread {
                     self.report(WriterEvent::Settled(number));
                 }
                 Ok(WriterCommand::Assigned) => self.reload_counted_jobs(),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.look_at_logs_if_due(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if pending.as_ref().is_some_and(|pending| self.until_refresh(pending).is_zero()) {
@@ -52,6 +57,15 @@ impl WriterThread {
 
     fn until_refresh(&self, pending: &Pending) -> Duration {
         self.refresh_every.saturating_sub(pending.since.elapsed())
+    }
+
+    fn look_at_logs_if_due(&mut self) {
+        if self.logs_seen_at.elapsed() >= LOOK_AT_LOGS_EVERY {
+            if let Some(changed) = self.writer.log_made_anew() {
+                self.report(WriterEvent::LogChanged(changed));
+            }
+            self.logs_seen_at = Instant::now();
+        }
     }
 
     fn reload_counted_jobs(&mut self) {
@@ -72,7 +86,11 @@ impl WriterThread {
                 let nothing = || Pending { written: Written::default(), since: Instant::now() };
                 pending.get_or_insert_with(nothing).written.append(written);
             }
-            Err(Cancelled) => batch.positions.clear(),
+            Err(NotWritten::Cancelled(Cancelled)) => batch.positions.clear(),
+            Err(NotWritten::LogChanged(changed)) => {
+                batch.positions.clear();
+                self.report(WriterEvent::LogChanged(changed));
+            }
         }
         self.report(WriterEvent::Written(batch));
     }

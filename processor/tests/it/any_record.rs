@@ -1,7 +1,6 @@
 //! Whatever a producer writes into a topic is read, and ends as a row: a delivery, or a dead letter with its position.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use hookline_schemas::ids::Resource;
 use hookline_schemas::record::{DeliveryMetadata, encode_headers};
@@ -125,7 +124,7 @@ fn any_record() -> impl Strategy<Value = RawRecord> {
 
 fn noise(length: usize) -> Vec<u8> {
     let mut noise = vec![0; length];
-    rand::Rng::fill_bytes(&mut rand::rng(), &mut noise);
+    rand::fill(&mut noise[..]);
     noise
 }
 

@@ -10,6 +10,7 @@
 mod any_record;
 mod counting;
 mod groups;
+mod log_ids;
 mod memory;
 mod outage;
 mod processor_under_test;
