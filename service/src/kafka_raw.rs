@@ -140,10 +140,8 @@ pub fn topic_ids<C: ClientContext>(
 }
 
 fn check(code: rd_kafka_resp_err_t) -> KafkaResult<()> {
-    match code {
-        rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        code => Err(KafkaError::MetadataFetch(code.into())),
-    }
+    let is_error = code != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+    if is_error { Err(KafkaError::MetadataFetch(code.into())) } else { Ok(()) }
 }
 
 /// An object of librdkafka that is given back when this is dropped.

@@ -11,6 +11,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod acls;
 mod clickhouse_server;
 mod command;
 mod daemon;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
+pub use self::acls::{Grant, grant};
 pub use self::clickhouse_server::ClickHouseServer;
 pub use self::command::{run, run_successfully};
 pub use self::daemon::{Daemon, LogPipe};

@@ -8,7 +8,7 @@ use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topic;
 use hookline_service::kafka_raw::add_header;
-use hookline_testkit::eventually;
+use hookline_testkit::{Grant, KafkaCluster, Servers, eventually, grant};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -255,10 +255,7 @@ async fn every_record_that_brokers_take_becomes_a_row() {
     .await;
     eventually("every partition committed", DEADLINE, async || {
         let committed = under_test.committed_offsets();
-        let behind = |(committed, at): (&rdkafka::Offset, &At)| match committed {
-            rdkafka::Offset::Offset(next) => *next > at.2,
-            _ => false,
-        };
+        let behind = |(committed, at): (&rdkafka::Offset, &At)| committed.to_raw().is_some_and(|next| next > at.2);
         committed.iter().zip(&last).all(behind).then_some(())
     })
     .await;
@@ -356,4 +353,48 @@ async fn a_dead_letter_that_cannot_be_published_stops_its_own_partition() {
     daemon.wait_ready().await;
     under_test.wait_until(&format!("{DEAD_LETTERS} WHERE origin = '{image}/0/0'"), 1).await;
     under_test.wait_until_no_lag(&mut daemon).await;
+}
+
+#[tokio::test]
+async fn a_producer_that_failed_for_good_is_made_anew() {
+    let cluster = KafkaCluster::start(&[
+        "--sasl-ssl",
+        "--set",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "--set",
+        "super.users=User:ANONYMOUS",
+    ])
+    .await;
+    let mut servers = Servers::fresh("made_anew").await;
+    servers.kafka = cluster.config("hookline");
+    let under_test = ProcessorUnderTest::on(servers, 1).await;
+    let sasl = cluster.layout().sasl.unwrap();
+    let dead_letter = under_test.topics.dead_letter();
+    let mut grants: Vec<_> = under_test.topics.all().map(Grant::ReadTopic).collect();
+    grants.push(Grant::ReadGroup("hookline.processor"));
+    grant(&under_test.servers.kafka, &sasl.plain.user, &grants).await;
+    let [image, audio] = [Resource::Image, Resource::Audio].map(|resource| under_test.topics.resource(resource));
+    under_test.produce_raw(image, "k", b"first", OwnedHeaders::new());
+    under_test.webhooks(0..5);
+    let mut daemon = under_test.daemon(&[
+        ("KAFKA_BOOTSTRAP_SERVERS", &*sasl.bootstrap_servers),
+        ("HOOKLINE_PROCESSOR__KAFKA__SECURITY_PROTOCOL", "sasl_ssl"),
+        ("HOOKLINE_PROCESSOR__KAFKA__SASL_MECHANISM", "PLAIN"),
+        ("HOOKLINE_PROCESSOR__KAFKA__SASL_USERNAME", &sasl.plain.user),
+        ("HOOKLINE_PROCESSOR__KAFKA__SASL_PASSWORD", &sasl.plain.password),
+        ("HOOKLINE_PROCESSOR__KAFKA__SSL_CA_LOCATION", sasl.ca.to_str().unwrap()),
+    ]);
+    // Without any right to write, a producer gets no id, which is fatal to it.
+    eventually("a stopped partition", DEADLINE, async || {
+        let stopped = daemon.metric_if_there("hookline_processor_partition_stopped", &[image]).await;
+        (stopped == Some(1.0)).then_some(())
+    })
+    .await;
+    under_test.wait_until(DELIVERIES, 10).await;
+    grant(&under_test.servers.kafka, &sasl.plain.user, &[Grant::WriteTopic(dead_letter)]).await;
+    under_test.produce_raw(audio, "k", b"second", OwnedHeaders::new());
+    under_test.flush();
+    under_test.wait_until(&format!("{DEAD_LETTERS} WHERE body = 'second'"), 1).await;
+    daemon.wait_ready().await;
+    assert!(daemon.terminate().await.success());
 }

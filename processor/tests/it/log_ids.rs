@@ -9,8 +9,12 @@ use serde::Deserialize;
 
 use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now, records_of_job};
 
-const QUICK: [(&str, &str); 2] =
-    [("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300"), ("HOOKLINE_PROCESSOR__BATCH__MAX_AGE_MS", "100")];
+const QUICK: [(&str, &str); 3] = [
+    ("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300"),
+    ("HOOKLINE_PROCESSOR__BATCH__MAX_AGE_MS", "100"),
+    // A member that leaves at once, so that the test may commit for the group.
+    ("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", ""),
+];
 
 impl ProcessorUnderTest {
     fn audio(&self) -> &str {
