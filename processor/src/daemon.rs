@@ -102,6 +102,7 @@ impl Daemon {
     /// Waits until topics and tables exist; returns which logs the topics are, or nothing at shutdown.
     fn wait_for_servers(&self, clickhouse: &ClickHouse, runtime: &Handle) -> anyhow::Result<Option<LogWatch>> {
         let client: BaseConsumer<_> = self.config.kafka.client()?.create_with_context(KafkaContext::new("startup"))?;
+        let answer_timeout = Duration::from_millis(self.config.group.watchdog_ms);
         while !self.shutdown.is_cancelled() {
             let tables = runtime.block_on(check_tables(clickhouse));
             match &tables {
@@ -119,7 +120,9 @@ impl Daemon {
             }
             if let (Ok(()), Ok(None)) = (tables, kafka) {
                 match LogIds::fetch(&client, &self.topics, METADATA_TIMEOUT) {
-                    Ok(log_ids) => return Ok(Some(LogWatch::new(client, self.topics.clone(), log_ids))),
+                    Ok(log_ids) => {
+                        return Ok(Some(LogWatch::new(client, self.topics.clone(), log_ids, answer_timeout)));
+                    }
                     Err(error) => {
                         self.readiness.not_ready(KAFKA, format!("the ids of the topics are not known: {error}"));
                     }

@@ -1,7 +1,7 @@
 //! Which log the offsets of a topic belong to. A topic that is deleted and created again starts at offset 0, and so does
 //! another cluster: their records are others, though topic, partition and offset are the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookline_schemas::ids::Resource;
 use hookline_schemas::topics::{Topic, Topics};
@@ -67,6 +67,25 @@ pub struct LogChanged {
     now: String,
 }
 
+/// Why nothing can be said of the log that records were read from, or nothing good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    #[error(transparent)]
+    Changed(#[from] LogChanged),
+    #[error("Kafka did not tell the ids of the topics within {0:?}: {1}")]
+    Unknown(Duration, KafkaError),
+}
+
+impl LogError {
+    /// The cause of a consumer's end, in the metrics.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Changed(_) => "log_changed",
+            Self::Unknown(..) => "watchdog",
+        }
+    }
+}
+
 /// Tells whether records that were read belong to the logs whose ids are written beside them.
 ///
 /// A topic's id never comes back. So a topic that has the same id before a consumer begins and after a record was read had it
@@ -75,12 +94,18 @@ pub struct LogWatch {
     consumer: BaseConsumer<KafkaContext>,
     topics: Topics,
     log_ids: LogIds,
+    answer_timeout: Duration,
 }
 
 impl LogWatch {
-    /// `log_ids` were asked for before anything was read.
-    pub fn new(consumer: BaseConsumer<KafkaContext>, topics: Topics, log_ids: LogIds) -> Self {
-        Self { consumer, topics, log_ids }
+    /// `log_ids` were asked for before anything was read. It gives up a question that the brokers do not answer for so long.
+    pub fn new(
+        consumer: BaseConsumer<KafkaContext>,
+        topics: Topics,
+        log_ids: LogIds,
+        answer_timeout: Duration,
+    ) -> Self {
+        Self { consumer, topics, log_ids, answer_timeout }
     }
 
     pub fn log_ids(&self) -> &LogIds {
@@ -92,14 +117,17 @@ impl LogWatch {
         &self,
         topics: &[Topic],
         cancel: &CancellationToken,
-    ) -> Result<Result<(), LogChanged>, Cancelled> {
+    ) -> Result<Result<(), LogError>, Cancelled> {
+        let began = Instant::now();
         let retry = |error: &KafkaError| {
-            tracing::warn!(%error, "Kafka does not tell the ids of the topics, without which a batch is not written; asking again");
-            true
+            tracing::warn!(%error, "Kafka does not tell the ids of the topics, without which a batch is not written");
+            began.elapsed() < self.answer_timeout
         };
-        let result = until_cancelled(cancel, async || self.changed(topics), retry).await?;
-        // Every error is retried, so none comes back.
-        Ok(result.ok().flatten().map_or(Ok(()), Err))
+        Ok(match until_cancelled(cancel, async || self.changed(topics), retry).await? {
+            Ok(None) => Ok(()),
+            Ok(Some(changed)) => Err(changed.into()),
+            Err(error) => Err(LogError::Unknown(self.answer_timeout, error)),
+        })
     }
 
     /// Asks once for the id of every topic. A topic that is away is not noticed, because it may hold nothing.

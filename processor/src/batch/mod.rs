@@ -190,3 +190,32 @@ impl Batch {
         self.kept_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hookline_schemas::ids::Resource;
+
+    use super::*;
+
+    fn position(topic: Topic, offset: i64) -> RecordPosition {
+        RecordPosition { topic, partition: Partition(0), offset: Offset(offset), appended_at: AppendedAt(0) }
+    }
+
+    #[test]
+    fn headers_and_texts_of_foreign_records_count_as_memory() {
+        let limits = BatchConfig::default();
+        let large = vec![b'x'; limits.max_bytes / 8];
+        for (topic, name) in [(Topic::Resource(Resource::Video), "x"), (Topic::DeadLetter, "hookline-dead-detail")] {
+            let mut batch = Batch::default();
+            let mut pushed = 0;
+            while !batch.is_full(&limits) && pushed < 20 {
+                let headers = [(name.as_bytes(), Some(&*large))];
+                batch.push(position(topic, pushed), b"", b"", headers.into_iter());
+                pushed += 1;
+            }
+            assert_eq!(pushed, 8, "{topic}");
+            batch.clear();
+            assert!(!batch.is_full(&limits));
+        }
+    }
+}

@@ -224,7 +224,7 @@ impl Batcher {
                 self.stopped.insert((topic, partition));
                 self.pause_stopped(consumer);
             }
-            WriterEvent::LogChanged(changed) => self.broken = Some(("log_changed", changed.to_string())),
+            WriterEvent::LogLost(error) => self.broken = Some((error.cause(), error.to_string())),
             // The answer to a command that was cancelled.
             WriterEvent::Settled(_) => {}
         }

@@ -185,7 +185,7 @@ impl Replay {
                     &self.config.kafka,
                     clickhouse.clone(),
                     self.topics.clone(),
-                    LogWatch::new(asking, self.topics.clone(), log_ids.clone()),
+                    LogWatch::new(asking, self.topics.clone(), log_ids.clone(), Duration::MAX),
                     self.metrics.clone(),
                     Readiness::waiting_for(&[]),
                 )?;

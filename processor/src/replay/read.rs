@@ -136,7 +136,7 @@ impl Reader<'_> {
             };
             let written = written.map_err(|error| match error {
                 NotWritten::Cancelled(cancelled) => anyhow::Error::from(cancelled),
-                NotWritten::LogChanged(changed) => changed.into(),
+                NotWritten::Log(error) => error.into(),
             })?;
             if present < batch.len() as u64 {
                 let inserted = self.inspector.present(table, part).await?.saturating_sub(present);

@@ -7,7 +7,7 @@ use hookline_schemas::topics::{Partition, Topic};
 use hookline_service::shutdown::CancellationToken;
 
 use crate::batch::{Batch, PartitionOffsets};
-use crate::log_ids::LogChanged;
+use crate::log_ids::LogError;
 
 /// The consumer has at most one batch and a few short commands under way, so sending never blocks.
 const COMMANDS: usize = 8;
@@ -31,8 +31,9 @@ pub enum WriterEvent {
     Settled(u64),
     /// A dead letter is refused in every form, so nothing beyond it may be committed.
     Stopped(Topic, Partition),
-    /// A topic is not the one any more whose records this consumer began with: only a new consumer can go on.
-    LogChanged(LogChanged),
+    /// The log that records came from is not the one any more that this consumer began with, or cannot be known: only a new
+    /// consumer can go on.
+    LogLost(LogError),
 }
 
 /// Cancels the work in progress when partitions are revoked; the batch stays uncommitted and is read again.

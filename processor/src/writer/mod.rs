@@ -28,7 +28,7 @@ use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
 use crate::dead_letter_producer::{DeadLetterMessage, DeadLetterProducer, PublishError, Remedy as PublishRemedy};
 use crate::fail_point::{FailPoint, hit};
-use crate::log_ids::{LogChanged, LogWatch};
+use crate::log_ids::{LogChanged, LogError, LogWatch};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
 use crate::retry::{Cancelled, until_cancelled};
@@ -57,7 +57,7 @@ pub enum NotWritten {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     #[error(transparent)]
-    LogChanged(#[from] LogChanged),
+    Log(#[from] LogError),
 }
 
 /// What a written batch leaves to do.

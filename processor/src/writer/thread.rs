@@ -62,7 +62,7 @@ impl WriterThread {
     fn look_at_logs_if_due(&mut self) {
         if self.logs_seen_at.elapsed() >= LOOK_AT_LOGS_EVERY {
             if let Some(changed) = self.writer.log_made_anew() {
-                self.report(WriterEvent::LogChanged(changed));
+                self.report(WriterEvent::LogLost(changed.into()));
             }
             self.logs_seen_at = Instant::now();
         }
@@ -87,9 +87,9 @@ impl WriterThread {
                 pending.get_or_insert_with(nothing).written.append(written);
             }
             Err(NotWritten::Cancelled(Cancelled)) => batch.positions.clear(),
-            Err(NotWritten::LogChanged(changed)) => {
+            Err(NotWritten::Log(error)) => {
                 batch.positions.clear();
-                self.report(WriterEvent::LogChanged(changed));
+                self.report(WriterEvent::LogLost(error));
             }
         }
         self.report(WriterEvent::Written(batch));
