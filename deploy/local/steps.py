@@ -1,6 +1,7 @@
 """What a command tells its user: a line for each step with its seconds, or a failure that names the thing and the fix."""
 
 import fcntl
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,8 @@ def write_private(path: Path, text: str) -> None:
 
 def run_main(main: Callable[[], int]) -> None:
     """Runs a command's `main` and turns what it raises into a message and an exit code."""
+    # Data and logs hold signed bodies, whose download URLs are secrets for a day.
+    os.umask(0o077)
     try:
         code = main()
     except Failure as failure:

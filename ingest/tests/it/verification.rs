@@ -43,8 +43,8 @@ async fn two_sources(secret_of_vectors: &str) -> IngestUnderTest {
     let path = folder.path().join("ingest.toml");
     std::fs::write(&path, CONFIGURATION.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
     std::fs::write(folder.path().join("prod-new"), format!("{secret_of_vectors}\n")).unwrap();
-    std::fs::write(folder.path().join("staging-first"), "staging first").unwrap();
-    let settings = [("PROD_OLD", "prod old"), ("STAGING_SECOND", "staging second")];
+    std::fs::write(folder.path().join("staging-first"), "staging first 0123456789").unwrap();
+    let settings = [("PROD_OLD", "prod old 0123456789"), ("STAGING_SECOND", "staging second 0123456789")];
     let mut ingest = IngestUnderTest::start(kafka, &["--config", path.to_str().unwrap()], &settings).await;
     ingest.daemon.wait_ready().await;
     ingest.keeping(servers)
@@ -70,17 +70,17 @@ async fn every_secret_of_its_source_and_no_other_lets_in() {
     let body = Webhook::new().body;
     let signed = |secret: &str| Webhook::signed_with(secret, now(), &*body);
     for (source, secret, status) in [
-        ("prod", "prod old", 200),
-        ("prod", "staging first", 401),
-        ("staging", "staging first", 200),
-        ("staging", "staging second", 200),
-        ("staging", "staging second\n", 401),
+        ("prod", "prod old 0123456789", 200),
+        ("prod", "staging first 0123456789", 401),
+        ("staging", "staging first 0123456789", 200),
+        ("staging", "staging second 0123456789", 200),
+        ("staging", "staging second 0123456789\n", 401),
     ] {
         let answer = connection.exchange(signed(secret).request_to(source)).await.unwrap();
         assert_eq!(answer.status, status, "{source} {secret:?}");
     }
     for (ahead, status) in [(20, 200), (60, 401)] {
-        let early = Webhook::signed_with("prod old", now() + ahead, &*body);
+        let early = Webhook::signed_with("prod old 0123456789", now() + ahead, &*body);
         assert_eq!(connection.exchange(early.request_to("prod")).await.unwrap().status, status, "{ahead} s ahead");
     }
 
