@@ -49,15 +49,28 @@ pub struct GroupConfig {
     pub instance_id: Option<String>,
     /// Milliseconds without a heartbeat after which a member's partitions go to the others.
     pub session_timeout_ms: u32,
-    /// Milliseconds that inserts under way may take when partitions are revoked or the daemon ends.
+    /// Milliseconds that inserts under way may take when partitions are revoked or the daemon ends. What is not in the tables
+    /// by then stays uncommitted and is read again. Must be less than `shutdown_timeout_ms`.
+    #[schemars(range(min = 1, max = 600_000))]
     pub settle_timeout_ms: u64,
+    /// Milliseconds after SIGTERM at which the process ends in any case, with exit code 1. It should be less than what the
+    /// supervisor gives before SIGKILL.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub shutdown_timeout_ms: u64,
     /// Milliseconds of lag without progress after which the consumer is made anew.
     pub watchdog_ms: u64,
 }
 
 impl Default for GroupConfig {
     fn default() -> Self {
-        Self { id: None, instance_id: None, session_timeout_ms: 15_000, settle_timeout_ms: 20_000, watchdog_ms: 60_000 }
+        Self {
+            id: None,
+            instance_id: None,
+            session_timeout_ms: 15_000,
+            settle_timeout_ms: 15_000,
+            shutdown_timeout_ms: 25_000,
+            watchdog_ms: 60_000,
+        }
     }
 }
 
@@ -105,6 +118,12 @@ impl Settings for ProcessorConfig {
         Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
         self.kafka.client()?;
         self.clickhouse.client()?;
+        let GroupConfig { settle_timeout_ms, shutdown_timeout_ms, .. } = self.group;
+        if settle_timeout_ms >= shutdown_timeout_ms {
+            let expected =
+                format!("{settle_timeout_ms}, expected less than group.shutdown_timeout_ms, {shutdown_timeout_ms}");
+            return Err(ConfigError::invalid("group.settle_timeout_ms", expected));
+        }
         Ok(())
     }
 }
@@ -146,6 +165,14 @@ mod tests {
     fn a_wrong_value_is_named() {
         let error = load(&[("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "0")]).unwrap_err().to_string();
         assert!(error.contains("batch.max_rows: 0, expected a whole number, 1 to 1000000"), "{error}");
+    }
+
+    #[test]
+    fn work_must_settle_before_the_process_ends() {
+        let error = load(&[("HOOKLINE_PROCESSOR__GROUP__SHUTDOWN_TIMEOUT_MS", "15000")]).unwrap_err().to_string();
+        let expected = "group.settle_timeout_ms: 15000, expected less than group.shutdown_timeout_ms, 15000";
+        assert!(error.contains(expected), "{error}");
+        assert!(load(&[("HOOKLINE_PROCESSOR__GROUP__SETTLE_TIMEOUT_MS", "24999")]).is_ok());
     }
 
     #[test]

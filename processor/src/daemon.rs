@@ -1,14 +1,16 @@
 //! The daemon: waits for the topics and tables, then consumes until it is told to stop. A consumer that is broken for good
 //! is replaced by a new one.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::{Admin, Readiness, bind, serve};
 use hookline_service::kafka::{KafkaContext, NoAnswer, ask};
-use hookline_service::shutdown::{CancellationToken, ignore_hangup, on_signal};
+use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 
 use crate::clickhouse::columns::Table;
@@ -30,6 +32,10 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 const WRITER_WAIT: Duration = Duration::from_secs(1);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The time that the admin listener has for its last responses. A client that has sent half a request must not keep the process.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
+pub const CUT_SHORT: &str =
+    "the shutdown took longer than group.shutdown_timeout_ms and is cut short: what is not committed is read again";
 
 enum Ended {
     Stopped,
@@ -38,12 +44,17 @@ enum Ended {
         cause: &'static str,
         error: String,
     },
+    /// Another consumer took this one's place in the group.
+    Fenced,
+    /// The writer's thread panicked.
+    WriterGone,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let shutdown = on_signal()?;
     ignore_hangup()?;
+    exit_after(shutdown.clone(), Duration::from_millis(config.group.shutdown_timeout_ms), CUT_SHORT);
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;
@@ -60,12 +71,13 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let daemon =
         Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, job_metrics, readiness, shutdown };
     let runtime = Handle::current();
-    let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await?;
+    let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await.context("the consumer's thread");
     stop.cancel();
     probe.await?;
     admin_shutdown.cancel();
-    admin_server.await??;
-    consumed
+    let served = tokio::time::timeout(ADMIN_TIMEOUT, admin_server).await;
+    consumed??;
+    served.map_or(Ok(()), |served| served?.context("the admin listener"))
 }
 
 struct Daemon {
@@ -93,6 +105,8 @@ impl Daemon {
                     self.metrics.consumer_restarts.with_label_values(&[cause]).inc();
                     self.pause(runtime);
                 }
+                // A session that ends so is an error.
+                Ended::Fenced | Ended::WriterGone => break,
             }
         }
         tracing::info!("stopped");
@@ -104,7 +118,10 @@ impl Daemon {
         let client: BaseConsumer<_> = self.config.kafka.client()?.create_with_context(KafkaContext::new("startup"))?;
         let answer_timeout = Duration::from_millis(self.config.group.watchdog_ms);
         while !self.shutdown.is_cancelled() {
-            let tables = runtime.block_on(check_tables(clickhouse));
+            // A server that accepts connections and is silent must not outlast a signal.
+            let Some(tables) = runtime.block_on(self.shutdown.run_until_cancelled(check_tables(clickhouse))) else {
+                break;
+            };
             match &tables {
                 Ok(()) => self.readiness.ready(CLICKHOUSE),
                 Err(why) => self.readiness.not_ready(CLICKHOUSE, why),
@@ -152,18 +169,28 @@ impl Daemon {
         let writer = std::thread::Builder::new().name("writer".into()).spawn(move || writer.run())?;
         let consumer = self.subscribe(handle, log_ids)?;
         let ended = self.consume(&consumer);
-        if let Ended::Broken { .. } = ended {
-            // Closing waits for brokers that may not answer, so it has a thread of its own, and the writer ends after it. What was
-            // written and not committed is read again by the next consumer.
-            consumer.context().batcher().abandon();
-            std::thread::Builder::new().name("closing".into()).spawn(move || drop(consumer))?;
-            return Ok(ended);
-        }
-        consumer.context().batcher().finish(&consumer);
-        // Closing leaves the group, or keeps the place in it where membership is static, and drops the writer's commands.
-        drop(consumer);
-        if writer.join().is_err() {
-            anyhow::bail!("the writer's thread panicked");
+        match ended {
+            Ended::Stopped => {
+                consumer.context().batcher().finish(&consumer);
+                // Closing leaves the group, or keeps the place in it where membership is static, and drops the writer's commands.
+                drop(consumer);
+                join(writer)?;
+            }
+            Ended::Broken { .. } => close_aside(consumer)?,
+            Ended::Fenced => {
+                close_aside(consumer)?;
+                let id = self.config.instance_id().unwrap_or_default();
+                anyhow::bail!(
+                    "another consumer has joined the group {} as {id:?}, so that this one may not go on: give each processor \
+                     its own group.instance_id, and run none twice; what it had not committed is read again by the other one",
+                    self.config.group_id()
+                );
+            }
+            Ended::WriterGone => {
+                close_aside(consumer)?;
+                join(writer)?;
+                anyhow::bail!("the writer's thread has ended before the daemon");
+            }
         }
         Ok(ended)
     }
@@ -181,14 +208,8 @@ impl Daemon {
         let writer = Writer::new(&self.config.kafka, clickhouse, self.topics.clone(), log_watch, metrics, readiness)?
             .with_job_metrics(self.job_metrics.clone());
         let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
-        Ok(WriterThread {
-            writer,
-            refresher,
-            refresh_every,
-            inbox,
-            runtime: runtime.clone(),
-            logs_seen_at: Instant::now(),
-        })
+        let (runtime, now) = (runtime.clone(), Instant::now());
+        Ok(WriterThread { writer, refresher, refresh_every, inbox, runtime, logs_seen_at: now, stopped_tried: now })
     }
 
     fn subscribe(&self, writer: WriterHandle, log_ids: LogIds) -> anyhow::Result<BaseConsumer<RebalanceContext>> {
@@ -209,6 +230,9 @@ impl Daemon {
             batcher.submit_batch_if_due();
             if let Some((cause, error)) = batcher.broken() {
                 return Ended::Broken { cause, error };
+            }
+            if batcher.is_writer_gone() {
+                return Ended::WriterGone;
             }
             if batcher.is_stuck() {
                 let error = "a partition has records and made no progress within group.watchdog_ms".into();
@@ -233,6 +257,9 @@ impl Daemon {
             poll(consumer, POLL_TIMEOUT)?;
             let mut batcher = context.batcher();
             batcher.handle_writer_events(consumer, Duration::ZERO);
+            if batcher.is_writer_gone() {
+                return Err(Ended::WriterGone);
+            }
             if !(batcher.is_full() && batcher.is_writing()) || batcher.broken().is_some() {
                 break;
             }
@@ -240,6 +267,23 @@ impl Daemon {
         context.batcher().resume(consumer);
         Ok(())
     }
+}
+
+/// Drops a consumer that is of no use any more on a thread of its own, because closing waits for brokers that may not answer.
+/// The writer ends after it. What was written and not committed is read again by the next consumer.
+fn close_aside(consumer: BaseConsumer<RebalanceContext>) -> anyhow::Result<()> {
+    consumer.context().batcher().abandon();
+    std::thread::Builder::new().name("closing".into()).spawn(move || drop(consumer))?;
+    Ok(())
+}
+
+/// Waits for the writer's end; a panic is an error.
+fn join(writer: JoinHandle<()>) -> anyhow::Result<()> {
+    writer.join().map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        anyhow::anyhow!("the writer's thread panicked: {text}; what it had not written is read again after a restart")
+    })
 }
 
 async fn check_tables(clickhouse: &ClickHouse) -> Result<(), String> {
@@ -262,6 +306,10 @@ fn poll(consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> Result<(),
                 }
             }
             Err(KafkaError::MessageConsumptionFatal(code)) => {
+                let cause = consumer.client().fatal_error().map_or(code, |(cause, _)| cause);
+                if cause == RDKafkaErrorCode::FencedInstanceId {
+                    return Err(Ended::Fenced);
+                }
                 return Err(Ended::Broken { cause: "fatal", error: code.to_string() });
             }
             // librdkafka tries again, and the consumer's context has logged why.

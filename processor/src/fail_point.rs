@@ -1,5 +1,5 @@
 //! Points where a test kills the process: with `HOOKLINE_FAIL_POINT=after_jobs:3` the process sends itself SIGKILL when it
-//! hits that point for the third time. Builds without debug assertions leave all of this out.
+//! hits that point for the third time; with `after_jobs:3:panic` the thread that hits it panics. Builds without debug assertions leave all of this out.
 //!
 //! | point | the process has just |
 //! |---|---|
@@ -30,14 +30,16 @@ pub fn hit(point: FailPoint) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    static PLAN: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
+    static PLAN: OnceLock<Option<(String, AtomicI64, bool)>> = OnceLock::new();
     let plan = PLAN.get_or_init(|| {
         let plan = std::env::var("HOOKLINE_FAIL_POINT").ok()?;
-        let (point, times) = plan.split_once(':').unwrap_or((&plan, "1"));
-        Some((point.to_owned(), AtomicI64::new(times.parse().ok()?)))
+        let (plan, panics) = plan.strip_suffix(":panic").map_or((&*plan, false), |plan| (plan, true));
+        let (point, times) = plan.split_once(':').unwrap_or((plan, "1"));
+        Some((point.to_owned(), AtomicI64::new(times.parse().ok()?), panics))
     });
-    let Some((wanted, left)) = plan else { return };
+    let Some((wanted, left, panics)) = plan else { return };
     if wanted == <&str>::from(point) && left.fetch_sub(1, Ordering::Relaxed) == 1 {
+        assert!(!panics, "the fail point {wanted} was hit");
         let own = nix::unistd::Pid::this();
         // No handler can catch this signal, so it cannot fail.
         let _ = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGKILL);

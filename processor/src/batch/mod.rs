@@ -48,6 +48,8 @@ struct Interned(usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionProgress {
+    /// The offset of the first record; once the batch is submitted, where the partition's previous batch ended.
+    pub begin: Offset,
     /// The offset after the last record, as Kafka commits it.
     pub next: Offset,
     pub appended_at: AppendedAt,
@@ -82,10 +84,11 @@ impl Batch {
         headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
     ) {
         let next = Offset(position.offset.0 + 1);
-        self.positions.insert(
-            (position.topic, position.partition),
-            PartitionProgress { next, appended_at: position.appended_at },
-        );
+        let (begin, appended_at) = (position.offset, position.appended_at);
+        self.positions
+            .entry((position.topic, position.partition))
+            .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
+            .or_insert(PartitionProgress { begin, next, appended_at });
         match (position.topic, decode_headers(headers.clone())) {
             (Topic::Resource(_), Ok(headers)) => self.push_row(position, &headers, body),
             (Topic::Resource(_), Err(bad)) => {

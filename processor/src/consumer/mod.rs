@@ -3,14 +3,15 @@
 
 mod lag;
 mod log_offsets;
+pub mod offset_tracker;
 pub mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hookline_schemas::topics::{Partition, Topic, Topics};
+use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::kafka::KafkaContext;
 use prometheus::IntCounter;
 use rdkafka::config::RDKafkaLogLevel;
@@ -22,7 +23,8 @@ use rdkafka::{ClientContext, Message, Statistics, TopicPartitionList};
 use crate::batch::position::RecordPosition;
 use crate::batch::{Batch, PartitionOffsets};
 use crate::config::{BatchConfig, GroupConfig};
-use crate::consumer::lag::Lag;
+use crate::consumer::lag::{Assignment, Lag};
+use crate::consumer::offset_tracker::{OffsetTracker, PartitionKey};
 use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::LogIds;
 use crate::metrics::Metrics;
@@ -43,8 +45,14 @@ pub struct Batcher {
     first_record_at: Option<Instant>,
     is_writing: bool,
     last_settle: u64,
-    assigned: BTreeSet<(Topic, Partition)>,
-    stopped: BTreeSet<(Topic, Partition)>,
+    /// The writer's thread ended before its commands did: it panicked.
+    is_writer_gone: bool,
+    /// Nothing is submitted any more, and what was cancelled stays cancelled.
+    is_finished: bool,
+    is_paused: bool,
+    offsets: OffsetTracker,
+    assigned: BTreeSet<PartitionKey>,
+    stopped: BTreeSet<PartitionKey>,
     written: PartitionOffsets,
     log_ids: LogIds,
     /// Why only a new consumer can go on.
@@ -81,6 +89,10 @@ impl RebalanceContext {
             first_record_at: None,
             is_writing: false,
             last_settle: 0,
+            is_writer_gone: false,
+            is_finished: false,
+            is_paused: false,
+            offsets: OffsetTracker::default(),
             assigned: BTreeSet::new(),
             stopped: BTreeSet::new(),
             written: PartitionOffsets::new(),
@@ -108,8 +120,9 @@ impl ClientContext for RebalanceContext {
 
     fn stats(&self, statistics: Statistics) {
         let mut batcher = self.batcher();
-        let Batcher { lag, assigned, written, is_writing, .. } = &mut *batcher;
-        lag.observe(&statistics, assigned, written, *is_writing);
+        let Batcher { lag, assigned, stopped, offsets, written, filling, is_writing, is_paused, .. } = &mut *batcher;
+        let (filling, is_writing, is_paused) = (&filling.positions, *is_writing, *is_paused);
+        lag.observe(&statistics, &Assignment { assigned, stopped, offsets, written, filling, is_writing, is_paused });
     }
 }
 
@@ -126,7 +139,10 @@ impl ConsumerContext for RebalanceContext {
             let mut batcher = self.batcher();
             tracing::info!(partitions = partitions.count(), "partitions revoked");
             batcher.metrics.rebalances.with_label_values(&["revoke"]).inc();
-            batcher.flush_and_commit(consumer);
+            if !batcher.is_finished {
+                let deadline = Instant::now() + batcher.settle_timeout;
+                batcher.flush_and_commit(consumer, deadline);
+            }
             batcher.clear_assignment();
         }
     }
@@ -181,7 +197,8 @@ impl Batcher {
         if self.filling.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.empty));
+        let mut batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.empty));
+        self.offsets.submit(&mut batch.positions);
         self.is_writing = true;
         self.send(WriterCommand::Write(batch));
         hit(FailPoint::AfterConsume);
@@ -189,13 +206,23 @@ impl Batcher {
 
     /// Handles pending writer events. Blocks up to `wait` for the first one; returns whether there was any.
     pub fn handle_writer_events(&mut self, consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> bool {
-        let mut next = self.writer.events.recv_timeout(wait).ok();
-        let any = next.is_some();
-        while let Some(event) = next {
-            self.on_writer_event(consumer, event, CommitMode::Async);
-            next = self.writer.events.try_recv().ok();
+        let mut next = self.writer.events.recv_timeout(wait).map_err(|error| match error {
+            RecvTimeoutError::Timeout => TryRecvError::Empty,
+            RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+        });
+        let any = next.is_ok();
+        while let Ok(event) = next {
+            let extended = self.on_writer_event(consumer, event);
+            self.commit(consumer, extended, CommitMode::Async);
+            next = self.writer.events.try_recv();
         }
+        self.is_writer_gone |= matches!(next, Err(TryRecvError::Disconnected));
         any
+    }
+
+    /// Whether the writer's thread has ended, so that nothing can be written.
+    pub fn is_writer_gone(&self) -> bool {
+        self.is_writer_gone
     }
 
     pub fn is_writing(&self) -> bool {
@@ -211,7 +238,12 @@ impl Batcher {
         self.lag.is_stuck()
     }
 
-    fn on_writer_event(&mut self, consumer: &BaseConsumer<RebalanceContext>, event: WriterEvent, mode: CommitMode) {
+    /// Returns the commits that the event extends.
+    fn on_writer_event(
+        &mut self,
+        consumer: &BaseConsumer<RebalanceContext>,
+        event: WriterEvent,
+    ) -> Vec<(PartitionKey, Offset)> {
         match event {
             WriterEvent::Written(mut batch) => {
                 self.written.append(&mut batch.positions);
@@ -219,45 +251,73 @@ impl Batcher {
                 self.empty = batch;
                 self.is_writing = false;
             }
-            WriterEvent::Commit(positions) => self.commit(consumer, &positions, mode),
-            WriterEvent::Stopped(topic, partition) => {
-                self.stopped.insert((topic, partition));
-                self.pause_stopped(consumer);
+            WriterEvent::Released(ranges) => return self.offsets.release(&ranges),
+            WriterEvent::Stopped(key) => {
+                if self.assigned.contains(&key) {
+                    self.stopped.insert(key);
+                    self.set_stopped(key, true);
+                    self.pause_stopped(consumer);
+                }
+            }
+            WriterEvent::Resumed(key) => {
+                if self.stopped.remove(&key) {
+                    self.set_stopped(key, false);
+                    // While the writer is waited for, everything is paused, and resumed together.
+                    if !self.is_paused {
+                        self.resume(consumer);
+                    }
+                }
             }
             WriterEvent::LogLost(error) => self.broken = Some((error.cause(), error.to_string())),
             // The answer to a command that was cancelled.
             WriterEvent::Settled(_) => {}
         }
+        Vec::new()
     }
 
-    fn commit(&self, consumer: &BaseConsumer<RebalanceContext>, positions: &PartitionOffsets, mode: CommitMode) {
+    fn set_stopped(&self, (topic, partition): PartitionKey, is_stopped: bool) {
+        let labels = [topic.name(&self.topics), &partition.0.to_string()];
+        self.metrics.partition_stopped.with_label_values(&labels).set(is_stopped.into());
+    }
+
+    /// Returns whether the offsets are committed, or at least sent where `mode` is asynchronous.
+    fn commit(
+        &self,
+        consumer: &BaseConsumer<RebalanceContext>,
+        offsets: impl IntoIterator<Item = (PartitionKey, Offset)>,
+        mode: CommitMode,
+    ) -> bool {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), next) in offsets.into_iter().filter(|(key, _)| self.assigned.contains(key)) {
+            let (topic_name, log_id) = (topic.name(&self.topics), self.log_ids.of(topic));
+            log_offsets::add(&mut list, topic_name, partition, next, log_id);
+        }
+        if list.count() == 0 {
+            return true;
+        }
         hit(FailPoint::BeforeCommit);
-        let mut offsets = TopicPartitionList::new();
-        for ((topic, partition), progress) in positions.iter().filter(|(key, _)| self.assigned.contains(key)) {
-            let (topic_name, log_id) = (topic.name(&self.topics), self.log_ids.of(*topic));
-            log_offsets::add(&mut offsets, topic_name, *partition, progress.next, log_id);
-        }
-        if offsets.count() == 0 {
-            return;
-        }
-        match consumer.commit(&offsets, mode) {
-            Ok(()) => hit(FailPoint::AfterCommit),
+        match consumer.commit(&list, mode) {
+            Ok(()) => {
+                hit(FailPoint::AfterCommit);
+                true
+            }
             Err(error) => {
                 tracing::warn!(%error, "offsets were not committed: their records are read again after a rebalance");
+                false
             }
         }
     }
 
-    /// Waits for the batch in progress and the roll-up, and commits them. After the settle timeout, the rest is cancelled.
-    pub fn flush_and_commit(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
-        let mut deadline = Instant::now() + self.settle_timeout;
+    /// Waits for the batch in progress and the roll-up, and commits them. What is not done at the deadline is cancelled and
+    /// stays uncommitted. Returns whether everything that was submitted is committed.
+    fn flush_and_commit(&mut self, consumer: &BaseConsumer<RebalanceContext>, mut deadline: Instant) -> bool {
         let mut is_cancelled = false;
         self.last_settle += 1;
         self.send(WriterCommand::Settle(self.last_settle));
         loop {
             match self.writer.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(WriterEvent::Settled(number)) if number == self.last_settle => break,
-                Ok(event) => self.on_writer_event(consumer, event, CommitMode::Sync),
+                Ok(event) => drop(self.on_writer_event(consumer, event)),
                 Err(RecvTimeoutError::Timeout) if !is_cancelled => {
                     tracing::warn!(
                         "the batch in progress was not written within group.settle_timeout_ms; it is cancelled and read again"
@@ -266,31 +326,53 @@ impl Batcher {
                     self.writer.cancel_current.cancel();
                     deadline = Instant::now() + CANCEL_TIMEOUT;
                 }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                Err(RecvTimeoutError::Timeout) => {
                     tracing::warn!(
                         "the writer does not answer after it was cancelled: its batch is read and written again"
                     );
                     break;
                 }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.is_writer_gone = true;
+                    break;
+                }
             }
         }
-        self.writer.cancel_current.renew();
+        if !self.is_finished {
+            self.writer.cancel_current.renew();
+        }
+        let is_committed = self.commit(consumer, self.offsets.released(), CommitMode::Sync);
+        is_committed && !is_cancelled && !self.is_writer_gone
     }
 
-    /// Writes and commits everything that was consumed.
+    /// Writes and commits what was consumed, as far as `group.settle_timeout_ms` allows, and logs what has to be read again.
     pub fn finish(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
+        self.is_finished = true;
+        let deadline = Instant::now() + self.settle_timeout;
         if !self.is_writing {
             self.submit_batch();
         }
-        self.flush_and_commit(consumer);
-        if !self.filling.is_empty() {
+        let mut is_flushed = self.flush_and_commit(consumer, deadline);
+        if is_flushed && !self.filling.is_empty() {
             self.submit_batch();
-            self.flush_and_commit(consumer);
+            is_flushed = self.flush_and_commit(consumer, deadline);
+        }
+        // Nothing that is left may be written or committed while the consumer closes.
+        self.writer.cancel_current.cancel();
+        let (written, waiting) = (self.offsets.unreleased(), self.filling.len());
+        if is_flushed && written == 0 && waiting == 0 {
+            tracing::info!("everything that was read is written and committed");
+        } else {
+            tracing::warn!(
+                uncommitted = written + waiting as u64,
+                "not everything that was read is written and committed: the next start reads it again, and nothing is lost"
+            );
         }
     }
 
     /// Cancels the writer for good; nothing is committed any more.
-    pub fn abandon(&self) {
+    pub fn abandon(&mut self) {
+        self.is_finished = true;
         self.writer.cancel_current.cancel();
     }
 
@@ -303,19 +385,25 @@ impl Batcher {
         self.assigned.clear();
         self.stopped.clear();
         self.written.clear();
+        self.offsets.clear();
+        self.is_paused = false;
     }
 
     /// Stops fetching while the writer waits; polling goes on, or the member would leave the group.
-    pub fn pause(&self, consumer: &BaseConsumer<RebalanceContext>) {
+    pub fn pause(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
+        self.is_paused = true;
         if let Err(error) = consumer.assignment().and_then(|partitions| consumer.pause(&partitions)) {
             tracing::warn!(%error, "fetching could not be paused: more than one batch is read ahead");
         }
     }
 
     /// Fetches again, except from partitions that a refused dead letter stopped.
-    pub fn resume(&self, consumer: &BaseConsumer<RebalanceContext>) {
-        if let Err(error) = consumer.assignment().and_then(|partitions| consumer.resume(&partitions)) {
-            tracing::warn!(%error, "fetching could not be resumed: the partitions stay paused until the next rebalance");
+    pub fn resume(&mut self, consumer: &BaseConsumer<RebalanceContext>) {
+        match consumer.assignment().and_then(|partitions| consumer.resume(&partitions)) {
+            Ok(()) => self.is_paused = false,
+            Err(error) => {
+                tracing::warn!(%error, "fetching could not be resumed: the partitions stay paused until the next rebalance");
+            }
         }
         self.pause_stopped(consumer);
     }
@@ -330,9 +418,7 @@ impl Batcher {
         }
     }
 
-    fn send(&self, command: WriterCommand) {
-        if self.writer.commands.send(command).is_err() {
-            tracing::error!("the writer's thread has ended: nothing is written until the daemon is restarted");
-        }
+    fn send(&mut self, command: WriterCommand) {
+        self.is_writer_gone |= self.writer.commands.send(command).is_err();
     }
 }

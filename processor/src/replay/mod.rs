@@ -5,9 +5,11 @@ mod inspect;
 mod pace;
 mod plan;
 mod progress;
+mod published;
 mod read;
 mod select;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use hookline_service::cli::print_line;
 use hookline_service::kafka::KafkaContext;
-use hookline_service::shutdown::{CancellationToken, on_signal};
+use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use prometheus::Registry;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -30,7 +32,7 @@ use self::inspect::Inspector;
 use self::pace::Pace;
 use self::plan::{PartitionRange, plan};
 use self::progress::{Progress, Repaired, StateFile};
-use self::read::{Reader, Shared};
+use self::read::{Position, Reader, Shared};
 use self::select::Selection;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
@@ -43,6 +45,8 @@ use crate::writer::Writer;
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const CUT_SHORT: &str =
+    "the replay did not stop within group.shutdown_timeout_ms and is cut short: run the same command again to continue";
 /// A dry run estimates the size of the records from this many.
 const SAMPLE: usize = 500;
 
@@ -106,11 +110,19 @@ impl Replay {
         // Nothing is written before this, so that until now a signal ends the process at once, whatever it waits for.
         let shutdown = &{
             let _entered = runtime.enter();
-            on_signal()?
+            ignore_hangup()?;
+            let shutdown = on_signal()?;
+            exit_after(shutdown.clone(), Duration::from_millis(self.config.group.shutdown_timeout_ms), CUT_SHORT);
+            shutdown
         };
         let began = Instant::now();
         state.save(&progress)?;
-        let shared = self.share(progress, state.clone(), shutdown);
+        let inspector =
+            Inspector::new(clickhouse.client().clone(), log_ids.clone(), self.topics.clone(), shutdown.clone());
+        let published =
+            published::origins_not_in_the_table(&self.config, &self.topics, &log_ids, &inspector, shutdown, runtime)?;
+        // A reader that fails stops the others, which is no signal.
+        let shared = self.share(progress, published, state.clone(), &shutdown.child_token());
         self.read(&shared, &clickhouse, &log_ids, runtime)?;
         shared.bar.finish_and_clear();
         let progress = shared.progress().clone();
@@ -122,8 +134,19 @@ impl Replay {
             return Err(stopped());
         }
         runtime.block_on(self.refresh(clickhouse, &progress, shutdown)).map_err(|Cancelled| stopped())?;
-        self.print_result(&progress, left, began.elapsed());
-        state.remove()
+        let stopped = shared.stopped().clone();
+        let read = left - (progress.records() - progress.done());
+        self.print_result(&progress, &stopped, read, began.elapsed());
+        let Some(first) = stopped.first() else { return state.remove() };
+        anyhow::bail!(
+            "the replay is not whole: the table refuses the row of {}/{}/{} even without its payload, and of {} partitions in all \
+             what is behind such a record was not replayed; remove what makes the table refuse it, which the log says, and run \
+             the same command again to continue",
+            first.topic,
+            first.partition.0,
+            first.offset.0,
+            stopped.len()
+        )
     }
 
     fn resume_or_plan(
@@ -147,7 +170,13 @@ impl Replay {
         })
     }
 
-    fn share(&self, progress: Progress, state: StateFile, shutdown: &CancellationToken) -> Shared {
+    fn share(
+        &self,
+        progress: Progress,
+        published: HashSet<String>,
+        state: StateFile,
+        shutdown: &CancellationToken,
+    ) -> Shared {
         const BAR: &str = "{bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left";
         Shared {
             queue: Mutex::new(progress.parts.iter().filter(|part| part.next < part.end).cloned().collect()),
@@ -155,6 +184,8 @@ impl Replay {
             pace: Pace::new(self.args.rate),
             bar: self.bar(progress.records(), progress.done(), BAR),
             progress: Mutex::new(progress),
+            stopped: Mutex::default(),
+            published,
             limits: self.config.batch.clone(),
             topics: self.topics.clone(),
             shutdown: shutdown.clone(),
@@ -196,12 +227,17 @@ impl Replay {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         std::thread::scope(|scope| {
-            let threads: Vec<_> = readers.into_iter().map(|reader| scope.spawn(|| reader.run())).collect();
-            threads.into_iter().try_for_each(|thread| {
-                let result = thread.join().map_err(|_| anyhow::anyhow!("a reader's thread panicked"))?;
-                // A reader that fails stops the others, so that the error shows at once.
-                result.inspect_err(|_| shared.shutdown.cancel())
-            })
+            let run = |reader: Reader<'_>| {
+                // A reader that fails or panics stops the others, so that the error shows at once.
+                let stop_others = shared.shutdown.clone().drop_guard();
+                reader.run()?;
+                stop_others.disarm();
+                anyhow::Ok(())
+            };
+            let threads: Vec<_> = readers.into_iter().map(|reader| scope.spawn(move || run(reader))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a reader's thread panicked"))?)
         })
     }
 
@@ -251,7 +287,7 @@ impl Replay {
         Ok(())
     }
 
-    fn print_result(&self, progress: &Progress, records: u64, took: Duration) {
+    fn print_result(&self, progress: &Progress, stopped: &[Position], records: u64, took: Duration) {
         let Repaired { deliveries, dead_letters, jobs, expired } = progress.repaired;
         let rate = records as f64 / took.as_secs_f64().max(0.001);
         if self.args.json {
@@ -259,6 +295,7 @@ impl Replay {
                 "records": records, "seconds": took.as_secs_f64(), "records_per_second": rate,
                 "repaired": { "deliveries": deliveries, "dead_letters": dead_letters, "jobs": jobs }, "expired": expired,
                 "hours": progress.dirty_hours.len(), "changed": !progress.repaired.is_nothing(),
+                "stopped": stopped,
             });
             print_line(result);
             return;
@@ -270,7 +307,12 @@ impl Replay {
                 HumanCount(expired)
             ));
         }
-        if progress.repaired.is_nothing() {
+        for Position { topic, partition, offset } in stopped {
+            print_line(format_args!("{topic}/{}: stopped at {}", partition.0, offset.0));
+        }
+        if progress.repaired.is_nothing() && !stopped.is_empty() {
+            print_line("inserted nothing");
+        } else if progress.repaired.is_nothing() {
             print_line("the tables were right: nothing changed");
         } else {
             print_line(format_args!(

@@ -5,13 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hookline_schemas::topics::{Offset, Topic, Topics};
+use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::CancellationToken;
 use indicatif::ProgressBar;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, TopicPartitionList};
+use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::inspect::Inspector;
@@ -26,18 +27,30 @@ use crate::config::BatchConfig;
 use crate::retry::Cancelled;
 use crate::writer::{NotWritten, Writer};
 
-const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+pub const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What the readers of a replay share.
 pub struct Shared {
     pub queue: Mutex<VecDeque<PartitionRange>>,
     pub progress: Mutex<Progress>,
+    /// The first record of each partition whose row the table refuses: what is behind it was not replayed.
+    pub stopped: Mutex<Vec<Position>>,
+    /// Records with a dead letter that the table does not tell of.
+    pub published: HashSet<String>,
     pub state: StateFile,
     pub pace: Pace,
     pub bar: ProgressBar,
     pub limits: BatchConfig,
     pub topics: Topics,
     pub shutdown: CancellationToken,
+}
+
+/// The position of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Position {
+    pub topic: String,
+    pub partition: Partition,
+    pub offset: Offset,
 }
 
 /// Runs on a thread of its own.
@@ -53,6 +66,10 @@ pub struct Reader<'s> {
 impl Shared {
     pub fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn stopped(&self) -> MutexGuard<'_, Vec<Position>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_part(&self) -> Option<PartitionRange> {
@@ -79,7 +96,8 @@ impl Reader<'_> {
     fn read(&mut self, part: &PartitionRange) -> anyhow::Result<()> {
         let topic = Topic::named(&part.topic, &self.shared.topics)
             .context("this is no topic of the configured prefix, kafka.topic_prefix")?;
-        let already_published = self.runtime.block_on(self.inspector.published_origins(part))?;
+        let mut already_published = self.runtime.block_on(self.inspector.published_origins(part))?;
+        already_published.extend(self.shared.published.iter().cloned());
         let mut start = TopicPartitionList::new();
         start.add_partition_offset(&part.topic, part.partition.0, rdkafka::Offset::Offset(part.next.0))?;
         self.consumer.assign(&start)?;
@@ -101,7 +119,9 @@ impl Reader<'_> {
             }
             if batch.is_full(&self.shared.limits) || next >= part.end {
                 let part = PartitionRange { next: written, end: next, ..part.clone() };
-                self.write(&part, topic, &batch, &already_published)?;
+                if !self.write(&part, topic, &batch, &already_published)? {
+                    break;
+                }
                 written = next;
                 batch.clear();
             }
@@ -109,14 +129,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Writes the records of `part` from `next` up to `end`, and saves what that repaired.
+    /// Writes the records of `part` from `next` up to `end`, and saves what that repaired. Returns false where the table refuses
+    /// a dead letter in every form: the part is done up to that record.
     fn write(
         &mut self,
         part: &PartitionRange,
         topic: Topic,
         batch: &Batch,
         already_published: &HashSet<String>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let folded = fold(batch);
         let table = match topic {
             Topic::Resource(_) => Table::Deliveries,
@@ -148,14 +169,21 @@ impl Reader<'_> {
             anyhow::Ok(written)
         })?;
         repaired.dead_letters += written.dead_letters_published;
+        let stopped = written.stopped.into_values().flatten().min();
+        if let Some(offset) = stopped {
+            // The records behind it are read again when the replay is continued.
+            repaired.expired = 0;
+            self.writer.forget_stopped_partitions();
+            self.shared.stopped().push(Position { topic: part.topic.clone(), partition: part.partition, offset });
+        }
         let mut progress = self.shared.progress();
-        progress.advance(part, part.end, repaired, written.dirty.into_iter());
+        progress.advance(part, stopped.unwrap_or(part.end), repaired, written.dirty.into_iter());
         self.shared.state.save(&progress)?;
         drop(progress);
         self.shared.bar.inc(read);
         let wait = self.shared.pace.take(batch.len(), Instant::now());
         let cancelled = self.shared.shutdown.cancelled();
         let _ = runtime.block_on(async { tokio::time::timeout(wait, cancelled).await });
-        Ok(())
+        Ok(stopped.is_none())
     }
 }

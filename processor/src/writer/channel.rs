@@ -3,10 +3,10 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hookline_schemas::topics::{Partition, Topic};
 use hookline_service::shutdown::CancellationToken;
 
-use crate::batch::{Batch, PartitionOffsets};
+use crate::batch::Batch;
+use crate::consumer::offset_tracker::{PartitionKey, WrittenRanges};
 use crate::log_ids::LogError;
 
 /// The consumer has at most one batch and a few short commands under way, so sending never blocks.
@@ -25,12 +25,14 @@ pub enum WriterCommand {
 pub enum WriterEvent {
     /// The batch is done; its memory comes back. Without positions, it was cancelled.
     Written(Batch),
-    /// These offsets may be committed: the tables and the roll-up have the records before them.
-    Commit(PartitionOffsets),
+    /// The tables and the roll-up have the records of these ranges.
+    Released(WrittenRanges),
     /// Nothing written is left uncommitted, unless it was cancelled.
     Settled(u64),
-    /// A dead letter is refused in every form, so nothing beyond it may be committed.
-    Stopped(Topic, Partition),
+    /// A dead letter of this partition is refused in every form.
+    Stopped(PartitionKey),
+    /// The table takes what had stopped this partition.
+    Resumed(PartitionKey),
     /// The log that records came from is not the one any more that this consumer began with, or cannot be known: only a new
     /// consumer can go on.
     LogLost(LogError),

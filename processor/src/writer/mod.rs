@@ -5,27 +5,29 @@
 pub mod channel;
 pub mod reject;
 pub mod rollup;
+mod stopped;
 pub mod thread;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Instant, SystemTime};
 
 use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
+use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::config::ConfigError;
 use hookline_service::kafka::KafkaConfig;
 use hookline_service::shutdown::CancellationToken;
 
+use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
 use crate::batch::position::RecordPosition;
-use crate::batch::{Batch, PartitionOffsets};
 use crate::clickhouse::columns::{self, Table};
 use crate::clickhouse::error::{Operation, Remedy};
 use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::clickhouse::native::Encoded;
 use crate::clickhouse::partitions;
+use crate::consumer::offset_tracker::WrittenRanges;
 use crate::dead_letter_producer::{DeadLetterMessage, DeadLetterProducer, PublishError, Remedy as PublishRemedy};
 use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::{LogChanged, LogError, LogWatch};
@@ -33,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
 use crate::retry::{Cancelled, until_cancelled};
 use crate::writer::reject::{RefusedRow, Rejection};
+use crate::writer::stopped::{StoppedPartitions, StoppedRecords};
 
 /// The name of ClickHouse in a daemon's readiness.
 pub const CLICKHOUSE: &str = "clickhouse";
@@ -47,8 +50,7 @@ pub struct Writer {
     metrics: Metrics,
     job_metrics: Option<JobMetrics>,
     readiness: Readiness,
-    /// The first record of each stopped partition that must not be committed.
-    stopped: BTreeMap<(Topic, Partition), Offset>,
+    stopped: StoppedPartitions,
 }
 
 /// Why nothing of a batch, or not all of it, was written.
@@ -63,18 +65,19 @@ pub enum NotWritten {
 /// What a written batch leaves to do.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// How far each partition may be committed once the roll-up is refreshed.
-    pub positions: PartitionOffsets,
+    /// What may be committed once the roll-up is refreshed: the ranges of the batch without the records in `stopped`.
+    pub ranges: WrittenRanges,
     /// Created hours whose roll-up has to be refreshed.
     pub dirty: BTreeSet<CreatedHour>,
-    /// Partitions in which a dead letter could not be inserted even without its payload, or not be published.
-    pub stopped: BTreeSet<(Topic, Partition)>,
+    /// Records that stop their partition: dead letters that were refused even without their payload, and records whose dead
+    /// letter cannot be published.
+    pub stopped: StoppedRecords,
     pub dead_letters_published: u64,
 }
 
 impl Written {
     pub fn append(&mut self, mut next: Self) {
-        self.positions.append(&mut next.positions);
+        self.ranges.append(next.ranges);
         self.dirty.append(&mut next.dirty);
         self.stopped.append(&mut next.stopped);
         self.dead_letters_published += next.dead_letters_published;
@@ -91,7 +94,7 @@ impl Writer {
         readiness: Readiness,
     ) -> Result<Self, ConfigError> {
         let dead_letter_producer = DeadLetterProducer::new(kafka, &topics)?;
-        let (job_metrics, stopped) = (None, BTreeMap::new());
+        let (job_metrics, stopped) = (None, StoppedPartitions::default());
         Ok(Self { clickhouse, dead_letter_producer, topics, log_watch, metrics, job_metrics, readiness, stopped })
     }
 
@@ -153,7 +156,9 @@ impl Writer {
         let dead_letters_published = self.publish(&rejections, batch, already_published, &mut stopped, cancel).await?;
         self.observe(batch, began);
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
-        Ok(Written { positions: self.committable(batch), dirty, stopped, dead_letters_published })
+        stopped.values_mut().for_each(|offsets| offsets.sort_unstable());
+        let ranges = stopped::ranges_around(batch, &stopped);
+        Ok(Written { ranges, dirty, stopped, dead_letters_published })
     }
 
     async fn insert_deliveries<'r, 'b>(
@@ -223,7 +228,7 @@ impl Writer {
         rejections: &[Rejection<'_>],
         batch: &Batch,
         already_published: &HashSet<String>,
-        stopped: &mut BTreeSet<(Topic, Partition)>,
+        stopped: &mut StoppedRecords,
         cancel: &CancellationToken,
     ) -> Result<u64, Cancelled> {
         let mut published = 0;
@@ -243,7 +248,8 @@ impl Writer {
                 );
                 tracing::error!(origin = message.origin, %error, "a dead letter cannot be published: the partition of its record stops until the dead-letter topic takes it");
                 self.readiness.not_ready(DEAD_LETTER_TOPIC, why);
-                stopped.insert(self.stop(rejection.position()));
+                let RecordPosition { topic, partition, offset, .. } = rejection.position();
+                stopped.entry((topic, partition)).or_default().push(offset);
                 continue;
             }
             self.readiness.ready(DEAD_LETTER_TOPIC);
@@ -272,32 +278,36 @@ impl Writer {
         }
     }
 
-    /// Lets nothing at or behind this record be committed.
-    fn stop(&mut self, position: RecordPosition) -> (Topic, Partition) {
-        let partition = position.partition.0.to_string();
-        self.metrics.partition_stopped.with_label_values(&[position.topic.name(&self.topics), &partition]).set(1);
-        let key = (position.topic, position.partition);
-        let first = self.stopped.entry(key).or_insert(position.offset);
-        *first = (*first).min(position.offset);
-        key
-    }
-
-    /// Inserts a refused dead letter once more without its payload; if even that is refused, its partition stops.
+    /// Inserts dead letters; those that are refused in every form stop their partitions.
     async fn insert_dead_letters(
         &mut self,
         dead_letters: &[DeadLetterRow],
         cancel: &CancellationToken,
-    ) -> Result<BTreeSet<(Topic, Partition)>, Cancelled> {
+    ) -> Result<StoppedRecords, Cancelled> {
+        let refused = self.insert_with_or_without_payload(dead_letters, cancel).await?;
+        let mut stopped = StoppedRecords::new();
+        for (row, text) in refused {
+            let named = row.position.named(&self.topics);
+            tracing::error!(position = %named, error = text, "ClickHouse refuses a dead letter even without its payload: its partition stops until the table takes it");
+            stopped.entry((row.position.topic, row.position.partition)).or_default().push(row.position.offset);
+            self.stopped.add(row);
+        }
+        Ok(stopped)
+    }
+
+    /// Inserts a refused dead letter once more without its payload; returns those that are refused even so, with the reason.
+    async fn insert_with_or_without_payload<'r>(
+        &self,
+        dead_letters: &'r [DeadLetterRow],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<(&'r DeadLetterRow, String)>, Cancelled> {
         let refused = self.insert_rows_of_dead_letters(dead_letters, cancel).await?;
         let without_payload: Vec<_> = refused.iter().map(|refused| refused.row.without_payload()).collect();
         let refused = self.insert_rows_of_dead_letters(&without_payload, cancel).await?;
-        let mut stopped = BTreeSet::new();
-        for RefusedRow { row: DeadLetterRow { position, .. }, text, .. } in refused {
-            let named = position.named(&self.topics);
-            tracing::error!(position = %named, error = text, "ClickHouse refuses a dead letter even without its payload: its partition stops until the table takes it");
-            stopped.insert(self.stop(*position));
-        }
-        Ok(stopped)
+        let mut reasons: BTreeMap<_, _> =
+            refused.into_iter().map(|refused| (refused.row.position.key_order(), refused.text)).collect();
+        let whole = |row: &'r DeadLetterRow| Some((row, reasons.remove(&row.position.key_order())?));
+        Ok(dead_letters.iter().filter_map(whole).collect())
     }
 
     async fn insert_rows_of_dead_letters<'r>(
@@ -308,17 +318,6 @@ impl Writer {
         let blocks = partitions::blocks(rows.iter(), |row| row.received_at.0.div_euclid(1000));
         let (topics, log_ids) = (&self.topics, self.log_watch.log_ids());
         self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, topics, log_ids), cancel).await
-    }
-
-    /// Commits no stopped partition beyond the record that stopped it.
-    fn committable(&self, batch: &Batch) -> PartitionOffsets {
-        let mut positions = batch.positions.clone();
-        for (key, progress) in &mut positions {
-            if let Some(stop) = self.stopped.get(key) {
-                progress.next = progress.next.min(*stop);
-            }
-        }
-        positions
     }
 
     fn observe(&self, batch: &Batch, began: Instant) {

@@ -14,6 +14,9 @@ use crate::writer::channel::{WriterCommand, WriterEvent, WriterInbox};
 use crate::writer::rollup::Refresher;
 use crate::writer::{NotWritten, Writer, Written};
 
+/// How long a refused dead letter is left alone before it is inserted again.
+const STOPPED_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
 pub struct WriterThread {
     pub writer: Writer,
     pub refresher: Refresher,
@@ -21,6 +24,8 @@ pub struct WriterThread {
     pub inbox: WriterInbox,
     pub runtime: Handle,
     pub logs_seen_at: Instant,
+    /// When refused dead letters were last tried.
+    pub stopped_tried: Instant,
 }
 
 /// How often the ids of the topics are asked for where no batch asks. An old position in a new topic may be its very end, and
@@ -38,16 +43,23 @@ impl WriterThread {
     pub fn run(mut self) {
         let mut pending: Option<Pending> = None;
         loop {
-            let wait = pending.as_ref().map_or(self.refresh_every, |pending| self.until_refresh(pending));
+            let until_refresh = pending.as_ref().map_or(self.refresh_every, |pending| self.until_refresh(pending));
+            let wait = self.until_retry().map_or(until_refresh, |retry| retry.min(until_refresh));
             match self.inbox.commands.recv_timeout(wait) {
                 Ok(WriterCommand::Write(batch)) => self.write(batch, &mut pending),
                 Ok(WriterCommand::Settle(number)) => {
                     self.refresh_and_release_offsets(pending.take());
                     self.report(WriterEvent::Settled(number));
                 }
-                Ok(WriterCommand::Assigned) => self.reload_counted_jobs(),
+                Ok(WriterCommand::Assigned) => {
+                    self.writer.forget_stopped_partitions();
+                    self.reload_counted_jobs();
+                }
                 Err(RecvTimeoutError::Timeout) => self.look_at_logs_if_due(),
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.until_retry().is_some_and(|retry| retry.is_zero()) {
+                self.retry_stopped_partitions(&mut pending);
             }
             if pending.as_ref().is_some_and(|pending| self.until_refresh(pending).is_zero()) {
                 self.refresh_and_release_offsets(pending.take());
@@ -68,6 +80,27 @@ impl WriterThread {
         }
     }
 
+    /// The time until refused dead letters are tried again, if there are any.
+    fn until_retry(&self) -> Option<Duration> {
+        let left = STOPPED_RETRY_INTERVAL.saturating_sub(self.stopped_tried.elapsed());
+        self.writer.has_stopped_partitions().then_some(left)
+    }
+
+    fn retry_stopped_partitions(&mut self, pending: &mut Option<Pending>) {
+        let cancel = self.inbox.cancel_current.token();
+        // Cancelled means that the partitions go, or that the daemon ends: the records stay uncommitted.
+        if let Ok(healed) = self.runtime.block_on(self.writer.retry_stopped_partitions(&cancel)) {
+            self.append(Written { ranges: healed.ranges, ..Written::default() }, pending);
+            healed.resumed.into_iter().for_each(|key| self.report(WriterEvent::Resumed(key)));
+        }
+        self.stopped_tried = Instant::now();
+    }
+
+    fn append(&self, written: Written, pending: &mut Option<Pending>) {
+        let nothing = || Pending { written: Written::default(), since: Instant::now() };
+        pending.get_or_insert_with(nothing).written.append(written);
+    }
+
     fn reload_counted_jobs(&mut self) {
         let cancel = self.inbox.cancel_current.token();
         // Cancelled means that the partitions go again before anything of them was written.
@@ -80,11 +113,11 @@ impl WriterThread {
         let already_published = HashSet::new();
         match self.runtime.block_on(self.writer.write(&batch, &fold(&batch), &already_published, &cancel)) {
             Ok(written) => {
-                for (topic, partition) in &written.stopped {
-                    self.report(WriterEvent::Stopped(*topic, *partition));
+                for key in written.stopped.keys() {
+                    self.stopped_tried = Instant::now();
+                    self.report(WriterEvent::Stopped(*key));
                 }
-                let nothing = || Pending { written: Written::default(), since: Instant::now() };
-                pending.get_or_insert_with(nothing).written.append(written);
+                self.append(written, pending);
             }
             Err(NotWritten::Cancelled(Cancelled)) => batch.positions.clear(),
             Err(NotWritten::Log(error)) => {
@@ -98,11 +131,11 @@ impl WriterThread {
     /// Refreshes the hours that became dirty, and then lets what was written be committed. If it is cancelled, whoever has the
     /// partitions next reads the records again and refreshes the hours.
     fn refresh_and_release_offsets(&self, pending: Option<Pending>) {
-        let Some(Pending { written: Written { positions, dirty, .. }, .. }) = pending else { return };
+        let Some(Pending { written: Written { ranges, dirty, .. }, .. }) = pending else { return };
         let cancel = self.inbox.cancel_current.token();
         if self.runtime.block_on(self.refresher.refresh(&dirty, &cancel, |_| {})).is_ok() {
             hit(FailPoint::AfterRefresh);
-            self.report(WriterEvent::Commit(positions));
+            self.report(WriterEvent::Released(ranges));
         }
     }
 

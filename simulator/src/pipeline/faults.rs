@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::assertions::{
     assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
 };
+use super::terminations::{Back, Outage, rebalance_in_outage, signal_twice, terminate};
 use super::traffic::Traffic;
 use super::{DEADLINE, Pipeline};
 
@@ -20,6 +21,12 @@ pub enum Fault {
     ProcessorKilled(&'static str),
     /// SIGSTOP until its partitions are assigned to another processor, then SIGCONT.
     ProcessorFrozen,
+    /// SIGTERM while it cannot write what it holds.
+    ProcessorTerminated(Outage, Back),
+    /// SIGTERM while ClickHouse is away, and again before it has ended.
+    ProcessorSignalledTwice,
+    /// Another processor joins and leaves while ClickHouse is away.
+    RebalanceInOutage,
     /// SIGKILL while an insert is being written, three times.
     ClickHouseKilled,
     /// SIGTERM and a new start.
@@ -47,6 +54,9 @@ impl fmt::Display for Fault {
         match self {
             Self::ProcessorKilled(fail_point) => write!(f, "processor killed {}", fail_point.replace('_', " ")),
             Self::ProcessorFrozen => f.write_str("processor frozen"),
+            Self::ProcessorTerminated(outage, back) => write!(f, "processor terminated, {outage}, {back}"),
+            Self::ProcessorSignalledTwice => f.write_str("processor signalled twice"),
+            Self::RebalanceInOutage => f.write_str("rebalance in an outage"),
             Self::ClickHouseKilled => f.write_str("ClickHouse killed"),
             Self::KafkaRestarted => f.write_str("Kafka restarted"),
             Self::KafkaKilled => f.write_str("Kafka killed"),
@@ -65,7 +75,7 @@ impl fmt::Display for Survived {
 }
 
 impl Fault {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
         Self::ProcessorKilled("after_consume"),
         Self::ProcessorKilled("after_jobs"),
         Self::ProcessorKilled("after_deliveries"),
@@ -73,6 +83,15 @@ impl Fault {
         Self::ProcessorKilled("before_commit"),
         Self::ProcessorKilled("after_commit"),
         Self::ProcessorFrozen,
+        Self::ProcessorTerminated(Outage::Away, Back::InTime),
+        Self::ProcessorTerminated(Outage::Away, Back::AfterSettleTimeout),
+        Self::ProcessorTerminated(Outage::Away, Back::AfterEnd),
+        Self::ProcessorTerminated(Outage::Silent, Back::AfterSettleTimeout),
+        Self::ProcessorTerminated(Outage::Slow, Back::AfterEnd),
+        Self::ProcessorTerminated(Outage::NoRollup, Back::InTime),
+        Self::ProcessorTerminated(Outage::NoRollup, Back::AfterSettleTimeout),
+        Self::ProcessorSignalledTwice,
+        Self::RebalanceInOutage,
         Self::ClickHouseKilled,
         Self::KafkaRestarted,
         Self::KafkaKilled,
@@ -88,6 +107,9 @@ impl Fault {
             Self::ClickHouseKilled | Self::KafkaRestarted | Self::KafkaKilled => Pipeline::on_own_servers().await,
             Self::ProcessorKilled(_)
             | Self::ProcessorFrozen
+            | Self::ProcessorTerminated(..)
+            | Self::ProcessorSignalledTwice
+            | Self::RebalanceInOutage
             | Self::NetworkCut
             | Self::NetworkSlow
             | Self::ReplayKilled => Pipeline::on_shared_servers("matrix").await,
@@ -111,6 +133,9 @@ impl Fault {
         match self {
             Self::ProcessorKilled(fail_point) => kill_processor(pipeline, processor, fail_point).await,
             Self::ProcessorFrozen => freeze_processor(pipeline, processor).await,
+            Self::ProcessorTerminated(outage, back) => terminate(pipeline, processor, outage, back).await,
+            Self::ProcessorSignalledTwice => signal_twice(pipeline, processor).await,
+            Self::RebalanceInOutage => rebalance_in_outage(pipeline, processor).await,
             Self::ClickHouseKilled => kill_clickhouse(pipeline).await,
             Self::KafkaRestarted => {
                 pipeline.own_kafka().terminate(1).await;

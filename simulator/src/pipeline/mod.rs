@@ -10,6 +10,7 @@
 
 pub mod assertions;
 pub mod faults;
+pub mod terminations;
 pub mod traffic;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Every fault under little traffic; `make soak` injects them under more.
 
 use hookline_simulator::pipeline::faults::Fault;
+use hookline_simulator::pipeline::terminations::{Back, Outage};
 use hookline_simulator::pipeline::traffic::Traffic;
 
 use crate::outage::stop_broker_thrice;
@@ -25,6 +26,15 @@ matrix! {
     killed_before_commit: Fault::ProcessorKilled("before_commit");
     killed_after_commit: Fault::ProcessorKilled("after_commit");
     frozen_until_its_partitions_moved: Fault::ProcessorFrozen;
+    terminated_while_clickhouse_is_away: Fault::ProcessorTerminated(Outage::Away, Back::AfterEnd);
+    terminated_and_clickhouse_is_back_in_time: Fault::ProcessorTerminated(Outage::Away, Back::InTime);
+    terminated_and_clickhouse_is_back_late: Fault::ProcessorTerminated(Outage::Away, Back::AfterSettleTimeout);
+    terminated_while_clickhouse_is_silent: Fault::ProcessorTerminated(Outage::Silent, Back::AfterSettleTimeout);
+    terminated_while_clickhouse_is_slow: Fault::ProcessorTerminated(Outage::Slow, Back::AfterEnd);
+    terminated_and_the_rollup_is_back_in_time: Fault::ProcessorTerminated(Outage::NoRollup, Back::InTime);
+    terminated_and_the_rollup_is_back_late: Fault::ProcessorTerminated(Outage::NoRollup, Back::AfterSettleTimeout);
+    signalled_twice: Fault::ProcessorSignalledTwice;
+    rebalance_in_an_outage: Fault::RebalanceInOutage;
     clickhouse_killed: Fault::ClickHouseKilled;
     kafka_restarted: Fault::KafkaRestarted;
     kafka_killed: Fault::KafkaKilled;
