@@ -14,9 +14,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::inserter::ClickHouse;
+use crate::clickhouse::inserter::{ClickHouse, InsertError};
 use crate::config::ProcessorConfig;
 use crate::consumer::{RebalanceContext, settings};
+use crate::expired::detector::Detector;
+use crate::expired::table::unacknowledged;
 use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::jobs::JobMetrics;
 use crate::metrics::{Metrics, Mode};
@@ -64,7 +66,7 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let admin_shutdown = CancellationToken::new();
     let admin_server = tokio::spawn(serve(listener, admin.router(), admin_shutdown.clone()));
 
-    let probe = Probe::new(&config, readiness.clone())?;
+    let probe = Probe::new(&config, readiness.clone(), metrics.clone())?;
     let (handle, stop) = (Handle::current(), shutdown.clone());
     let probe = tokio::task::spawn_blocking(move || probe.run(&handle, &stop));
     let stop = shutdown.clone();
@@ -136,7 +138,7 @@ impl Daemon {
                 Err(no_answer) => self.readiness.not_ready(KAFKA, no_answer.to_string()),
             }
             if let (Ok(()), Ok(None)) = (tables, kafka) {
-                match LogIds::fetch(&client, &self.topics, METADATA_TIMEOUT) {
+                match ask(&client, |client| LogIds::fetch(client, &self.topics, METADATA_TIMEOUT)) {
                     Ok(log_ids) => {
                         return Ok(Some(LogWatch::new(client, self.topics.clone(), log_ids, answer_timeout)));
                     }
@@ -205,11 +207,19 @@ impl Daemon {
         let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
         let refresher =
             Refresher { clickhouse: clickhouse.clone(), metrics: metrics.clone(), readiness: readiness.clone() };
+        let detector = Detector::new(
+            &self.config,
+            self.topics.clone(),
+            log_watch.log_ids().clone(),
+            metrics.clone(),
+            readiness.clone(),
+        )?;
         let writer = Writer::new(&self.config.kafka, clickhouse, self.topics.clone(), log_watch, metrics, readiness)?
             .with_job_metrics(self.job_metrics.clone());
         let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
         let (runtime, now) = (runtime.clone(), Instant::now());
-        Ok(WriterThread { writer, refresher, refresh_every, inbox, runtime, logs_seen_at: now, stopped_tried: now })
+        let (logs_seen_at, stopped_tried) = (now, now);
+        Ok(WriterThread { writer, refresher, detector, refresh_every, inbox, runtime, logs_seen_at, stopped_tried })
     }
 
     fn subscribe(&self, writer: WriterHandle, log_ids: LogIds) -> anyhow::Result<BaseConsumer<RebalanceContext>> {
@@ -290,6 +300,10 @@ async fn check_tables(clickhouse: &ClickHouse) -> Result<(), String> {
     for table in Table::ALL {
         clickhouse.check(table).await.map_err(|error| error.text)?;
     }
+    let expired = unacknowledged(clickhouse.client()).await.map_err(InsertError::from);
+    expired.map_err(|error| {
+        format!("the table expired_offsets cannot be read ({error}): run hookline-analytics migrate")
+    })?;
     Ok(())
 }
 

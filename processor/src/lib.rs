@@ -9,6 +9,7 @@ mod config;
 mod consumer;
 mod daemon;
 mod dead_letter_producer;
+mod expired;
 mod fail_point;
 mod log_ids;
 mod metrics;
@@ -19,4 +20,5 @@ mod writer;
 
 pub use self::config::ProcessorConfig;
 pub use self::daemon::run;
+pub use self::expired::acknowledge::{AcknowledgeArgs, acknowledge};
 pub use self::replay::{ReplayArgs, replay};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hookline_processor::{ProcessorConfig, ReplayArgs, replay, run};
+use hookline_processor::{AcknowledgeArgs, ProcessorConfig, ReplayArgs, acknowledge, replay, run};
 use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::telemetry;
 
@@ -22,6 +22,7 @@ const EXAMPLES: &[&str] = &[
     "hookline-processor --config processor.toml",
     "hookline-processor replay --from -2h --dry-run",
     "hookline-processor replay --from 2026-11-25T10:00:00Z --to now --resource video",
+    "hookline-processor acknowledge --dry-run",
 ];
 
 /// The time that threads have at the end for calls that block.
@@ -30,6 +31,7 @@ const BLOCKED_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Subcommand)]
 enum Command {
     Replay(ReplayArgs),
+    Acknowledge(AcknowledgeArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         match cli.command {
             None => run(config).await,
             Some(Command::Replay(args)) => replay(config, args).await,
+            Some(Command::Acknowledge(args)) => acknowledge(config, args).await,
         }
     });
     // A thread may wait for a name server that never answers.

@@ -16,6 +16,8 @@ use tokio::time::timeout;
 use crate::clickhouse::inserter::InsertError;
 use crate::config::ProcessorConfig;
 use crate::daemon::KAFKA;
+use crate::expired::table::{ExpiredRange, unacknowledged};
+use crate::metrics::Metrics;
 use crate::writer::CLICKHOUSE;
 
 /// The pause between two rounds of questions.
@@ -31,6 +33,7 @@ pub struct Probe {
     topic: String,
     clickhouse: Client,
     readiness: Readiness,
+    metrics: Metrics,
 }
 
 /// Since when a server has been silent.
@@ -55,11 +58,11 @@ impl Outage {
 }
 
 impl Probe {
-    pub fn new(config: &ProcessorConfig, readiness: Readiness) -> anyhow::Result<Self> {
+    pub fn new(config: &ProcessorConfig, readiness: Readiness, metrics: Metrics) -> anyhow::Result<Self> {
         let topics = Topics::new(&config.kafka.topic_prefix)?;
         let kafka = config.kafka.client()?.create_with_context(KafkaContext::new("probe"))?;
         let clickhouse = config.clickhouse.client()?;
-        Ok(Self { kafka, topic: topics.dead_letter().to_owned(), clickhouse, readiness })
+        Ok(Self { kafka, topic: topics.dead_letter().to_owned(), clickhouse, readiness, metrics })
     }
 
     /// Asks until the daemon ends.
@@ -79,11 +82,14 @@ impl Probe {
         metadata.map(drop).map_err(|no_answer| no_answer.to_string())
     }
 
+    /// Asks for what the warnings are made from: another process may have found or acknowledged something.
     async fn ask_clickhouse(&self) -> Result<(), String> {
-        match timeout(TIMEOUT, self.clickhouse.query("SELECT 1").fetch_one::<u8>()).await {
-            Ok(answer) => answer.map(drop).map_err(|error| InsertError::from(error).text),
-            Err(_) => Err(format!("no answer within {TIMEOUT:?}")),
-        }
+        let answer = timeout(TIMEOUT, unacknowledged(&self.clickhouse)).await;
+        let ranges = answer.map_err(|_| format!("no answer within {TIMEOUT:?}"))?;
+        let ranges = ranges.map_err(|error| InsertError::from(error).text)?;
+        self.metrics.expired_unacknowledged.set(ranges.iter().map(ExpiredRange::records).sum());
+        self.readiness.set_warnings(ranges.iter().map(ExpiredRange::warning).collect());
+        Ok(())
     }
 }
 

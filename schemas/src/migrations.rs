@@ -45,6 +45,7 @@ pub const MIGRATIONS: &[Migration] = migrations! {
     4 "job_facts";
     5 "job_stats";
     6 "reports";
+    7 "expired_offsets";
 };
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ mod tests {
     fn statements_have_no_comments() {
         let statements: Vec<_> = MIGRATIONS.iter().flat_map(Migration::statements).collect();
         assert!(statements.iter().all(|statement| statement.starts_with("CREATE ") && !statement.contains("--")));
-        assert_eq!(statements.len(), 9, "four tables and five views");
+        assert_eq!(statements.len(), 10, "five tables and five views");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use self::page::{OF_DATA, Page};
 pub use self::process::Process;
 pub use self::records::{Record, read_records, record_headers};
 pub use self::servers::Servers;
-pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_topics, topic_offsets};
+pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_records, delete_topics, topic_offsets};
 
 /// Asks `condition` every 20 ms until it gives a value; after the deadline it panics with `what` was waited for.
 pub async fn eventually<T>(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {

@@ -40,6 +40,16 @@ pub async fn delete_topics(kafka: &KafkaConfig, names: impl IntoIterator<Item = 
     }
 }
 
+/// Deletes the records of a partition before an offset, as retention does.
+pub async fn delete_records(kafka: &KafkaConfig, topic: &str, partition: i32, before: i64) {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset of Kafka");
+    let deleted = admin(kafka).delete_records(&offsets, &AdminOptions::new()).await.expect("an answer of the brokers");
+    for element in deleted.elements() {
+        element.error().unwrap_or_else(|error| panic!("cannot delete records of {topic}/{partition}: {error}"));
+    }
+}
+
 fn admin(kafka: &KafkaConfig) -> AdminClient<DefaultClientContext> {
     kafka.client().expect("a sound configuration").create().expect("an admin client")
 }

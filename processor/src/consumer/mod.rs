@@ -25,6 +25,7 @@ use crate::batch::{Batch, PartitionOffsets};
 use crate::config::{BatchConfig, GroupConfig};
 use crate::consumer::lag::{Assignment, Lag};
 use crate::consumer::offset_tracker::{OffsetTracker, PartitionKey};
+use crate::expired::{Gap, ReadOffsets};
 use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::LogIds;
 use crate::metrics::Metrics;
@@ -40,6 +41,9 @@ pub struct Batcher {
     settle_timeout: Duration,
     writer: WriterHandle,
     filling: Batch,
+    /// Those before records of the batch that is filled.
+    gaps: Vec<Gap>,
+    read_offsets: ReadOffsets,
     /// The memory of the batch that was written last, for the next one.
     empty: Batch,
     first_record_at: Option<Instant>,
@@ -85,6 +89,8 @@ impl RebalanceContext {
             settle_timeout: Duration::from_millis(group.settle_timeout_ms),
             writer,
             filling: Batch::default(),
+            gaps: Vec::new(),
+            read_offsets: ReadOffsets::default(),
             empty: Batch::default(),
             first_record_at: None,
             is_writing: false,
@@ -160,7 +166,8 @@ impl ConsumerContext for RebalanceContext {
                 .collect();
             let Batcher { lag, assigned, .. } = &mut *batcher;
             lag.keep_only(assigned);
-            batcher.send(WriterCommand::Assigned);
+            let assigned = assigned.iter().copied().collect();
+            batcher.send(WriterCommand::Assigned(assigned));
         }
     }
 }
@@ -169,6 +176,7 @@ impl Batcher {
     pub fn push(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = Topic::named(message.topic(), &self.topics) else { return };
         let position = RecordPosition::of(message, topic);
+        self.gaps.extend(self.read_offsets.advance(topic, position.partition, position.offset));
         self.filling.push_message(position, message);
         if let Some(consumed) = self.consumed.get(&topic) {
             consumed.inc();
@@ -200,6 +208,10 @@ impl Batcher {
         let mut batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.empty));
         self.offsets.submit(&mut batch.positions);
         self.is_writing = true;
+        if !self.gaps.is_empty() {
+            let gaps = std::mem::take(&mut self.gaps);
+            self.send(WriterCommand::Gaps(gaps));
+        }
         self.send(WriterCommand::Write(batch));
         hit(FailPoint::AfterConsume);
     }
@@ -379,6 +391,8 @@ impl Batcher {
     /// Drops what belongs to the partitions that are revoked.
     fn clear_assignment(&mut self) {
         self.filling.clear();
+        self.gaps.clear();
+        self.read_offsets.clear();
         self.first_record_at = None;
         self.is_writing = false;
         self.lag.forget_progress();

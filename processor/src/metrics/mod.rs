@@ -7,7 +7,7 @@ mod label_cap;
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::topics::Topic;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
@@ -37,6 +37,8 @@ pub struct Metrics {
     pub lag_records: IntGaugeVec,
     pub lag_seconds: IntGaugeVec,
     pub partition_stopped: IntGaugeVec,
+    pub records_expired: IntCounterVec,
+    pub expired_unacknowledged: IntGauge,
     pub rebalances: IntCounterVec,
     pub consumer_restarts: IntCounterVec,
 }
@@ -103,6 +105,18 @@ impl Metrics {
             partition_stopped: gauge(
                 "partition_stopped",
                 "1 where a partition stopped because a dead letter could be neither inserted without its payload nor published",
+            )?,
+            records_expired: counter(
+                "records_expired_total",
+                "Records of an assigned partition that were removed from the topic before they were read",
+                &["topic", "partition"],
+            )?,
+            expired_unacknowledged: register(
+                registry,
+                IntGauge::new(
+                    "hookline_processor_records_expired_unacknowledged",
+                    "Records that expired before any processor read them, until `hookline-processor acknowledge`",
+                )?,
             )?,
             rebalances: counter("rebalances_total", "Assignments and revocations of partitions", &["kind"])?,
             consumer_restarts: counter(
@@ -171,6 +185,7 @@ mod tests {
         for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
             of_partition.with_label_values(&["t", "0"]);
         }
+        metrics.records_expired.with_label_values(&["t", "0"]);
         registry.gather()
     }
 
@@ -212,6 +227,8 @@ mod tests {
                 "hookline_processor_records_consumed_total COUNTER mode,topic",
                 "hookline_processor_records_dead_lettered_total COUNTER mode,reason",
                 "hookline_processor_records_decoded_total COUNTER mode",
+                "hookline_processor_records_expired_total COUNTER mode,partition,topic",
+                "hookline_processor_records_expired_unacknowledged GAUGE ",
                 "hookline_processor_refresh_seconds HISTOGRAM mode",
                 "hookline_processor_refreshed_hours_total COUNTER mode",
                 "hookline_processor_refreshes_total COUNTER mode,result",

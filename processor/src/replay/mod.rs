@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use hookline_service::cli::print_line;
-use hookline_service::kafka::KafkaContext;
+use hookline_service::kafka::{KafkaContext, ask};
 use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use prometheus::Registry;
@@ -92,10 +92,10 @@ struct Replay {
 impl Replay {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         let context = KafkaContext::new("replay");
-        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context.clone())?;
+        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context)?;
         // Asked for before anything else, so that a topic that is made anew meanwhile is noticed.
-        let log_ids = LogIds::fetch(&consumer, &self.topics, TIMEOUT);
-        let log_ids = log_ids.context("Kafka does not tell the ids of the topics, or one is missing")?;
+        let log_ids = ask(&consumer, |consumer| LogIds::fetch(consumer, &self.topics, TIMEOUT));
+        let log_ids = log_ids.context("Kafka does not tell the ids of the topics")?;
         let state = StateFile::new(&self.args.state);
         let progress = self.resume_or_plan(&state, &consumer, &log_ids)?;
         let left = progress.records() - progress.done();

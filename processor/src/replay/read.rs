@@ -24,10 +24,13 @@ use crate::batch::fold::fold;
 use crate::batch::position::RecordPosition;
 use crate::clickhouse::columns::Table;
 use crate::config::BatchConfig;
+use crate::expired::expired;
 use crate::retry::Cancelled;
 use crate::writer::{NotWritten, Writer};
 
 pub const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long the brokers may take to say where a log begins.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the readers of a replay share.
 pub struct Shared {
@@ -103,15 +106,23 @@ impl Reader<'_> {
         self.consumer.assign(&start)?;
         let mut batch = Batch::default();
         let (mut written, mut next) = (part.next, part.next);
+        // Offsets that were not read, before records of the batch.
+        let mut gaps: Vec<(Offset, Offset)> = Vec::new();
         while next < part.end && !self.shared.shutdown.is_cancelled() {
             match self.consumer.poll(POLL_TIMEOUT) {
                 Some(Ok(message)) if message.offset() < part.end.0 => {
                     let position = RecordPosition::of(&message, topic);
+                    if next < position.offset {
+                        gaps.push((next, position.offset));
+                    }
                     batch.push_message(position, &message);
                     next = Offset(position.offset.0 + 1);
                 }
                 // Retention or compaction removed the last records of the plan.
-                Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => next = part.end,
+                Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => {
+                    gaps.push((next, part.end));
+                    next = part.end;
+                }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer cannot go on: {code}"),
                 // librdkafka tries again, and the consumer's context has logged why.
                 Some(Err(_)) => {}
@@ -119,14 +130,27 @@ impl Reader<'_> {
             }
             if batch.is_full(&self.shared.limits) || next >= part.end {
                 let part = PartitionRange { next: written, end: next, ..part.clone() };
-                if !self.write(&part, topic, &batch, &already_published)? {
+                let expired = self.expired(&part, &gaps)?;
+                if !self.write(&part, topic, &batch, expired, &already_published)? {
                     break;
                 }
+                gaps.clear();
                 written = next;
                 batch.clear();
             }
         }
         Ok(())
+    }
+
+    /// Counts the offsets of the gaps that lie before the log's start: the others are control records, or were compacted.
+    fn expired(&self, part: &PartitionRange, gaps: &[(Offset, Offset)]) -> anyhow::Result<u64> {
+        if gaps.is_empty() {
+            return Ok(0);
+        }
+        let watermarks = self.consumer.fetch_watermarks(&part.topic, part.partition.0, TIMEOUT);
+        let (start, _) = watermarks.map_err(|error| anyhow::anyhow!(self.consumer.context().explain(&error)))?;
+        let expired = gaps.iter().filter_map(|(from, to)| expired(*from, *to, Offset(start)));
+        Ok(expired.map(|range| offsets(Offset(range.start), Offset(range.end))).sum())
     }
 
     /// Writes the records of `part` from `next` up to `end`, and saves what that repaired. Returns false where the table refuses
@@ -136,6 +160,7 @@ impl Reader<'_> {
         part: &PartitionRange,
         topic: Topic,
         batch: &Batch,
+        expired: u64,
         already_published: &HashSet<String>,
     ) -> anyhow::Result<bool> {
         let folded = fold(batch);
@@ -145,7 +170,7 @@ impl Reader<'_> {
         };
         let runtime = self.runtime.clone();
         let read = offsets(part.next, part.end);
-        let mut repaired = Repaired { expired: read.saturating_sub(batch.len() as u64), ..Repaired::default() };
+        let mut repaired = Repaired { expired, ..Repaired::default() };
         let written = runtime.block_on(async {
             let present = self.inspector.present(table, part).await?;
             repaired.jobs = self.inspector.missing_facts(&folded).await?;

@@ -7,6 +7,7 @@ use hookline_service::shutdown::CancellationToken;
 
 use crate::batch::Batch;
 use crate::consumer::offset_tracker::{PartitionKey, WrittenRanges};
+use crate::expired::Gap;
 use crate::log_ids::LogError;
 
 /// The consumer has at most one batch and a few short commands under way, so sending never blocks.
@@ -14,8 +15,10 @@ const COMMANDS: usize = 8;
 
 #[derive(Debug)]
 pub enum WriterCommand {
-    /// Partitions were assigned: reload what other members counted.
-    Assigned,
+    /// These partitions were assigned: reload what other members counted, and find what expired.
+    Assigned(Vec<PartitionKey>),
+    /// Offsets that were not read, before records of the next batch: find which of them expired.
+    Gaps(Vec<Gap>),
     Write(Batch),
     /// Refresh the roll-up now, so that everything written can be committed. The number comes back in `Settled`.
     Settle(u64),

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::batch::Batch;
 use crate::batch::fold::fold;
+use crate::expired::detector::Detector;
 use crate::fail_point::{FailPoint, hit};
 use crate::retry::Cancelled;
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterInbox};
@@ -20,6 +21,7 @@ const STOPPED_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 pub struct WriterThread {
     pub writer: Writer,
     pub refresher: Refresher,
+    pub detector: Detector,
     pub refresh_every: Duration,
     pub inbox: WriterInbox,
     pub runtime: Handle,
@@ -51,9 +53,16 @@ impl WriterThread {
                     self.refresh_and_release_offsets(pending.take());
                     self.report(WriterEvent::Settled(number));
                 }
-                Ok(WriterCommand::Assigned) => {
+                Ok(WriterCommand::Assigned(partitions)) => {
                     self.writer.forget_stopped_partitions();
                     self.reload_counted_jobs();
+                    let cancel = self.inbox.cancel_current.token();
+                    // Cancelled means that nothing of these partitions is written or committed, as below.
+                    let _ = self.runtime.block_on(self.detector.check_assignment(&partitions, &cancel));
+                }
+                Ok(WriterCommand::Gaps(gaps)) => {
+                    let cancel = self.inbox.cancel_current.token();
+                    let _ = self.runtime.block_on(self.detector.check_gaps(&gaps, &cancel));
                 }
                 Err(RecvTimeoutError::Timeout) => self.look_at_logs_if_due(),
                 Err(RecvTimeoutError::Disconnected) => return,

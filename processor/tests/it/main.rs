@@ -9,6 +9,7 @@
 
 mod any_record;
 mod counting;
+mod expired;
 mod groups;
 mod log_ids;
 mod memory;

@@ -1,0 +1,53 @@
+//! `hookline-processor acknowledge`: lists what expired before it was read, and ends the warnings about it.
+
+use serde_json::json;
+
+use super::table::{ExpiredRange, acknowledge as acknowledge_range, unacknowledged};
+use crate::config::ProcessorConfig;
+
+/// Lists the offsets that were removed from the topics before they were read, and ends the warnings about them.
+///
+/// Their webhooks were acknowledged and are in no table. What was found is kept in the table expired_offsets.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct AcknowledgeArgs {
+    /// Only list them: the warnings stay
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn acknowledge(config: ProcessorConfig, args: AcknowledgeArgs) -> anyhow::Result<()> {
+    let client = config.clickhouse.client()?;
+    let ranges = unacknowledged(&client).await?;
+    if !args.dry_run {
+        for range in &ranges {
+            acknowledge_range(&client, range).await?;
+        }
+    }
+    let records: i64 = ranges.iter().map(ExpiredRange::records).sum();
+    if args.json {
+        let range = |range: &ExpiredRange| json!({ "topic": range.topic, "partition": range.partition, "from": range.from, "to": range.to, "detected_at": range.detected_at() });
+        let ranges: Vec<_> = ranges.iter().map(range).collect();
+        println!("{}", json!({ "dry_run": args.dry_run, "records": records, "ranges": ranges }));
+        return Ok(());
+    }
+    for range in &ranges {
+        println!(
+            "{}/{}  {}..{}  {} records, found {}",
+            range.topic,
+            range.partition,
+            range.from,
+            range.to,
+            range.records(),
+            range.detected_at()
+        );
+    }
+    match (ranges.len(), args.dry_run) {
+        (0, _) => println!("nothing is to be acknowledged"),
+        (count, true) => println!("{records} records in {count} ranges; nothing was acknowledged"),
+        (count, false) => println!("{records} records in {count} ranges are acknowledged"),
+    }
+    Ok(())
+}
