@@ -161,12 +161,13 @@ impl Replay {
             self.print(&format!("continuing from {path}: {done} of {records} records are done"));
             return Ok(progress);
         }
+        let (parts, expired) = plan(consumer, &self.topics, selection, OffsetDateTime::now_utc())?;
         Ok(Progress {
             log_ids: log_ids.clone(),
             asked: selection.clone(),
-            parts: plan(consumer, &self.topics, selection, OffsetDateTime::now_utc())?,
+            parts,
             dirty_hours: Default::default(),
-            repaired: Repaired::default(),
+            repaired: Repaired { expired, ..Repaired::default() },
         })
     }
 

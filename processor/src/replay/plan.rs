@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::select::Selection;
+use crate::expired::expired;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,15 +60,16 @@ fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<PartitionRa
     (start < end).then(|| PartitionRange { topic: topic.into(), partition, start, end, next: start })
 }
 
-/// Asks the brokers for the offsets that the selection means now.
+/// Asks the brokers for the offsets that the selection means now; counts those it names that expired.
 pub fn plan(
     consumer: &BaseConsumer<KafkaContext>,
     topics: &Topics,
     selection: &Selection,
     now: OffsetDateTime,
-) -> anyhow::Result<Vec<PartitionRange>> {
+) -> anyhow::Result<(Vec<PartitionRange>, u64)> {
     let metadata = ask(consumer, |consumer| consumer.fetch_metadata(None, TIMEOUT))?;
     let mut parts = Vec::new();
+    let mut gone = 0;
     for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {
         let name = topic.name(topics);
         let found = metadata.topics().iter().find(|found| found.name() == name);
@@ -90,9 +92,13 @@ pub fn plan(
                 to: at(&to).or(range.map(|range| range.end)),
             };
             parts.extend(part(name, partition, bounds));
+            // Who begins at 0 asks for what there is.
+            let named = range.filter(|range| range.start > Offset(0));
+            let gap = named.and_then(|range| expired(range.start, range.end.min(high), low));
+            gone += gap.map_or(0, |gap| offsets(Offset(gap.start), Offset(gap.end)));
         }
     }
-    Ok(parts)
+    Ok((parts, gone))
 }
 
 /// Finds for each partition the first offset appended at or after a moment; `None` where all records are older.

@@ -1,7 +1,7 @@
 //! Records that were removed from a topic before they were read are counted, warned of, and acknowledged.
 
 use hookline_schemas::ids::Resource;
-use hookline_testkit::{Daemon, delete_records, eventually};
+use hookline_testkit::{Daemon, Signal, delete_records, eventually, with};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now, records_of_job};
@@ -125,4 +125,54 @@ async fn what_is_there_has_not_expired_and_gaps_of_transactions_are_none() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     assert_eq!(replay().await["expired"], 0, "control records are no loss");
+}
+
+#[tokio::test]
+async fn what_expires_under_a_running_consumer_is_counted_exactly() {
+    let under_test = ProcessorUnderTest::new("expired_running", 1).await;
+    produce(&under_test, 0..50);
+    let mut daemon = start(&under_test);
+    under_test.wait_until(DELIVERIES, 100).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    // The request that is waiting at the broker still gets the first of the new records, and none after.
+    daemon.signal(Signal::SIGSTOP);
+    produce(&under_test, 50..55);
+    produce(&under_test, 55..500);
+    delete_records(&under_test.servers.kafka, video(&under_test), 0, 990).await;
+    daemon.signal(Signal::SIGCONT);
+    under_test.wait_until("SELECT count() FROM deliveries FINAL WHERE offset >= 990", 10).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    let expired = daemon.metric(EXPIRED, &[]).await as u64;
+    assert!(expired > 0, "the test shows nothing");
+    assert_eq!(under_test.query_number(DELIVERIES).await + expired, 1_000);
+    let recorded = "SELECT toUInt64(sum(to_offset - from_offset)) FROM expired_offsets FINAL";
+    assert_eq!(under_test.query_number(recorded).await, expired);
+    warnings(&mut daemon, 1).await;
+}
+
+#[tokio::test]
+async fn a_replay_counts_what_expired_of_its_plan() {
+    let under_test = behind("expired_replay").await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    let arguments = ["replay", "--json", "--state", state.to_str().unwrap(), "--resource", "video"];
+    let small = with(&under_test.servers.environment(), &[("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "10")]);
+    let mut running = Daemon::start("hookline-processor", &[&arguments[..], &["--rate", "20"]].concat(), &small);
+    let next = async || {
+        let state: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).ok()?).ok()?;
+        state["parts"][0]["next"].as_u64().filter(|next| *next > 0)
+    };
+    eventually("some progress", DEADLINE, next).await;
+    running.kill();
+    let next = next().await.unwrap();
+    delete_records(&under_test.servers.kafka, video(&under_test), 0, 600).await;
+    let replay = async |arguments: &[&str]| {
+        let output = under_test.run(arguments).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["expired"].as_u64().unwrap()
+    };
+    let arguments = [&arguments[..], &["--rate", "0"]].concat();
+    assert_eq!(replay(&arguments).await, 600 - next);
+    assert_eq!(replay(&[&arguments[..], &["--partition", "0", "--offsets", "500..700"]].concat()).await, 100);
+    assert_eq!(replay(&arguments).await, 0, "a plan that begins at the log's start skips nothing");
 }
