@@ -125,8 +125,7 @@ impl Reader<'_> {
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer cannot go on: {code}"),
                 // librdkafka tries again, and the consumer's context has logged why.
-                Some(Err(_)) => {}
-                None => {}
+                Some(Err(_)) | None => {}
             }
             if batch.is_full(&self.shared.limits) || next >= part.end {
                 let part = PartitionRange { next: written, end: next, ..part.clone() };

@@ -70,7 +70,7 @@ async fn what_expired_while_nobody_read_is_a_warning_until_it_is_acknowledged() 
 
     daemon.kill();
     let mut daemon = start(&under_test);
-    assert_eq!(warnings(&mut daemon, 1).await, [warning.clone()], "a restart does not end it");
+    assert_eq!(warnings(&mut daemon, 1).await, std::slice::from_ref(warning), "a restart does not end it");
     assert_eq!(daemon.metric(UNACKNOWLEDGED, &[]).await, 500.0);
     assert_eq!(errors(&daemon), 0, "it was logged once");
 

@@ -61,6 +61,12 @@ enum Kind {
     Facility(String),
 }
 
+impl Kind {
+    fn of(trouble: Trouble, facility: &str) -> Self {
+        if trouble == Trouble::Other { Self::Facility(facility.to_owned()) } else { Self::Trouble(trouble) }
+    }
+}
+
 /// Decides which lines are logged.
 #[derive(Debug, Default)]
 struct Thinning(BTreeMap<Kind, (Instant, u64)>);
@@ -178,10 +184,7 @@ impl KafkaContext {
 
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let kind = match Trouble::of_text(message) {
-            Trouble::Other => Kind::Facility(facility.to_owned()),
-            trouble => Kind::Trouble(trouble),
-        };
+        let kind = Kind::of(Trouble::of_text(message), facility);
         self.log_thinned(level, kind, facility, message);
     }
 
@@ -194,7 +197,7 @@ impl ClientContext for KafkaContext {
         let trouble = Trouble::of_error(code, reason);
         self.keep_cause(trouble, reason, Instant::now());
         let name = code.map_or_else(|| error.to_string(), |code| format!("{code:?}"));
-        let kind = if trouble == Trouble::Other { Kind::Facility(name.clone()) } else { Kind::Trouble(trouble) };
+        let kind = Kind::of(trouble, &name);
         self.log_thinned(RDKafkaLogLevel::Error, kind, &name, reason);
     }
 }
