@@ -97,7 +97,8 @@ impl Daemon {
         while !self.shutdown.is_cancelled() {
             let Some(log_watch) = self.wait_for_servers(&clickhouse, runtime)? else { break };
             match self.session(clickhouse.clone(), log_watch, runtime)? {
-                Ended::Stopped => break,
+                // A session that ends in another way is an error.
+                Ended::Stopped | Ended::Fenced | Ended::WriterGone => break,
                 Ended::Broken { cause, error } => {
                     tracing::error!(
                         cause,
@@ -107,8 +108,6 @@ impl Daemon {
                     self.metrics.consumer_restarts.with_label_values(&[cause]).inc();
                     self.pause(runtime);
                 }
-                // A session that ends so is an error.
-                Ended::Fenced | Ended::WriterGone => break,
             }
         }
         tracing::info!("stopped");

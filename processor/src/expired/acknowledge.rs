@@ -1,5 +1,6 @@
 //! `hookline-processor acknowledge`: lists what expired before it was read, and ends the warnings about it.
 
+use hookline_service::cli::print_line;
 use serde_json::json;
 
 use super::table::{ExpiredRange, acknowledge as acknowledge_range, unacknowledged};
@@ -30,11 +31,11 @@ pub async fn acknowledge(config: ProcessorConfig, args: AcknowledgeArgs) -> anyh
     if args.json {
         let range = |range: &ExpiredRange| json!({ "topic": range.topic, "partition": range.partition, "from": range.from, "to": range.to, "detected_at": range.detected_at() });
         let ranges: Vec<_> = ranges.iter().map(range).collect();
-        println!("{}", json!({ "dry_run": args.dry_run, "records": records, "ranges": ranges }));
+        print_line(json!({ "dry_run": args.dry_run, "records": records, "ranges": ranges }));
         return Ok(());
     }
     for range in &ranges {
-        println!(
+        print_line(format_args!(
             "{}/{}  {}..{}  {} records, found {}",
             range.topic,
             range.partition,
@@ -42,12 +43,12 @@ pub async fn acknowledge(config: ProcessorConfig, args: AcknowledgeArgs) -> anyh
             range.to,
             range.records(),
             range.detected_at()
-        );
+        ));
     }
     match (ranges.len(), args.dry_run) {
-        (0, _) => println!("nothing is to be acknowledged"),
-        (count, true) => println!("{records} records in {count} ranges; nothing was acknowledged"),
-        (count, false) => println!("{records} records in {count} ranges are acknowledged"),
+        (0, _) => print_line(format_args!("nothing is to be acknowledged")),
+        (count, true) => print_line(format_args!("{records} records in {count} ranges; nothing was acknowledged")),
+        (count, false) => print_line(format_args!("{records} records in {count} ranges are acknowledged")),
     }
     Ok(())
 }

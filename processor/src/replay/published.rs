@@ -9,6 +9,7 @@ use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::CancellationToken;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Message as _, Offset as Position, TopicPartitionList};
 use tokio::runtime::Handle;
 
@@ -53,7 +54,7 @@ fn partitions(consumer: &BaseConsumer<KafkaContext>, topic: &str) -> anyhow::Res
     let metadata =
         consumer.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer a request for metadata")?;
     let mut asked = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|found| found.partitions()) {
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         asked.add_partition(topic, partition.id());
     }
     let committed = consumer
