@@ -30,6 +30,8 @@ use crate::writer::{CLICKHOUSE, Writer};
 
 pub const KAFKA: &str = "kafka";
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// A member that is fenced twice within this time has a rival with the same instance id.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
 /// A full batch waits this long for the writer before fetching is paused.
 const WRITER_WAIT: Duration = Duration::from_secs(1);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,11 +96,26 @@ struct Daemon {
 impl Daemon {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
+        let mut fenced_at: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
             let Some(log_watch) = self.wait_for_servers(&clickhouse, runtime)? else { break };
-            match self.session(clickhouse.clone(), log_watch, runtime)? {
-                // A session that ends in another way is an error.
-                Ended::Stopped | Ended::Fenced | Ended::WriterGone => break,
+            let ended = match self.session(clickhouse.clone(), log_watch, runtime)? {
+                // After an outage of the brokers a member can be fenced by its own next attempt to join. Only another consumer
+                // fences it again at once.
+                Ended::Fenced if fenced_at.is_none_or(|before| before.elapsed() > FENCED_AGAIN) => {
+                    fenced_at = Some(Instant::now());
+                    Ended::Broken { cause: "fatal", error: "the brokers have fenced this member of the group".into() }
+                }
+                ended @ (Ended::Stopped | Ended::Fenced | Ended::WriterGone | Ended::Broken { .. }) => ended,
+            };
+            match ended {
+                Ended::Stopped | Ended::WriterGone => break,
+                Ended::Fenced => anyhow::bail!(
+                    "another consumer has joined the group {} as {:?}, so that this one may not go on: give each processor its \
+                     own group.instance_id, and run none twice; what it had not committed is read again by the other one",
+                    self.config.group_id(),
+                    self.config.instance_id().unwrap_or_default()
+                ),
                 Ended::Broken { cause, error } => {
                     tracing::error!(
                         cause,
@@ -177,16 +194,7 @@ impl Daemon {
                 drop(consumer);
                 join(writer)?;
             }
-            Ended::Broken { .. } => close_aside(consumer)?,
-            Ended::Fenced => {
-                close_aside(consumer)?;
-                let id = self.config.instance_id().unwrap_or_default();
-                anyhow::bail!(
-                    "another consumer has joined the group {} as {id:?}, so that this one may not go on: give each processor \
-                     its own group.instance_id, and run none twice; what it had not committed is read again by the other one",
-                    self.config.group_id()
-                );
-            }
+            Ended::Broken { .. } | Ended::Fenced => close_aside(consumer)?,
             Ended::WriterGone => {
                 close_aside(consumer)?;
                 join(writer)?;

@@ -111,3 +111,18 @@ async fn a_consumer_without_progress_is_created_again() {
     tokio::time::sleep(2 * WATCHDOG).await;
     assert_eq!(daemon.metric("hookline_processor_consumer_restarts_total", &[]).await, 0.0);
 }
+
+#[tokio::test]
+async fn of_two_members_with_one_instance_id_one_ends_and_says_why() {
+    let under_test = ProcessorUnderTest::new("fenced", 1).await;
+    let own = [("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "same")];
+    let mut members = [under_test.daemon(&own), under_test.daemon(&own)];
+    let says_why = |daemon: &Daemon| daemon.log().iter().any(|line| line.contains("give each processor its own"));
+    let ended = eventually("one of them to end", DEADLINE, async || members.iter().position(says_why)).await;
+    assert!(!members[ended].wait().await.success());
+    let left = &mut members[1 - ended];
+    under_test.produce_jobs(0..10, now() - 600);
+    under_test.wait_until(DELIVERIES, 20).await;
+    under_test.wait_until_no_lag(left).await;
+    assert!(left.terminate().await.success());
+}
