@@ -33,7 +33,7 @@ async fn a_missing_topic_is_named_and_taken_up_when_it_is_there() {
     records::assert_none_missing(&[first, other], &records::read(&kafka).await);
 
     // Deleted while in use: the producer goes on with a sequence number that the new topic has never seen.
-    records::delete(&kafka, video).await;
+    records::delete_topics(&kafka, [video]).await;
     refused(&mut ingest).await;
     records::create(&kafka, [video], (2, 1), &[]).await;
     ingest.daemon.wait_ready().await;
