@@ -95,7 +95,9 @@ impl Replay {
         let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context)?;
         // Asked for before anything else, so that a topic that is made anew meanwhile is noticed.
         let log_ids = ask(&consumer, |consumer| LogIds::fetch(consumer, &self.topics, TIMEOUT));
-        let log_ids = log_ids.context("Kafka does not tell the ids of the topics")?;
+        let log_ids = log_ids.with_context(|| {
+            format!("Kafka at {} does not tell the ids of the topics", self.config.kafka.bootstrap_servers)
+        })?;
         let state = StateFile::new(&self.args.state);
         let progress = self.resume_or_plan(&state, &consumer, &log_ids)?;
         let left = progress.records() - progress.done();
