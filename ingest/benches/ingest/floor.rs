@@ -17,7 +17,8 @@ pub async fn serve() -> anyhow::Result<()> {
     telemetry::init();
     let listener = admin::bind("server", ([127, 0, 0, 1], 0).into()).await?;
     let router = Router::new().route("/webhooks/{source}", post(sign)).with_state(SigningKey::new(SECRET));
-    Ok(admin::serve(listener, router, shutdown::on_signal()?).await?)
+    // Not by `admin::serve`, which bounds connections and times for the sake of an admin listener.
+    Ok(axum::serve(listener, router).with_graceful_shutdown(shutdown::on_signal()?.cancelled_owned()).await?)
 }
 
 async fn sign(State(key): State<SigningKey>, headers: HeaderMap, body: Bytes) -> StatusCode {
