@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookline_service::kafka::KafkaConfig;
 use nix::sys::signal::{Signal, kill};
@@ -97,10 +97,18 @@ impl KafkaCluster {
         }
     }
 
-    /// Sends a signal to a broker: SIGSTOP freezes it, SIGCONT lets it go on.
+    /// Sends a signal to a broker: SIGSTOP freezes it, SIGCONT lets it go on. A frozen broker answers nothing once this returns.
     pub fn signal(&self, node: u32, signal: Signal) {
         let pid = Pid::from_raw(self.node(node).pid);
         kill(pid, signal).unwrap_or_else(|error| panic!("{signal} to node {node}: {error}"));
+        if signal == Signal::SIGSTOP {
+            // The signal is only sent by then: threads that run on another core go on until they notice it.
+            let began = Instant::now();
+            while !is_stopped(pid) {
+                assert!(began.elapsed() < DEADLINE, "node {node} was told to stop and did not");
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Sends SIGKILL to a broker, and waits until its process is gone.
@@ -137,6 +145,16 @@ impl KafkaCluster {
         let nodes = self.layout().nodes;
         nodes.into_iter().find(|node| node.id == id).unwrap_or_else(|| panic!("the cluster has no node {id}"))
     }
+}
+
+/// Whether no thread of a process runs any more.
+fn is_stopped(pid: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process that runs");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which stands in parentheses and may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+    })
 }
 
 impl Drop for KafkaCluster {

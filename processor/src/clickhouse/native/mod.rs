@@ -69,7 +69,10 @@ impl Block {
     }
 
     fn finish_after<'t>(mut self, texts: impl Iterator<Item = &'t [u8]> + 't) -> Encoded<'t> {
-        self.chunks.push(self.chunk);
+        // After a cut nothing may be left, and ClickHouse refuses a compressed frame of no bytes.
+        if !self.chunk.is_empty() {
+            self.chunks.push(self.chunk);
+        }
         if let Some(count) = self.chunks.first_mut().and_then(|chunk| chunk.first_mut()) {
             // A varint of one byte: no table here has 128 columns.
             *count = self.columns.len() as u8;
@@ -159,4 +162,21 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_piece_of_a_block_is_empty() {
+        for bytes in [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK] {
+            let text = vec![b'x'; bytes];
+            let mut block = Block::new(1);
+            block.texts("body", std::iter::once(&*text));
+            let pieces: Vec<_> = block.finish().collect();
+            assert!(pieces.iter().all(|piece| !piece.is_empty()), "{bytes}");
+            assert!(pieces.iter().map(Bytes::len).sum::<usize>() > bytes, "{bytes}");
+        }
+    }
 }
