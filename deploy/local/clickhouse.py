@@ -100,7 +100,9 @@ def serve(folder: Path, database: str, until_eof: bool) -> int:
         SYSTEM START LISTEN HTTP;
         SELECT getServerPort('http_port') INTO OUTFILE 'http_port' TRUNCATE FORMAT TSV;
         INSERT INTO FUNCTION null('line String') FROM INFILE '/dev/fd/{reader}' FORMAT LineAsString"""
-    engine = threading.Thread(target=_chdb.query, args=(statements, "TSV"), kwargs={"path": "data"})
+    # The path is absolute because the engine looks for the folder of a part that it syncs from within its path.
+    path = str(folder / "data")
+    engine = threading.Thread(target=_chdb.query, args=(statements, "TSV"), kwargs={"path": path})
     engine.start()
 
     def listening() -> bool:

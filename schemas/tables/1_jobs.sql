@@ -1,4 +1,6 @@
 -- The facts of each job. A row is what one batch says of a job; the engine joins rows of a job as the fold does.
+-- What is acknowledged is on the disk, because its offset is committed then, and a block that is sent again is inserted again,
+-- because what it had inserted may be gone: hence the settings, the same for every table.
 -- Minima are Nullable where a fact may be missing: a plain column would keep 1970.
 CREATE TABLE IF NOT EXISTS jobs
 (
@@ -27,4 +29,5 @@ CREATE TABLE IF NOT EXISTS jobs
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(created_hour)
-ORDER BY (source, resource, created_hour, job_id);
+ORDER BY (source, resource, created_hour, job_id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0;

@@ -24,4 +24,5 @@ CREATE TABLE IF NOT EXISTS deliveries
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(signed_at)
-ORDER BY (log_id, topic, partition, offset);
+ORDER BY (log_id, topic, partition, offset)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0;

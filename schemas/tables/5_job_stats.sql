@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS job_stats
     created_hour DateTime('UTC'),
     source LowCardinality(String),
     resource LowCardinality(String),
-    version DateTime64(9, 'UTC'),
+    version UInt128,
     cells Array(Tuple(
         minute DateTime('UTC'),
         job_type String,
@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS job_stats
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(created_hour)
-ORDER BY (created_hour, source, resource);
+ORDER BY (created_hour, source, resource)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0;
 
 -- One row for each minute, source, resource, job type and error code that has finished jobs.
 CREATE OR REPLACE VIEW job_stats_by_minute AS

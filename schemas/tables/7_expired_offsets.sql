@@ -11,4 +11,5 @@ CREATE TABLE IF NOT EXISTS expired_offsets
     acknowledged_at DateTime64(3, 'UTC')
 )
 ENGINE = ReplacingMergeTree(acknowledged_at)
-ORDER BY (log_id, topic, partition, from_offset);
+ORDER BY (log_id, topic, partition, from_offset)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0;

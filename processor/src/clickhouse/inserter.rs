@@ -1,5 +1,6 @@
 //! Sends blocks and statements to ClickHouse.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::error::Error;
@@ -7,6 +8,7 @@ use clickhouse::{Client, Row};
 use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use crate::clickhouse::code;
 use crate::clickhouse::columns::Table;
@@ -16,7 +18,7 @@ use crate::clickhouse::native::Encoded;
 /// A busy server may take long for a block; a connection that was cut shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(180);
-/// The columns of a table are known to every server that works.
+/// Columns and settings are known to every server that works.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -41,6 +43,8 @@ impl From<Error> for InsertError {
 #[derive(Clone, Debug)]
 pub struct ClickHouse {
     client: Client,
+    /// The client of inserts and refreshes, made once the server has said which settings it knows.
+    writing: Arc<OnceCell<Client>>,
 }
 
 #[derive(Row, Deserialize)]
@@ -55,7 +59,20 @@ impl ClickHouse {
             .with_setting("insert_deduplicate", "0")
             .with_setting("async_insert", "0")
             .with_setting("input_format_skip_unknown_fields", "0");
-        Self { client }
+        Self { client, writing: Arc::default() }
+    }
+
+    /// Gives the client that writes. A block that is sent again is meant to be inserted again: what it replaced may be gone.
+    /// `insert_deduplicate` says so up to ClickHouse 26.1, and since 26.2 `deduplicate_insert` and `deduplicate_insert_select`,
+    /// which an older server refuses.
+    async fn writing_client(&self) -> Result<&Client, Error> {
+        let ask = async || {
+            let query = "SELECT name FROM system.settings WHERE name IN ('deduplicate_insert', 'deduplicate_insert_select')";
+            let known = tokio::time::timeout(CHECK_TIMEOUT, self.client.query(query).fetch_all::<String>());
+            let known = known.await.unwrap_or(Err(Error::TimedOut))?;
+            Ok(known.into_iter().fold(self.client.clone(), |client, setting| client.with_setting(setting, "disable")))
+        };
+        self.writing.get_or_try_init(ask).await
     }
 
     pub fn client(&self) -> &Client {
@@ -65,8 +82,8 @@ impl ClickHouse {
     /// Inserts a block; ClickHouse has all of it when this returns `Ok`.
     pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), InsertError> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
-        let mut insert =
-            self.client.insert_formatted_with(statement).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+        let insert = self.writing_client().await?.insert_formatted_with(statement);
+        let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
         for chunk in block {
             insert.send(chunk).await?;
         }
@@ -75,7 +92,7 @@ impl ClickHouse {
 
     pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), InsertError> {
         let statement = refresh_statement(hours);
-        let refreshed = self.client.query_raw(&statement).execute();
+        let refreshed = async { self.writing_client().await?.query_raw(&statement).execute().await };
         Ok(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.unwrap_or(Err(Error::TimedOut))?)
     }
 

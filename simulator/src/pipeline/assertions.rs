@@ -79,7 +79,7 @@ pub async fn assert_tables_are_right(pipeline: &Pipeline, attempts: &[Attempt]) 
     // The newest version of a group wins, and this one is empty.
     let JobStats { created_hour, source, resource, .. } = &right.job_stats[0];
     let empty = format!(
-        "INSERT INTO job_stats SELECT created_hour, source, resource, now64(9, 'UTC'), [] FROM job_stats FINAL \
+        "INSERT INTO job_stats SELECT created_hour, source, resource, version + 1, [] FROM job_stats FINAL \
          WHERE created_hour = {created_hour} AND source = '{source}' AND resource = '{resource}'"
     );
     pipeline.execute(&empty).await;
