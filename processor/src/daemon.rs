@@ -24,6 +24,7 @@ use crate::metrics::jobs::JobMetrics;
 use crate::metrics::{Metrics, Mode};
 use crate::probe::Probe;
 use crate::writer::channel::{WriterHandle, WriterInbox, writer_channel};
+use crate::writer::held::Held;
 use crate::writer::rollup::Refresher;
 use crate::writer::thread::WriterThread;
 use crate::writer::{CLICKHOUSE, Writer};
@@ -226,7 +227,18 @@ impl Daemon {
         let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
         let (runtime, now) = (runtime.clone(), Instant::now());
         let (logs_seen_at, stopped_tried) = (now, now);
-        Ok(WriterThread { writer, refresher, detector, refresh_every, inbox, runtime, logs_seen_at, stopped_tried })
+        Ok(WriterThread {
+            writer,
+            refresher,
+            detector,
+            refresh_every,
+            held: Held::new(self.config.batch.clone()),
+            owes_batch: false,
+            inbox,
+            runtime,
+            logs_seen_at,
+            stopped_tried,
+        })
     }
 
     fn subscribe(&self, writer: WriterHandle, log_ids: LogIds) -> anyhow::Result<BaseConsumer<RebalanceContext>> {

@@ -36,6 +36,11 @@ impl ClickHouseServer {
         ([127, 0, 0, 1], self.port).into()
     }
 
+    /// The id of the process, for whoever limits what it may use.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn config(&self) -> ClickHouseConfig {
         ClickHouseConfig {
             url: format!("http://{}", self.address()),

@@ -23,6 +23,7 @@ mod network_proxy;
 mod page;
 mod process;
 mod records;
+mod refusing_proxy;
 mod servers;
 mod topics;
 
@@ -42,6 +43,7 @@ pub use self::network_proxy::{NetworkProxy, NetworkState};
 pub use self::page::{OF_DATA, Page};
 pub use self::process::Process;
 pub use self::records::{Record, read_records, record_headers};
+pub use self::refusing_proxy::{Refusal, RefusingProxy};
 pub use self::servers::Servers;
 pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_records, delete_topics, topic_offsets};
 

@@ -97,7 +97,8 @@ async fn a_refresh_counts_from_before_it_looked() {
     let slow = client.clone().with_setting("merge_tree_storage_snapshot_sleep_ms", "1500");
     let before = number(&client, "SELECT toUInt64(toUnixTimestamp64Milli(now64(3)))").await;
     slow.query_raw(&refresh_statement(&HOURS)).execute().await.unwrap();
-    let version = number(&client, "SELECT toUInt64(intDiv(bitShiftRight(max(version), 64), 1000000)) FROM job_stats").await;
+    let version =
+        number(&client, "SELECT toUInt64(intDiv(bitShiftRight(max(version), 64), 1000000)) FROM job_stats").await;
     let after = number(&client, "SELECT toUInt64(toUnixTimestamp64Milli(now64(3)))").await;
     assert!(after - before >= 1_500, "the snapshot was not delayed");
     assert!(version - before < 1_500, "the version was taken after the first snapshot: {} ms late", version - before);

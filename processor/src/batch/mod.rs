@@ -174,12 +174,18 @@ impl Batch {
     }
 
     /// Estimates the memory that the records take.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.arena.len() + self.kept_bytes + self.len() * size_of::<BatchRecord>()
     }
 
     pub fn is_full(&self, limits: &BatchConfig) -> bool {
         self.len() >= limits.max_rows || self.bytes() >= limits.max_bytes || self.names.len() >= MAX_NAMES
+    }
+
+    /// Gives back memory that the records do not take.
+    pub fn shrink(&mut self) {
+        self.rows.shrink_to_fit();
+        self.arena.shrink_to_fit();
     }
 
     /// Keeps the memory for the next batch.

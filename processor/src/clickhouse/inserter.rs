@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clickhouse::error::Error;
 use clickhouse::{Client, Row};
 use hookline_schemas::rollup::refresh_statement;
@@ -13,7 +14,6 @@ use tokio::sync::OnceCell;
 use crate::clickhouse::code;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
-use crate::clickhouse::native::Encoded;
 
 /// A busy server may take long for a block; a connection that was cut shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,7 +67,8 @@ impl ClickHouse {
     /// which an older server refuses.
     async fn writing_client(&self) -> Result<&Client, Error> {
         let ask = async || {
-            let query = "SELECT name FROM system.settings WHERE name IN ('deduplicate_insert', 'deduplicate_insert_select')";
+            let query =
+                "SELECT name FROM system.settings WHERE name IN ('deduplicate_insert', 'deduplicate_insert_select')";
             let known = tokio::time::timeout(CHECK_TIMEOUT, self.client.query(query).fetch_all::<String>());
             let known = known.await.unwrap_or(Err(Error::TimedOut))?;
             Ok(known.into_iter().fold(self.client.clone(), |client, setting| client.with_setting(setting, "disable")))
@@ -79,8 +80,8 @@ impl ClickHouse {
         &self.client
     }
 
-    /// Inserts a block; ClickHouse has all of it when this returns `Ok`.
-    pub async fn insert(&self, table: Table, block: Encoded<'_>) -> Result<(), InsertError> {
+    /// Inserts a block in its pieces; ClickHouse has all of it when this returns `Ok`.
+    pub async fn insert(&self, table: Table, block: impl Iterator<Item = Bytes>) -> Result<(), InsertError> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
         let insert = self.writing_client().await?.insert_formatted_with(statement);
         let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));

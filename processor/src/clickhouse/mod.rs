@@ -3,6 +3,7 @@
 mod code;
 pub mod columns;
 pub mod error;
+mod gateway;
 pub mod inserter;
 pub mod native;
 pub mod partitions;

@@ -75,23 +75,44 @@ impl Shared {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is not done yet of a range.
+    fn left_of(&self, part: &PartitionRange) -> PartitionRange {
+        let same = |known: &&PartitionRange| known.topic == part.topic && known.partition == part.partition;
+        self.progress().parts.iter().find(same).unwrap_or(part).clone()
+    }
+
+    /// Gives the next range, unless the replay is stopped.
     fn next_part(&self) -> Option<PartitionRange> {
+        if self.shutdown.is_cancelled() {
+            return None;
+        }
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// Adds the partition to an error; that the replay is stopped is none.
+fn not_cancelled(read: anyhow::Result<()>, part: &PartitionRange) -> anyhow::Result<()> {
+    match read {
+        Err(error) if !error.is::<Cancelled>() => Err(error.context(format!("{}/{}", part.topic, part.partition.0))),
+        _ => Ok(()),
     }
 }
 
 impl Reader<'_> {
     /// Reads until nothing is left or the replay is stopped.
     pub fn run(mut self) -> anyhow::Result<()> {
+        // Rows of other partitions may be the witness beside which a row here can be judged.
+        let mut without_witness = Vec::new();
         while let Some(part) = self.shared.next_part() {
-            if let Err(error) = self.read(&part)
-                && !error.is::<Cancelled>()
-            {
-                return Err(error.context(format!("{}/{}", part.topic, part.partition.0)));
+            let read = self.read(&part);
+            if matches!(&read, Err(error) if error.is::<NotWritten>()) {
+                without_witness.push(part);
+            } else {
+                not_cancelled(read, &part)?;
             }
-            if self.shared.shutdown.is_cancelled() {
-                break;
-            }
+        }
+        for part in without_witness {
+            not_cancelled(self.read(&self.shared.left_of(&part)), &part)?;
         }
         Ok(())
     }
@@ -182,6 +203,7 @@ impl Reader<'_> {
             let written = written.map_err(|error| match error {
                 NotWritten::Cancelled(cancelled) => anyhow::Error::from(cancelled),
                 NotWritten::Log(error) => error.into(),
+                no_witness @ NotWritten::NoWitness { .. } => no_witness.into(),
             })?;
             if present < batch.len() as u64 {
                 let inserted = self.inspector.present(table, part).await?.saturating_sub(present);

@@ -26,7 +26,8 @@ pub enum WriterCommand {
 
 #[derive(Debug)]
 pub enum WriterEvent {
-    /// The batch is done; its memory comes back. Without positions, it was cancelled.
+    /// The batch is done; its memory comes back. Without positions, it was cancelled, or the writer keeps it until it can be
+    /// written and other memory comes back.
     Written(Batch),
     /// The tables and the roll-up have the records of these ranges.
     Released(WrittenRanges),

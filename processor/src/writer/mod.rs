@@ -1,8 +1,9 @@
 //! Writes a batch, once through: `jobs`, then `deliveries`, so that the row of a delivery implies its facts, then
-//! `dead_letters`, and last the rejections to the dead-letter topic. Waits while ClickHouse cannot take rows, and finds the
-//! records that it refuses.
+//! `dead_letters`, and last the rejections to the dead-letter topic.
 
 pub mod channel;
+pub mod held;
+mod insert;
 pub mod reject;
 pub mod rollup;
 mod stopped;
@@ -23,9 +24,7 @@ use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
 use crate::batch::position::RecordPosition;
 use crate::clickhouse::columns::{self, Table};
-use crate::clickhouse::error::{Operation, Remedy};
-use crate::clickhouse::inserter::{ClickHouse, InsertError};
-use crate::clickhouse::native::Encoded;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::clickhouse::partitions;
 use crate::consumer::offset_tracker::WrittenRanges;
 use crate::dead_letter_producer::{DeadLetterMessage, DeadLetterProducer, PublishError, Remedy as PublishRemedy};
@@ -33,7 +32,8 @@ use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::{LogChanged, LogError, LogWatch};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
-use crate::retry::{Cancelled, until_cancelled};
+use crate::retry::Cancelled;
+use crate::writer::insert::TableInserter;
 use crate::writer::reject::{RefusedRow, Rejection};
 use crate::writer::stopped::{StoppedPartitions, StoppedRecords};
 
@@ -43,7 +43,7 @@ pub const CLICKHOUSE: &str = "clickhouse";
 const DEAD_LETTER_TOPIC: &str = "dead_letter_topic";
 
 pub struct Writer {
-    clickhouse: ClickHouse,
+    tables: TableInserter,
     dead_letter_producer: DeadLetterProducer,
     topics: Topics,
     log_watch: LogWatch,
@@ -53,13 +53,18 @@ pub struct Writer {
     stopped: StoppedPartitions,
 }
 
-/// Why nothing of a batch, or not all of it, was written.
+/// Why nothing of a batch, or not all of it, was written. Without a witness it may be written again, also after later ones.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NotWritten {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(
+        "ClickHouse refuses a row of {} and took no other row just then: nothing says yet whether it is the row",
+        table.as_str()
+    )]
+    NoWitness { table: Table },
 }
 
 /// What a written batch leaves to do.
@@ -95,7 +100,8 @@ impl Writer {
     ) -> Result<Self, ConfigError> {
         let dead_letter_producer = DeadLetterProducer::new(kafka, &topics)?;
         let (job_metrics, stopped) = (None, StoppedPartitions::default());
-        Ok(Self { clickhouse, dead_letter_producer, topics, log_watch, metrics, job_metrics, readiness, stopped })
+        let tables = TableInserter::new(clickhouse, metrics.clone(), readiness.clone());
+        Ok(Self { tables, dead_letter_producer, topics, log_watch, metrics, job_metrics, readiness, stopped })
     }
 
     /// Counts finished jobs, too. A replay does not: its jobs were counted when they finished.
@@ -105,7 +111,7 @@ impl Writer {
 
     pub async fn reload_counted_jobs(&mut self, cancel: &CancellationToken) -> Result<(), Cancelled> {
         match &mut self.job_metrics {
-            Some(job_metrics) => job_metrics.reload(self.clickhouse.client(), cancel).await,
+            Some(job_metrics) => job_metrics.reload(self.tables.clickhouse().client(), cancel).await,
             None => Ok(()),
         }
     }
@@ -134,12 +140,10 @@ impl Writer {
         let mut topics: Vec<Topic> = batch.positions.keys().map(|(topic, _)| *topic).collect();
         topics.dedup();
         self.verify_logs(&topics, cancel).await?;
-        self.metrics.decoded.inc_by(folded.deliveries.len() as u64);
-        self.metrics.invalid_fields.inc_by(folded.invalid_fields);
         let mut rejections = reject::unprocessable(batch, folded);
 
         let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
-        let refused_jobs = self.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await?;
+        let refused_jobs = self.tables.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await?;
         hit(FailPoint::AfterJobs);
         let without_facts: Vec<_> = reject::refused_jobs(batch, folded, &refused_jobs).collect();
         let refused_deliveries = self.insert_deliveries(batch, folded, &without_facts, cancel).await?;
@@ -147,6 +151,8 @@ impl Writer {
         hit(FailPoint::AfterDeliveries);
 
         self.readiness.ready(CLICKHOUSE);
+        self.metrics.decoded.inc_by(folded.deliveries.len() as u64);
+        self.metrics.invalid_fields.inc_by(folded.invalid_fields);
         if let Some(job_metrics) = &mut self.job_metrics {
             let is_in = |job: &&JobRow<'_>| !refused_jobs.iter().any(|refused| refused.row.key == job.key);
             job_metrics.count(folded.jobs.iter().filter(is_in));
@@ -167,7 +173,7 @@ impl Writer {
         folded: &'r Folded<'b>,
         without_facts: &[Rejection<'_>],
         cancel: &CancellationToken,
-    ) -> Result<Vec<RefusedRow<'r, Delivery<'b>>>, Cancelled> {
+    ) -> Result<Vec<RefusedRow<'r, Delivery<'b>>>, NotWritten> {
         let without_facts: HashSet<_> =
             without_facts.iter().map(|rejection| rejection.position().key_order()).collect();
         // The table sorts by log id before it sorts by topic.
@@ -179,46 +185,9 @@ impl Writer {
             topics.into_iter().flatten().filter(|delivery| !without_facts.contains(&delivery.row.position.key_order()));
         let blocks = partitions::blocks(with_facts, |delivery| i64::from(delivery.row.signed_at.0));
         let (topics, log_ids) = (&self.topics, self.log_watch.log_ids());
-        self.insert(Table::Deliveries, blocks, |rows| columns::deliveries(rows, batch, topics, log_ids), cancel).await
-    }
-
-    /// Inserts blocks; returns the rows that ClickHouse refuses whatever else is in their block.
-    async fn insert<'r, T>(
-        &self,
-        table: Table,
-        blocks: Vec<Vec<&'r T>>,
-        encode: impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
-        cancel: &CancellationToken,
-    ) -> Result<Vec<RefusedRow<'r, T>>, Cancelled> {
-        let mut refused = Vec::new();
-        let mut todo = blocks;
-        while let Some(mut rows) = todo.pop() {
-            let Some(row) = rows.first().copied() else { continue };
-            let operation = Operation::Insert { rows: rows.len() };
-            let retry = |error: &InsertError| {
-                let cause = error.cause.as_str();
-                self.metrics.insert_retries.with_label_values(&[table.as_str(), cause]).inc();
-                let retry = error.cause.remedy(operation) == Remedy::Retry;
-                if retry {
-                    tracing::warn!(table = table.as_str(), cause, %error, "a block was not inserted, trying again");
-                    self.readiness.not_ready(CLICKHOUSE, error.text.clone());
-                }
-                retry
-            };
-            let insert = async || self.clickhouse.insert(table, encode(&rows)).await;
-            let Err(error) = until_cancelled(cancel, insert, retry).await? else {
-                self.metrics.inserted.with_label_values(&[table.as_str()]).inc_by(rows.len() as u64);
-                continue;
-            };
-            match error.cause.remedy(operation) {
-                Remedy::Reject { code } => refused.push(RefusedRow { row, code, text: error.text }),
-                Remedy::Halve | Remedy::Retry | Remedy::Fail => {
-                    let half = rows.split_off(rows.len() / 2);
-                    todo.extend([half, rows]);
-                }
-            }
-        }
-        Ok(refused)
+        self.tables
+            .insert(Table::Deliveries, blocks, |rows| columns::deliveries(rows, batch, topics, log_ids), cancel)
+            .await
     }
 
     /// Publishes the dead letters of a batch, last of all: what ClickHouse refuses is known only then. A crash before
@@ -283,7 +252,7 @@ impl Writer {
         &mut self,
         dead_letters: &[DeadLetterRow],
         cancel: &CancellationToken,
-    ) -> Result<StoppedRecords, Cancelled> {
+    ) -> Result<StoppedRecords, NotWritten> {
         let refused = self.insert_with_or_without_payload(dead_letters, cancel).await?;
         let mut stopped = StoppedRecords::new();
         for (row, text) in refused {
@@ -300,7 +269,7 @@ impl Writer {
         &self,
         dead_letters: &'r [DeadLetterRow],
         cancel: &CancellationToken,
-    ) -> Result<Vec<(&'r DeadLetterRow, String)>, Cancelled> {
+    ) -> Result<Vec<(&'r DeadLetterRow, String)>, NotWritten> {
         let refused = self.insert_rows_of_dead_letters(dead_letters, cancel).await?;
         let without_payload: Vec<_> = refused.iter().map(|refused| refused.row.without_payload()).collect();
         let refused = self.insert_rows_of_dead_letters(&without_payload, cancel).await?;
@@ -314,10 +283,12 @@ impl Writer {
         &self,
         rows: &'r [DeadLetterRow],
         cancel: &CancellationToken,
-    ) -> Result<Vec<RefusedRow<'r, DeadLetterRow>>, Cancelled> {
+    ) -> Result<Vec<RefusedRow<'r, DeadLetterRow>>, NotWritten> {
         let blocks = partitions::blocks(rows.iter(), |row| row.received_at.0.div_euclid(1000));
         let (topics, log_ids) = (&self.topics, self.log_watch.log_ids());
-        self.insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, topics, log_ids), cancel).await
+        self.tables
+            .insert(Table::DeadLetters, blocks, |rows| columns::dead_letters(rows, topics, log_ids), cancel)
+            .await
     }
 
     fn observe(&self, batch: &Batch, began: Instant) {

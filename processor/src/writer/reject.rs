@@ -38,7 +38,7 @@ pub enum Rejection<'b> {
     RefusedByTable { delivery: &'b Delivery<'b>, table: Table, code: u32 },
 }
 
-/// A row that ClickHouse refuses whatever else is in its block.
+/// A row that ClickHouse refuses whatever else is in its block, with a code that its content can cause.
 #[derive(Debug)]
 pub struct RefusedRow<'r, T> {
     pub row: &'r T,

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use hookline_schemas::topics::{Offset, Topics};
 use hookline_service::shutdown::CancellationToken;
 
-use super::Writer;
+use super::{NotWritten, Writer};
 use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::consumer::offset_tracker::{OffsetRange, PartitionKey, WrittenRanges};
-use crate::retry::Cancelled;
 
 /// The offsets of records that were refused, in order.
 pub type StoppedRecords = BTreeMap<PartitionKey, Vec<Offset>>;
@@ -68,7 +67,7 @@ impl Writer {
     }
 
     /// Inserts the refused rows again.
-    pub async fn retry_stopped_partitions(&mut self, cancel: &CancellationToken) -> Result<Healed, Cancelled> {
+    pub async fn retry_stopped_partitions(&mut self, cancel: &CancellationToken) -> Result<Healed, NotWritten> {
         let rows = self.stopped.rows();
         let refused = self.insert_with_or_without_payload(&rows, cancel).await?;
         let healed = self.stopped.retain(|row| refused.iter().any(|(refused, _)| refused.position == row.position));

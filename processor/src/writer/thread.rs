@@ -10,8 +10,8 @@ use crate::batch::Batch;
 use crate::batch::fold::fold;
 use crate::expired::detector::Detector;
 use crate::fail_point::{FailPoint, hit};
-use crate::retry::Cancelled;
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterInbox};
+use crate::writer::held::Held;
 use crate::writer::rollup::Refresher;
 use crate::writer::{NotWritten, Writer, Written};
 
@@ -23,6 +23,10 @@ pub struct WriterThread {
     pub refresher: Refresher,
     pub detector: Detector,
     pub refresh_every: Duration,
+    /// Batches that wait for a witness.
+    pub held: Held,
+    /// The consumer waits for the memory of a batch that is held.
+    pub owes_batch: bool,
     pub inbox: WriterInbox,
     pub runtime: Handle,
     pub logs_seen_at: Instant,
@@ -47,6 +51,7 @@ impl WriterThread {
         loop {
             let until_refresh = pending.as_ref().map_or(self.refresh_every, |pending| self.until_refresh(pending));
             let wait = self.until_retry().map_or(until_refresh, |retry| retry.min(until_refresh));
+            let wait = self.held.until_retry().map_or(wait, |retry| retry.min(wait));
             match self.inbox.commands.recv_timeout(wait) {
                 Ok(WriterCommand::Write(batch)) => self.write(batch, &mut pending),
                 Ok(WriterCommand::Settle(number)) => {
@@ -55,6 +60,8 @@ impl WriterThread {
                 }
                 Ok(WriterCommand::Assigned(partitions)) => {
                     self.writer.forget_stopped_partitions();
+                    self.held.clear();
+                    self.owes_batch = false;
                     self.reload_counted_jobs();
                     let cancel = self.inbox.cancel_current.token();
                     // Cancelled means that nothing of these partitions is written or committed, as below.
@@ -69,6 +76,9 @@ impl WriterThread {
             }
             if self.until_retry().is_some_and(|retry| retry.is_zero()) {
                 self.retry_stopped_partitions(&mut pending);
+            }
+            if self.held.until_retry().is_some_and(|retry| retry.is_zero()) {
+                self.retry_held(&mut pending);
             }
             if pending.as_ref().is_some_and(|pending| self.until_refresh(pending).is_zero()) {
                 self.refresh_and_release_offsets(pending.take());
@@ -117,24 +127,60 @@ impl WriterThread {
     }
 
     fn write(&mut self, mut batch: Batch, pending: &mut Option<Pending>) {
+        match self.write_once(&batch, pending) {
+            Ok(()) => {
+                self.report(WriterEvent::Written(batch));
+                if !self.held.is_empty() {
+                    // This batch may have brought the witness.
+                    self.retry_held(pending);
+                }
+            }
+            Err(NotWritten::NoWitness { .. }) => {
+                self.held.push(batch);
+                self.owes_batch = true;
+                self.return_memory();
+            }
+            Err(NotWritten::Cancelled(_) | NotWritten::Log(_)) => {
+                batch.positions.clear();
+                self.report(WriterEvent::Written(batch));
+            }
+        }
+    }
+
+    fn write_once(&mut self, batch: &Batch, pending: &mut Option<Pending>) -> Result<(), NotWritten> {
         let cancel = self.inbox.cancel_current.token();
         // The consumer reads only what was not committed, so it does not know which dead letters there are already.
         let already_published = HashSet::new();
-        match self.runtime.block_on(self.writer.write(&batch, &fold(&batch), &already_published, &cancel)) {
-            Ok(written) => {
-                for key in written.stopped.keys() {
-                    self.stopped_tried = Instant::now();
-                    self.report(WriterEvent::Stopped(*key));
-                }
-                self.append(written, pending);
+        let written = self.runtime.block_on(self.writer.write(batch, &fold(batch), &already_published, &cancel));
+        let written = written.inspect_err(|error| {
+            if let NotWritten::Log(error) = error {
+                self.report(WriterEvent::LogLost(error.clone()));
             }
-            Err(NotWritten::Cancelled(Cancelled)) => batch.positions.clear(),
-            Err(NotWritten::Log(error)) => {
-                batch.positions.clear();
-                self.report(WriterEvent::LogLost(error));
-            }
+        })?;
+        for key in written.stopped.keys() {
+            self.stopped_tried = Instant::now();
+            self.report(WriterEvent::Stopped(*key));
         }
-        self.report(WriterEvent::Written(batch));
+        self.append(written, pending);
+        Ok(())
+    }
+
+    /// Tries the batches that wait for a witness again. One that is cancelled waits on: its offsets stay unreleased.
+    fn retry_held(&mut self, pending: &mut Option<Pending>) {
+        let mut waiting = self.held.take();
+        let before = waiting.len();
+        waiting.retain(|batch| self.write_once(batch, pending).is_err());
+        let is_progress = waiting.len() < before;
+        self.held.keep(waiting, is_progress);
+        self.return_memory();
+    }
+
+    /// Lets the consumer hand over its next batch, with new memory in place of what is held, once there is room for it.
+    fn return_memory(&mut self) {
+        if self.owes_batch && self.held.has_room() {
+            self.owes_batch = false;
+            self.report(WriterEvent::Written(Batch::default()));
+        }
     }
 
     /// Refreshes the hours that became dirty, and then lets what was written be committed. If it is cancelled, whoever has the

@@ -21,5 +21,7 @@ mod replay;
 mod rollup;
 mod rollup_versions;
 mod security;
+mod surroundings;
 mod tables;
 mod telemetry;
+mod witness;
