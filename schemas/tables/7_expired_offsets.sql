@@ -2,7 +2,7 @@
 -- was next. Of the rows of a range the one with the latest acknowledged_at wins, which is 1970 until somebody acknowledges.
 CREATE TABLE IF NOT EXISTS expired_offsets
 (
-    log_id LowCardinality(String) COMMENT 'id of the Kafka cluster',
+    log_id LowCardinality(String) COMMENT '`{cluster id}/{topic id}`: a topic that was made anew is another log',
     topic LowCardinality(String) COMMENT 'name of the topic',
     partition Int32 COMMENT 'partition that lost the records',
     from_offset Int64 COMMENT 'the offset that was next to be read',
