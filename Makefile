@@ -73,7 +73,7 @@ lint-ruff: tools
 	$(BIN)/ruff check deploy
 	$(BIN)/ruff format --check deploy
 
-bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest' for some, ARGS are theirs
+bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest queries' for some, ARGS are theirs
 	cargo build --locked --release --workspace --bins
 	for bench in $(BENCHES); do $(STACK) run --state .local/bench-servers -- cargo bench --locked --bench $$bench -- $(ARGS); done
 
