@@ -32,7 +32,7 @@ impl RollupRange {
         let part = |view: &str, ended: &str, ranges: &[Self]| {
             let columns: String = columns.iter().map(|column| format!(", {column}")).collect();
             let ended_in = any(ranges, |range| range.contains(ended));
-            let hours = any(ranges, |range| range.has_ends());
+            let hours = any(ranges, RollupRange::has_ends);
             format!(
                 "SELECT {ended} AS ended{columns} FROM {view} WHERE {ended_in} AND created_hour IN \
                  (SELECT created_hour FROM job_stats WHERE {hours}){filter}"
