@@ -69,11 +69,7 @@ pub(super) async fn migrate(
     Ok(())
 }
 
-fn compare(
-    found: &FoundTopic,
-    wanted_partitions: Option<u16>,
-    config: &TopicsConfig,
-) -> (StepOutcome, String) {
+fn compare(found: &FoundTopic, wanted_partitions: Option<u16>, config: &TopicsConfig) -> (StepOutcome, String) {
     let mut differences = found.differences(config);
     if let Some(wanted) = wanted_partitions.filter(|wanted| usize::from(*wanted) < found.partitions) {
         differences.push(format!("{} partitions, of which Kafka cannot remove any, not {wanted}", found.partitions));
@@ -126,11 +122,7 @@ async fn create(admin: &AdminClient<KafkaContext>, topic: &str, expected: &Expec
 
 /// Waits until a topic has so many partitions and each has a leader: the controller has created them before the brokers know of
 /// them, and only then they can be used.
-async fn wait_for_leaders(
-    admin: &AdminClient<KafkaContext>,
-    topic: &str,
-    wanted: usize,
-) -> anyhow::Result<Metadata> {
+async fn wait_for_leaders(admin: &AdminClient<KafkaContext>, topic: &str, wanted: usize) -> anyhow::Result<Metadata> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;

@@ -24,7 +24,7 @@ const ANALYTICS: &str = "hookline-analytics";
 const SIMULATOR: &str = "hookline-simulator";
 
 /// Partitions of all topics, as `migrate` creates them.
-const PARTITIONS: usize = 4 * 8;
+const PARTITIONS: usize = 4 * 2;
 
 type Environment = [(String, String)];
 
