@@ -1,5 +1,9 @@
 //! A webhook from its head to its response. What is wrong with it is found in a fixed order, which decides the
-//! response: path, method, size of the body, time of the body, load, signature, age, body.
+//! response: path, method, form of both headers, size of the body, time of the body, load, signature, age, body.
+//!
+//! All that can be told from the head is told before a byte of the body is read. A webhook that its timestamp puts outside
+//! the tolerance is read into memory of its own, so that an authentic one becomes a dead letter, while strangers who
+//! repeat an old timestamp cannot use up the memory of the others.
 
 pub mod first_signed;
 pub mod routing;
@@ -13,10 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use hookline_schemas::record::WEBHOOK_PATH;
-use hookline_schemas::signature::Verified;
+use hookline_schemas::signature::{SignatureHeaders, Verified, VerifyError};
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
-use hookline_sources::{SourceKeys, Sources};
+use hookline_sources::{SourceKeys, Sources, signature_headers};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Body;
 use prometheus::IntCounter;
@@ -26,6 +30,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, Tolerance};
 use crate::http::body::BodyReader;
+use crate::http::connections::Client;
+use crate::http::peer::TrustedProxies;
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::kafka::producer::{Producer, Record};
 use crate::metrics::{Metrics, SourceMetrics, count};
@@ -44,16 +50,25 @@ pub struct Webhooks {
     sources: RwLock<HashMap<String, Arc<SourceState>>>,
     topics: Topics,
     tolerance: Tolerance,
-    limits: Limits,
-    bodies: BodyReader,
-    /// One permit for each request between its body and its response.
-    in_flight: Semaphore,
+    timely: Capacity,
+    /// For webhooks outside the tolerance.
+    late: Capacity,
     producer: Arc<Producer>,
     first_signed: FirstSignedTimes,
     stale: StaleDeduplicator,
     draining: AtomicBool,
     produced: Vec<(String, IntCounter)>,
     metrics: Metrics,
+}
+
+/// What requests may use until their response is ready.
+struct Capacity {
+    bodies: BodyReader,
+    /// One permit for each request between its body and its response.
+    in_flight: Semaphore,
+    most_in_flight: usize,
+    /// What is answered without a permit.
+    full: Unavailable,
 }
 
 struct SourceState {
@@ -67,17 +82,24 @@ impl Webhooks {
         topics: Topics,
         tolerance: Tolerance,
         limits: Limits,
+        trusted_proxies: &TrustedProxies,
         producer: Arc<Producer>,
         metrics: Metrics,
     ) -> Self {
+        let capacity = |in_flight, queued_bytes, too_many, too_large| Capacity {
+            bodies: BodyReader::new(limits.body_bytes, queued_bytes, too_large, trusted_proxies.clone()),
+            in_flight: Semaphore::new(in_flight),
+            most_in_flight: in_flight,
+            full: too_many,
+        };
+        let stale = Unavailable::StaleShare;
         let webhooks = Self {
             sources: RwLock::default(),
             produced: metrics.of_topics(&topics),
             topics,
             tolerance,
-            limits,
-            bodies: BodyReader::new(limits),
-            in_flight: Semaphore::new(limits.in_flight),
+            timely: capacity(limits.in_flight, limits.queued_bytes, Unavailable::InFlight, Unavailable::QueuedBytes),
+            late: capacity(limits.stale_in_flight(), limits.stale_queued_bytes(), stale, stale),
             producer,
             first_signed: FirstSignedTimes::new(limits.first_signed_times, metrics.first_signed_times.clone()),
             stale: StaleDeduplicator::new(limits.stale_signatures, metrics.stale_signatures.clone()),
@@ -104,20 +126,31 @@ impl Webhooks {
 
     pub fn update_load_gauges(&self) {
         let as_gauge = |amount: usize| i64::try_from(amount).unwrap_or(i64::MAX);
-        self.metrics.in_flight.set(as_gauge(self.limits.in_flight - self.in_flight.available_permits()));
-        self.metrics.queued_bytes.set(as_gauge(self.bodies.queued_bytes()));
+        let both = [&self.timely, &self.late];
+        self.metrics.in_flight.set(as_gauge(both.map(Capacity::in_flight).iter().sum()));
+        self.metrics.queued_bytes.set(as_gauge(both.map(|capacity| capacity.bodies.queued_bytes()).iter().sum()));
     }
 
     /// Handles a webhook, and counts and times its response.
-    pub async fn respond(&self, request: Request<impl Body<Data = Bytes>>, received_at: ReceivedAt) -> WebhookResponse {
+    pub async fn respond(
+        &self,
+        request: Request<impl Body<Data = Bytes>>,
+        received_at: ReceivedAt,
+        client: &Client,
+    ) -> WebhookResponse {
         let began = Instant::now();
-        let response = self.handle(request, received_at).await;
+        let response = self.handle(request, received_at, client).await;
         self.metrics.responded(response);
         self.metrics.seconds.observe(began.elapsed().as_secs_f64());
         response
     }
 
-    async fn handle(&self, request: Request<impl Body<Data = Bytes>>, received_at: ReceivedAt) -> WebhookResponse {
+    async fn handle(
+        &self,
+        request: Request<impl Body<Data = Bytes>>,
+        received_at: ReceivedAt,
+        client: &Client,
+    ) -> WebhookResponse {
         let (head, body) = request.into_parts();
         let Some(state) = head.uri.path().strip_prefix(WEBHOOK_PATH).and_then(|name| self.source(name)) else {
             return WebhookResponse::NotFound;
@@ -125,12 +158,18 @@ impl Webhooks {
         if head.method != Method::POST {
             return WebhookResponse::MethodNotAllowed;
         }
+        let headers = match signature_headers(values(&head.headers, &TIMESTAMP), values(&head.headers, &SIGNATURE)) {
+            Ok(headers) => headers,
+            Err(error) => return state.rejects(error),
+        };
+        let is_stale = self.tolerance.excludes(headers.signed_at().age_seconds(received_at));
+        let capacity = if is_stale { &self.late } else { &self.timely };
         // Both permits are held until the response: so long do the body and the request count towards their limits.
-        let (body, _queued) = match self.bodies.read(&head.headers, body).await {
+        let (body, _queued) = match capacity.bodies.read(&head.headers, body, client).await {
             Ok(read) => read,
             Err(response) => return response,
         };
-        match self.admit(&state, &head.headers, &body) {
+        match self.admit(&state, capacity, headers, &body) {
             Ok((_in_flight, verified)) => self.store(&state, verified, received_at).await,
             Err(response) => response,
         }
@@ -138,24 +177,21 @@ impl Webhooks {
 
     /// Verifies a request if the load allows to handle it. With too much load it is verified, too, since an authentic
     /// event must leave its signed time behind; but a forged one gets the same 503.
-    fn admit<'a>(
+    fn admit<'a, 'c>(
         &self,
         state: &'a SourceState,
-        headers: &'a HeaderMap,
+        capacity: &'c Capacity,
+        headers: SignatureHeaders<'a>,
         body: &'a [u8],
-    ) -> Result<(SemaphorePermit<'_>, Verified<'a, 'a>), WebhookResponse> {
+    ) -> Result<(SemaphorePermit<'c>, Verified<'a, 'a>), WebhookResponse> {
         let permit = if self.draining.load(Ordering::Relaxed) {
             Err(Unavailable::Draining)
         } else {
-            self.in_flight.try_acquire().map_err(|_| Unavailable::InFlight)
+            capacity.in_flight.try_acquire().map_err(|_| capacity.full)
         };
-        match (permit, state.source.verify(values(headers, &TIMESTAMP), values(headers, &SIGNATURE), body)) {
+        match (permit, state.source.verify(headers, body)) {
             (Ok(permit), Ok(verified)) => Ok((permit, verified)),
-            (Ok(_), Err(error)) => {
-                tracing::debug!(source = %state.source.name, "a webhook is not authentic: {error}");
-                state.metrics.rejected(error);
-                Err(WebhookResponse::Unauthorized)
-            }
+            (Ok(_), Err(error)) => Err(state.rejects(error)),
             (Err(reason), verified) => {
                 if let Ok(verified) = verified {
                     drop(self.first_signed.pending(state.source.name.as_str(), body, verified.signed_at()));
@@ -245,6 +281,20 @@ impl Webhooks {
     }
 }
 
+impl Capacity {
+    fn in_flight(&self) -> usize {
+        self.most_in_flight - self.in_flight.available_permits()
+    }
+}
+
+impl SourceState {
+    fn rejects(&self, error: VerifyError) -> WebhookResponse {
+        tracing::debug!(source = %self.source.name, "a webhook is not authentic: {error}");
+        self.metrics.rejected(error);
+        WebhookResponse::Unauthorized
+    }
+}
+
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
@@ -253,6 +303,7 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 mod tests {
     use std::collections::BTreeMap;
     use std::convert::Infallible;
+    use std::net::Ipv4Addr;
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
@@ -267,6 +318,7 @@ mod tests {
     use rdkafka::message::OwnedHeaders;
 
     use super::*;
+    use crate::http::timeouts::ConnectionPhase;
 
     const NOW: i64 = 1_729_314_985;
     const SECRET: &str = "0123456789abcdef";
@@ -282,7 +334,8 @@ mod tests {
         config.set("bootstrap.servers", "127.0.0.1:1");
         let producer = Producer::new(config, &limits, metrics.producers_recreated.clone()).unwrap();
         let topics = Topics::new("h").unwrap();
-        Webhooks::new(&sources, topics, Tolerance::default(), limits, Arc::new(producer), metrics)
+        let (tolerance, proxies) = (Tolerance::default(), TrustedProxies::default());
+        Webhooks::new(&sources, topics, tolerance, limits, &proxies, Arc::new(producer), metrics)
     }
 
     fn request<B>(method: Method, path: &str, body: B) -> Request<B> {
@@ -302,7 +355,8 @@ mod tests {
     }
 
     async fn ask<B: Body<Data = Bytes>>(webhooks: &Webhooks, request: Request<B>) -> WebhookResponse {
-        webhooks.respond(request, ReceivedAt(NOW * 1000)).await
+        let client = Client { address: Ipv4Addr::LOCALHOST.into(), phase: ConnectionPhase::default() };
+        webhooks.respond(request, ReceivedAt(NOW * 1000), &client).await
     }
 
     /// A body that never ends.
@@ -358,7 +412,7 @@ mod tests {
     #[tokio::test]
     async fn too_much_is_refused_at_once_and_the_first_time_remembered() {
         let webhooks = without_kafka(Limits { in_flight: 1, queued_bytes: 256 << 10, ..Limits::default() });
-        let only_permit = webhooks.in_flight.try_acquire().unwrap();
+        let only_permit = webhooks.timely.in_flight.try_acquire().unwrap();
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::InFlight));
         let forged = ask(&webhooks, request(Method::POST, "/webhooks/prod", full("forged"))).await;
@@ -367,7 +421,7 @@ mod tests {
         assert_eq!((first(BODY), first("forged")), (Some(SignedAt(u32::try_from(NOW).unwrap())), None));
         drop(only_permit);
 
-        let bytes = webhooks.bodies.reserve(256 << 10).unwrap();
+        let bytes = webhooks.timely.bodies.hold(256 << 10);
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::QueuedBytes));
         drop(bytes);
