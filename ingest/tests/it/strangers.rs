@@ -2,7 +2,7 @@
 //! are acknowledged all the same. The loopback network has an address for each peer that a test needs.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::record::header;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::connection::Connection;
-use crate::ingest_under_test::{DEADLINE, IngestUnderTest};
+use crate::ingest_under_test::{AT_ONCE, DEADLINE, IngestUnderTest};
 use crate::records;
 use crate::webhook::{SOURCE, Webhook, now, post};
 
@@ -135,6 +135,153 @@ async fn silent_connections_from_another_address_shut_nobody_out() {
     assert!(honest >= MOST, "{honest} of {HONEST} acknowledged");
     let control = acknowledged(&ingest, STRANGER, "").await;
     assert!(control < MOST, "the attack has no effect: {control} of {HONEST} acknowledged");
+    drop(attack);
+    ingest.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_at_four_addresses_who_do_both_shut_nobody_out() {
+    let mut ingest = IngestUnderTest::shared("four_addresses", &[]).await;
+    let strangers = [2, 3, 4, 5].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let attack = strangers.into_iter().fold(Attack::default(), |attack, from| {
+        attack.slow_bodies(ingest.address, from, 20, now(), "").silent_connections(ingest.address, from, 200)
+    });
+    holds_connections(&mut ingest, 800).await;
+    let honest = acknowledged(&ingest, PROVIDER, "").await;
+    assert!(honest >= MOST, "{honest} of {HONEST} acknowledged");
+    let control = acknowledged(&ingest, strangers[0], "").await;
+    assert!(control < MOST, "the attack has no effect: {control} of {HONEST} acknowledged");
+    let evicted = ingest.metric("connections_evicted_total", &[]).await;
+    assert!(evicted > 0, "nothing was taken away");
+    drop(attack);
+    ingest.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_peer_has_every_connection_until_another_comes() {
+    const CONNECTIONS: usize = 8;
+    let mut ingest = IngestUnderTest::shared("lone_peer", &[("HOOKLINE_INGEST__LIMITS__CONNECTIONS", "8")]).await;
+    let mut lone = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = Connection::open_from(STRANGER, ingest.address).await;
+        assert_eq!(connection.exchange(Webhook::new().request()).await.unwrap().status, 200);
+        lone.push(connection);
+        // The clock of a connection has milliseconds.
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut surplus = Connection::open_from(STRANGER, ingest.address).await;
+    surplus.answer().await.expect("an answer").assert_problem(503);
+    let counted = async |ingest: &mut IngestUnderTest| {
+        (ingest.metric("connections_evicted_total", &[]).await, ingest.metric("connections_refused_total", &[]).await)
+    };
+    assert_eq!(counted(&mut ingest).await, (0, 1));
+
+    let mut provider = Connection::open_from(PROVIDER, ingest.address).await;
+    assert_eq!(provider.exchange(Webhook::new().request()).await.unwrap().status, 200);
+    assert_eq!(counted(&mut ingest).await, (1, 1));
+    assert!(lone.remove(0).ended().await, "the one that was idle longest");
+    for connection in &mut lone {
+        assert_eq!(connection.exchange(Webhook::new().request()).await.unwrap().status, 200, "the others stay");
+    }
+    assert_eq!(ingest.metric("connections", &[]).await, CONNECTIONS as u64);
+    ingest.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_is_who_a_trusted_proxy_says_and_nobody_else() {
+    for (trusted, is_told_apart) in [("127.0.0.2", true), ("10.0.0.0/8", false)] {
+        let settings = [("HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES", trusted)];
+        let mut ingest = IngestUnderTest::shared("forwarded", &settings).await;
+        // All come from the same address; what a stranger wrote into the header stands before what the proxy adds.
+        let stranger = "x-forwarded-for: 203.0.113.9, 198.51.100.66\r\n";
+        let attack = Attack::default().slow_bodies(ingest.address, STRANGER, 64, now(), stranger);
+        holds_bytes(&mut ingest, 64 * (LARGEST_BODY - MISSING)).await;
+        let honest = acknowledged(&ingest, STRANGER, "x-forwarded-for: 203.0.113.9\r\n").await;
+        assert_eq!(honest >= MOST, is_told_apart, "{honest} of {HONEST} acknowledged, trusted: {trusted}");
+        holds_bytes(&mut ingest, 63 * LARGEST_BODY).await;
+        let control = acknowledged(&ingest, STRANGER, "x-forwarded-for: 198.51.100.66\r\n").await;
+        assert!(control < MOST, "the attack has no effect: {control} of {HONEST} acknowledged");
+        drop(attack);
+        ingest.ends_well().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_headers_are_answered_before_the_body_arrives() {
+    let mut ingest = IngestUnderTest::shared("malformed", &[]).await;
+    let webhook = Webhook::new();
+    let length = format!("content-length: {}\r\n", webhook.body.len());
+    let (timestamp, signature) = (webhook.timestamp.clone(), webhook.signature.clone());
+    let headers = |timestamp: &str, signature: &str| {
+        Webhook { timestamp: timestamp.into(), signature: signature.into(), ..webhook.clone() }.headers()
+    };
+    for (what, headers) in [
+        ("no headers", String::new()),
+        ("no timestamp", headers(&timestamp, &signature).split_inclusive("\r\n").nth(1).unwrap().to_owned()),
+        ("no signature", headers(&timestamp, &signature).split_inclusive("\r\n").next().unwrap().to_owned()),
+        ("both twice", headers(&timestamp, &signature).repeat(2)),
+        ("no number", headers("now", &signature)),
+        ("a short signature", headers(&timestamp, &signature[1..])),
+        ("no hex", headers(&timestamp, &"x".repeat(64))),
+    ] {
+        let mut connection = Connection::open(ingest.address).await;
+        let began = Instant::now();
+        connection.exchange(post(SOURCE, &format!("{headers}{length}"), "")).await.expect("an answer").assert_problem(401);
+        assert!(began.elapsed() < AT_ONCE, "{what}: {:?}", began.elapsed());
+        // The order of the answers: form before size.
+        let too_large = post(SOURCE, &format!("{headers}content-length: 1000000\r\n"), "");
+        Connection::open(ingest.address).await.exchange(too_large).await.unwrap().assert_problem(401);
+    }
+    let rejected = async |ingest: &mut IngestUnderTest, reason: &str| {
+        ingest.metric("rejected_total", &[&format!("reason=\"{reason}\"")]).await
+    };
+    assert_eq!(rejected(&mut ingest, "signature_malformed").await, 4);
+    assert_eq!(rejected(&mut ingest, "timestamp_missing").await, 4);
+    // The control: with headers of the right form the body decides.
+    let mut connection = Connection::open(ingest.address).await;
+    connection.send(post(SOURCE, &format!("{}{length}", webhook.headers()), "")).await;
+    assert!(connection.is_silent(Duration::from_millis(300)).await, "answered without its body");
+    assert_eq!(connection.exchange(&webhook.body).await.unwrap().status, 200);
+    ingest.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stale_bodies_use_up_their_own_share_alone() {
+    const SHARE: usize = 1 << 20;
+    let mut ingest = IngestUnderTest::shared("stale_share", &[]).await;
+    let attack = Attack::default().slow_bodies(ingest.address, STRANGER, 64, now() - 400, "");
+    holds_bytes(&mut ingest, SHARE - LARGEST_BODY).await;
+    // Even those from the address of the attack, since the bytes of the others are not touched.
+    for from in [PROVIDER, STRANGER] {
+        let honest = acknowledged(&ingest, from, "").await;
+        assert!(honest >= MOST, "{honest} of {HONEST} acknowledged");
+    }
+    let held = ingest.metric("queued_bytes", &[]).await;
+    assert!(held <= SHARE as u64, "{held} bytes");
+
+    let stale = || Webhook::signed(now() - 400, Webhook::with_name(&"n".repeat(200_000)).body);
+    let mut sent = Vec::new();
+    let (mut answered, mut control) = (0, 0);
+    for _ in 0..10 {
+        let webhook = stale();
+        let answer = Connection::open_from(PROVIDER, ingest.address).await.exchange(webhook.request()).await;
+        if answer.is_some_and(|answer| answer.status == 401) {
+            answered += 1;
+            sent.push(webhook);
+        }
+        let answer = Connection::open_from(STRANGER, ingest.address).await.exchange(stale().request()).await;
+        control += usize::from(answer.is_some_and(|answer| answer.status == 401));
+    }
+    assert!(answered >= 9, "{answered} of 10 answered as stale");
+    assert!(control < 9, "the attack has no effect: {control} of 10 answered as stale");
+    let stored = records::read(&ingest.kafka).await;
+    for webhook in &sent {
+        let signature = Some(&*webhook.signature);
+        let letter = stored.iter().find(|record| record.header(header::SIGNATURE) == signature).expect("a dead letter");
+        assert_eq!(letter.decoded().dead.expect("a dead letter").reason, DeadLetterReason::Stale);
+    }
+    assert!(ingest.metric("unavailable_total", &["reason=\"stale_share\""]).await > 0);
+    assert_eq!(ingest.metric("unavailable_total", &["reason=\"queued_bytes\""]).await, 0);
     drop(attack);
     ingest.ends_well().await;
 }
