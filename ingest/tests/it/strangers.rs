@@ -226,7 +226,11 @@ async fn malformed_headers_are_answered_before_the_body_arrives() {
     ] {
         let mut connection = Connection::open(ingest.address).await;
         let began = Instant::now();
-        connection.exchange(post(SOURCE, &format!("{headers}{length}"), "")).await.expect("an answer").assert_problem(401);
+        connection
+            .exchange(post(SOURCE, &format!("{headers}{length}"), ""))
+            .await
+            .expect("an answer")
+            .assert_problem(401);
         assert!(began.elapsed() < AT_ONCE, "{what}: {:?}", began.elapsed());
         // The order of the answers: form before size.
         let too_large = post(SOURCE, &format!("{headers}content-length: 1000000\r\n"), "");
