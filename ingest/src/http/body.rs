@@ -160,6 +160,7 @@ impl ReservedBytes<'_> {
         if self.unfinished.is_some_and(|id| !unfinished.contains(id)) {
             return Err(WebhookResponse::Unavailable(Unavailable::FairShare));
         }
+        // The memory of a body whose bytes are taken here is free once its reader has heard of it, which it does next.
         while !reader.try_reserve(more) {
             let largest = unfinished.take_for(peer(), more, |held| Some(held.amount).filter(|bytes| *bytes > 0));
             let taken = largest.ok_or(WebhookResponse::Unavailable(reader.full))?;

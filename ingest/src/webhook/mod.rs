@@ -1,10 +1,9 @@
 //! A webhook from its head to its response. What is wrong with it is found in a fixed order, which decides the
 //! response: path, method, form of both headers, size of the body, time of the body, load, signature, age, body.
 //!
-//! All that can be told from the head is told before a byte of the body is read. A webhook that its timestamp puts outside
-//! the tolerance is read into memory of its own, so that an authentic one becomes a dead letter, while strangers who
-//! repeat an old timestamp cannot use up the memory of the others.
+//! All that can be told from the head is told before a byte of the body is read.
 
+pub mod capacity;
 pub mod first_signed;
 pub mod routing;
 pub mod stale;
@@ -25,16 +24,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Body;
 use prometheus::IntCounter;
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, Tolerance};
-use crate::http::body::BodyReader;
 use crate::http::connections::Client;
 use crate::http::peer::TrustedProxies;
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::kafka::producer::{Producer, Record};
 use crate::metrics::{Metrics, SourceMetrics, count};
+use crate::webhook::capacity::Capacity;
 use crate::webhook::first_signed::FirstSignedTimes;
 use crate::webhook::routing::RoutedWebhook;
 use crate::webhook::stale::{StaleClaim, StaleDeduplicator};
@@ -50,25 +49,14 @@ pub struct Webhooks {
     sources: RwLock<HashMap<String, Arc<SourceState>>>,
     topics: Topics,
     tolerance: Tolerance,
-    timely: Capacity,
-    /// For webhooks outside the tolerance.
-    late: Capacity,
+    capacity: Capacity,
+    stale_capacity: Capacity,
     producer: Arc<Producer>,
     first_signed: FirstSignedTimes,
     stale: StaleDeduplicator,
     draining: AtomicBool,
     produced: Vec<(String, IntCounter)>,
     metrics: Metrics,
-}
-
-/// What requests may use until their response is ready.
-struct Capacity {
-    bodies: BodyReader,
-    /// One permit for each request between its body and its response.
-    in_flight: Semaphore,
-    most_in_flight: usize,
-    /// What is answered without a permit.
-    full: Unavailable,
 }
 
 struct SourceState {
@@ -86,20 +74,13 @@ impl Webhooks {
         producer: Arc<Producer>,
         metrics: Metrics,
     ) -> Self {
-        let capacity = |in_flight, queued_bytes, too_many, too_large| Capacity {
-            bodies: BodyReader::new(limits.body_bytes, queued_bytes, too_large, trusted_proxies.clone()),
-            in_flight: Semaphore::new(in_flight),
-            most_in_flight: in_flight,
-            full: too_many,
-        };
-        let stale = Unavailable::StaleShare;
         let webhooks = Self {
             sources: RwLock::default(),
             produced: metrics.of_topics(&topics),
             topics,
             tolerance,
-            timely: capacity(limits.in_flight, limits.queued_bytes, Unavailable::InFlight, Unavailable::QueuedBytes),
-            late: capacity(limits.stale_in_flight(), limits.stale_queued_bytes(), stale, stale),
+            capacity: Capacity::new(limits, trusted_proxies),
+            stale_capacity: Capacity::of_stale(limits, trusted_proxies),
             producer,
             first_signed: FirstSignedTimes::new(limits.first_signed_times, metrics.first_signed_times.clone()),
             stale: StaleDeduplicator::new(limits.stale_signatures, metrics.stale_signatures.clone()),
@@ -126,7 +107,7 @@ impl Webhooks {
 
     pub fn update_load_gauges(&self) {
         let as_gauge = |amount: usize| i64::try_from(amount).unwrap_or(i64::MAX);
-        let both = [&self.timely, &self.late];
+        let both = [&self.capacity, &self.stale_capacity];
         self.metrics.in_flight.set(as_gauge(both.map(Capacity::in_flight).iter().sum()));
         self.metrics.queued_bytes.set(as_gauge(both.map(|capacity| capacity.bodies.queued_bytes()).iter().sum()));
     }
@@ -163,7 +144,7 @@ impl Webhooks {
             Err(error) => return state.rejects(error),
         };
         let is_stale = self.tolerance.excludes(headers.signed_at().age_seconds(received_at));
-        let capacity = if is_stale { &self.late } else { &self.timely };
+        let capacity = if is_stale { &self.stale_capacity } else { &self.capacity };
         // Both permits are held until the response: so long do the body and the request count towards their limits.
         let (body, _queued) = match capacity.bodies.read(&head.headers, body, client).await {
             Ok(read) => read,
@@ -184,11 +165,7 @@ impl Webhooks {
         headers: SignatureHeaders<'a>,
         body: &'a [u8],
     ) -> Result<(SemaphorePermit<'c>, Verified<'a, 'a>), WebhookResponse> {
-        let permit = if self.draining.load(Ordering::Relaxed) {
-            Err(Unavailable::Draining)
-        } else {
-            capacity.in_flight.try_acquire().map_err(|_| capacity.full)
-        };
+        let permit = if self.draining.load(Ordering::Relaxed) { Err(Unavailable::Draining) } else { capacity.admit() };
         match (permit, state.source.verify(headers, body)) {
             (Ok(permit), Ok(verified)) => Ok((permit, verified)),
             (Ok(_), Err(error)) => Err(state.rejects(error)),
@@ -278,12 +255,6 @@ impl Webhooks {
 
     fn source(&self, name: &str) -> Option<Arc<SourceState>> {
         self.sources.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-}
-
-impl Capacity {
-    fn in_flight(&self) -> usize {
-        self.most_in_flight - self.in_flight.available_permits()
     }
 }
 
@@ -387,6 +358,10 @@ mod tests {
         ] {
             assert_eq!(ask(&webhooks, request(method.clone(), path, body)).await, response, "{method} {path}");
         }
+        let mut malformed = request(Method::POST, "/webhooks/prod", Stuck);
+        malformed.headers_mut().insert(&SIGNATURE, HeaderValue::from_static("00"));
+        malformed.headers_mut().insert(header::CONTENT_LENGTH, 1001.into());
+        assert_eq!(ask(&webhooks, malformed).await, WebhookResponse::Unauthorized, "before the size, and at once");
         let mut announced = request(Method::POST, "/webhooks/prod", Stuck);
         announced.headers_mut().insert(header::CONTENT_LENGTH, 1001.into());
         assert_eq!(ask(&webhooks, announced).await, WebhookResponse::BodyTooLarge, "at once");
@@ -410,9 +385,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn outside_the_tolerance_another_share_is_used_up() {
+        let webhooks = without_kafka(Limits { in_flight: 16, ..Limits::default() });
+        let stale = |body| {
+            let mut request = request(Method::POST, "/webhooks/prod", full(body));
+            request.headers_mut().insert(&TIMESTAMP, HeaderValue::from(NOW - 301));
+            request
+        };
+        assert_eq!(ask(&webhooks, stale(BODY)).await, WebhookResponse::Unauthorized, "its signature is another's");
+        let bytes = webhooks.stale_capacity.bodies.hold(1 << 20);
+        let refused = WebhookResponse::Unavailable(Unavailable::StaleShare);
+        assert_eq!(ask(&webhooks, stale(BODY)).await, refused);
+        let timely = request(Method::POST, "/webhooks/prod", full("forged"));
+        assert_eq!(ask(&webhooks, timely).await, WebhookResponse::Unauthorized, "the others have theirs");
+        webhooks.update_load_gauges();
+        assert_eq!(webhooks.metrics.queued_bytes.get(), 1 << 20, "both shares together");
+        drop(bytes);
+        let only_permit = webhooks.stale_capacity.admit().unwrap();
+        assert_eq!(ask(&webhooks, stale(BODY)).await, refused);
+        drop(only_permit);
+        assert_eq!(ask(&webhooks, stale(BODY)).await, WebhookResponse::Unauthorized);
+    }
+
+    #[tokio::test]
     async fn too_much_is_refused_at_once_and_the_first_time_remembered() {
         let webhooks = without_kafka(Limits { in_flight: 1, queued_bytes: 256 << 10, ..Limits::default() });
-        let only_permit = webhooks.timely.in_flight.try_acquire().unwrap();
+        let only_permit = webhooks.capacity.admit().unwrap();
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::InFlight));
         let forged = ask(&webhooks, request(Method::POST, "/webhooks/prod", full("forged"))).await;
@@ -421,7 +419,7 @@ mod tests {
         assert_eq!((first(BODY), first("forged")), (Some(SignedAt(u32::try_from(NOW).unwrap())), None));
         drop(only_permit);
 
-        let bytes = webhooks.timely.bodies.hold(256 << 10);
+        let bytes = webhooks.capacity.bodies.hold(256 << 10);
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::QueuedBytes));
         drop(bytes);
