@@ -21,6 +21,8 @@ const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const LARGEST_BODY: usize = 256 << 10;
 /// The bytes of a slow body that are missing at first; they come one by one.
 const MISSING: usize = 24;
+/// The pause of an attacker who was refused, so that it is ingest that the attack fills and not the machine.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The provider sends at least so many webhooks beside an attack.
 const HONEST: usize = 100;
 /// So many of the control have to be refused before the attack counts as one.
@@ -52,7 +54,7 @@ impl Attack {
                         }
                         connection.answer().await;
                     }
-                    sleep(Duration::from_millis(10)).await;
+                    sleep(PAUSE).await;
                 }
             });
         }
@@ -69,7 +71,7 @@ impl Attack {
                     if let Some(mut connection) = Connection::try_open_from(from, address).await {
                         connection.answer().await;
                     }
-                    sleep(Duration::from_millis(10)).await;
+                    sleep(PAUSE).await;
                 }
             });
         }
@@ -267,7 +269,7 @@ async fn malformed_headers_are_answered_before_the_body_arrives() {
 async fn stale_bodies_use_up_their_own_share_alone() {
     const SHARE: usize = 1 << 20;
     let mut ingest = IngestUnderTest::shared("stale_share", &[]).await;
-    let attack = Attack::default().slow_bodies(ingest.address, STRANGER, 64, now() - 400, "");
+    let attack = Attack::default().slow_bodies(ingest.address, STRANGER, 16, now() - 400, "");
     holds_bytes(&mut ingest, SHARE - LARGEST_BODY).await;
     // A large one waits for its body, as those of the attack do.
     let stale = || Webhook::signed(now() - 400, Webhook::with_name(&"n".repeat(200_000)).body);
