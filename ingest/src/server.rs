@@ -3,7 +3,8 @@
 //!
 //! The loop stands on hyper alone. `axum::serve`, and hyper with hyper-util's `GracefulShutdown`, lack four properties:
 //! - A request arms no timer for its head (see [`crate::http::timeouts`]).
-//! - A connection over the limit gets a 503 with `retry-after`, and is not left waiting in the kernel's queue.
+//! - A connection for which there is no place gets a 503 with `retry-after`, and is not left waiting in the kernel's
+//!   queue.
 //! - A connection over the limit takes the place of one that waits for its client, of the peer that has most (see
 //!   [`crate::http::connections`]): hyper-util has neither a limit of connections nor a way to end a chosen one, and a
 //!   limit as a layer of tower knows requests, not connections on which nothing was sent.
