@@ -9,6 +9,7 @@
 
 mod any_record;
 mod counting;
+mod endings;
 mod expired;
 mod groups;
 mod log_ids;
@@ -21,6 +22,7 @@ mod replay;
 mod rollup;
 mod rollup_versions;
 mod security;
+mod stopped_partitions;
 mod surroundings;
 mod tables;
 mod telemetry;
