@@ -223,7 +223,7 @@ impl Daemon {
             readiness.clone(),
         )?;
         let writer = Writer::new(&self.config.kafka, clickhouse, self.topics.clone(), log_watch, metrics, readiness)?
-            .with_job_metrics(self.job_metrics.clone());
+            .live(self.job_metrics.clone());
         let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
         let (runtime, now) = (runtime.clone(), Instant::now());
         let (logs_seen_at, stopped_tried) = (now, now);

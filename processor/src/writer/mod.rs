@@ -33,7 +33,7 @@ use crate::log_ids::{LogChanged, LogError, LogWatch};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
 use crate::retry::Cancelled;
-use crate::writer::insert::TableInserter;
+use crate::writer::insert::{SOUGHT_AMONG, TableInserter};
 use crate::writer::reject::{RefusedRow, Rejection};
 use crate::writer::stopped::{StoppedPartitions, StoppedRecords};
 
@@ -104,9 +104,20 @@ impl Writer {
         Ok(Self { tables, dead_letter_producer, topics, log_watch, metrics, job_metrics, readiness, stopped })
     }
 
-    /// Counts finished jobs, too. A replay does not: its jobs were counted when they finished.
-    pub fn with_job_metrics(self, job_metrics: JobMetrics) -> Self {
+    /// Makes it the writer of the live group. It counts finished jobs; those of a replay were counted when they finished. What it
+    /// could not write comes back every few seconds, and with later records, so it looks for a witness among some rows only; a
+    /// replay ends without one.
+    pub fn live(mut self, job_metrics: JobMetrics) -> Self {
+        self.tables.sought_among = SOUGHT_AMONG;
         Self { job_metrics: Some(job_metrics), ..self }
+    }
+
+    /// Forgets what is left of partitions that are revoked: their records are read again from the committed offset, by whoever has
+    /// them next. What is missing for them, readiness need not say any more; the probe goes on.
+    pub fn forget_assignment(&mut self) {
+        self.forget_stopped_partitions();
+        self.readiness.ready(CLICKHOUSE);
+        self.readiness.ready(DEAD_LETTER_TOPIC);
     }
 
     pub async fn reload_counted_jobs(&mut self, cancel: &CancellationToken) -> Result<(), Cancelled> {

@@ -59,13 +59,16 @@ impl WriterThread {
                     self.report(WriterEvent::Settled(number));
                 }
                 Ok(WriterCommand::Assigned(partitions)) => {
-                    self.writer.forget_stopped_partitions();
-                    self.held.clear();
-                    self.owes_batch = false;
                     self.reload_counted_jobs();
                     let cancel = self.inbox.cancel_current.token();
                     // Cancelled means that nothing of these partitions is written or committed, as below.
                     let _ = self.runtime.block_on(self.detector.check_assignment(&partitions, &cancel));
+                }
+                Ok(WriterCommand::Revoked) => {
+                    self.writer.forget_assignment();
+                    self.held.clear();
+                    self.owes_batch = false;
+                    pending = None;
                 }
                 Ok(WriterCommand::Gaps(gaps)) => {
                     let cancel = self.inbox.cancel_current.token();
