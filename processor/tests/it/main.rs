@@ -9,6 +9,7 @@
 
 mod any_record;
 mod counting;
+mod counting_replay;
 mod expired;
 mod groups;
 mod log_ids;
