@@ -129,11 +129,12 @@ async fn beyond_its_bound_a_reload_keeps_the_latest() {
 
 #[tokio::test]
 async fn a_reload_without_an_answer_ends_at_its_limit_and_at_shutdown() {
-    let mut under_test = ProcessorUnderTest::new("counting_silent", 1).await;
+    let under_test = ProcessorUnderTest::new("counting_silent", 1).await;
     let proxy = RefusingProxy::to(&under_test.servers.clickhouse.url).await;
-    under_test.servers.clickhouse.url = proxy.url();
+    let url = proxy.url();
     proxy.silence(Some(RELOAD));
-    let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__COUNTING__RELOAD_TIMEOUT_MS", "500")]);
+    let limit = ("HOOKLINE_PROCESSOR__COUNTING__RELOAD_TIMEOUT_MS", "500");
+    let mut daemon = under_test.daemon(&[("CLICKHOUSE_URL", &url), limit]);
     under_test.produce_jobs(0..9, now() - 600);
     under_test.wait_until(DELIVERIES, 18).await;
     assert!(proxy.silenced() > 0, "nothing asked for the counted jobs");
@@ -143,7 +144,7 @@ async fn a_reload_without_an_answer_ends_at_its_limit_and_at_shutdown() {
     assert!(daemon.terminate().await.success());
 
     proxy.silence(Some(RELOAD));
-    let mut daemon = under_test.daemon(&[]);
+    let mut daemon = under_test.daemon(&[("CLICKHOUSE_URL", &url)]);
     eventually("a reload without an answer", DEADLINE, async || (proxy.silenced() > 0).then_some(())).await;
     assert!(daemon.terminate().await.success());
     let log = daemon.log().join("\n");
