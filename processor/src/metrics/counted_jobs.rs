@@ -162,7 +162,12 @@ impl CountedJobs {
         self.update_metrics();
         self.reloads.with_label_values(&[<&str>::from(result)]).inc();
         let (result, entries) = (<&str>::from(result), self.finished.len());
-        tracing::debug!(result, entries, seconds = began.elapsed().as_secs_f64(), "read the jobs that were counted already");
+        tracing::debug!(
+            result,
+            entries,
+            seconds = began.elapsed().as_secs_f64(),
+            "read the jobs that were counted already"
+        );
     }
 
     /// Inserts the latest rows, the oldest of them first, so that these are evicted first; returns how many there were. A row

@@ -19,6 +19,7 @@ mod processor_under_test;
 mod refused_records;
 mod repeated_blocks;
 mod replay;
+mod replay_ends;
 mod rollup;
 mod rollup_versions;
 mod security;
