@@ -43,7 +43,7 @@ impl Refusal {
 struct Refusing {
     refusal: Option<Refusal>,
     count: usize,
-    /// Statements with this text are not answered.
+    /// Statements with this text, in the URL or in the body, are not answered.
     silent: Option<String>,
     silenced: usize,
 }
@@ -113,7 +113,7 @@ async fn serve(State(target): State<Target>, request: Request) -> Response<Body>
         let answer = code.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value));
         return answer.body(refusal.text.into()).unwrap();
     }
-    if is_silenced(&target.state, &body) {
+    if is_silenced(&target.state, path, &body) {
         std::future::pending::<()>().await;
     }
     let url = format!("{}{path}", target.url);
@@ -141,9 +141,10 @@ fn refusal(state: &Mutex<Refusing>, bytes: usize) -> Option<Refusal> {
     Some(refusal)
 }
 
-fn is_silenced(state: &Mutex<Refusing>, statement: &[u8]) -> bool {
+fn is_silenced(state: &Mutex<Refusing>, path: &str, body: &[u8]) -> bool {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let silent = state.silent.as_ref().is_some_and(|text| String::from_utf8_lossy(statement).contains(text));
+    let is_in = |text: &String| path.contains(text) || String::from_utf8_lossy(body).contains(text);
+    let silent = state.silent.as_ref().is_some_and(is_in);
     state.silenced += usize::from(silent);
     silent
 }

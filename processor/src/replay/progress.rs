@@ -151,7 +151,8 @@ impl StateFile {
 
     /// Writes a new file and renames it, so that a crash leaves the old one or the new one.
     pub fn save(&self, progress: &Progress) -> anyhow::Result<()> {
-        let temporary = self.0.with_extension("new");
+        let mut temporary = self.0.clone().into_os_string();
+        temporary.push(".new");
         std::fs::write(&temporary, serde_json::to_vec_pretty(progress)?)
             .and_then(|()| std::fs::rename(&temporary, &self.0))
             .with_context(|| format!("--state {}", self.0.display()))

@@ -151,3 +151,27 @@ async fn a_reload_without_an_answer_ends_at_its_limit_and_at_shutdown() {
     assert!(!log.contains("settle_timeout_ms"), "it waited for the reload:\n{log}");
     assert!(log.contains("everything that was read is written and committed"), "{log}");
 }
+
+#[tokio::test]
+async fn a_batch_that_is_cancelled_after_its_jobs_were_inserted_is_counted_once() {
+    let under_test = ProcessorUnderTest::new("counting_cancelled", 1).await;
+    let proxy = RefusingProxy::to(&under_test.servers.clickhouse.url).await;
+    let url = proxy.url();
+    let settle = ("HOOKLINE_PROCESSOR__GROUP__SETTLE_TIMEOUT_MS", "500");
+    let mut daemon = under_test.daemon(&[("CLICKHOUSE_URL", &url), settle]);
+    daemon.wait_ready().await;
+    proxy.silence(Some("deliveries"));
+    under_test.produce_jobs(0..9, now() - 600);
+    eventually("an insert without an answer", DEADLINE, async || (proxy.silenced() > 0).then_some(())).await;
+    let counted_first = finished(&mut daemon).await;
+    assert!(counted_first > 0.0, "its jobs are in the table, which says that they are counted");
+    daemon.terminate().await;
+    assert_eq!(under_test.query_number(DELIVERIES).await, 0, "the batch was cancelled");
+    let is_begin = |offset: &rdkafka::Offset| matches!(offset, rdkafka::Offset::Invalid | rdkafka::Offset::Offset(0));
+    assert!(under_test.committed_offsets().iter().all(is_begin), "nothing was committed");
+
+    let mut daemon = under_test.daemon(&[]);
+    under_test.wait_until(DELIVERIES, 18).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert_eq!(counted_first + finished(&mut daemon).await, 9.0);
+}
