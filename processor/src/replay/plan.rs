@@ -8,7 +8,7 @@ use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::cli::TimePoint;
 use hookline_service::kafka::{KafkaContext, ask};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::MetadataPartition;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -75,7 +75,7 @@ pub fn plan(
     let wanted_topics =
         || Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)).map(|topic| topic.name(topics));
     let partitions =
-        |name: &str| metadata.topics().iter().find(|found| found.name() == name).map(|found| found.partitions());
+        |name: &str| metadata.topics().iter().find(|found| found.name() == name).map(MetadataTopic::partitions);
     let known: BTreeSet<i32> = wanted_topics().filter_map(partitions).flatten().map(MetadataPartition::id).collect();
     // Where a topic is missing altogether, that is said below.
     if let (Some(unknown), Some(last)) =

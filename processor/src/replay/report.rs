@@ -94,7 +94,10 @@ impl Display {
     pub fn lines(&self, bar: &ProgressBar, done_before: u64, runtime: &Handle) -> JoinHandle<()> {
         let (bar, is_silent, began) = (bar.clone(), self.json || !bar.is_hidden(), Instant::now());
         runtime.spawn(async move {
-            while !is_silent {
+            if is_silent {
+                return;
+            }
+            loop {
                 tokio::time::sleep(LINE_EVERY).await;
                 let (done, length) = (bar.position(), bar.length().unwrap_or_default());
                 let speed = Speed { done_before, done, records: length, took: began.elapsed() };
