@@ -2,6 +2,7 @@
 -- What is acknowledged is on the disk, because its offset is committed then, and a block that is sent again is inserted again,
 -- because what it had inserted may be gone: hence the settings, the same for every table.
 -- Minima are Nullable where a fact may be missing: a plain column would keep 1970.
+-- counted_ends is no fact: it says which terminal events the consumer group inserted, and so counted in its metrics. A replay leaves it 0.
 CREATE TABLE IF NOT EXISTS jobs
 (
     source LowCardinality(String),
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS jobs
     first_received_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
     last_received_at SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
     fold_version SimpleAggregateFunction(min, UInt16),
+    counted_ends SimpleAggregateFunction(groupBitOr, UInt8),
     INDEX job_id_bloom job_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = AggregatingMergeTree

@@ -9,6 +9,7 @@
 
 mod any_record;
 mod counting;
+mod counting_replay;
 mod endings;
 mod expired;
 mod groups;
@@ -19,6 +20,7 @@ mod processor_under_test;
 mod refused_records;
 mod repeated_blocks;
 mod replay;
+mod replay_ends;
 mod rollup;
 mod rollup_versions;
 mod security;
