@@ -22,7 +22,8 @@ pub struct AnalyticsConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicsConfig {
-    /// Partitions of each topic.
+    /// Partitions of each topic that is made. The producer sends a request for each partition, so that few cost least, and a
+    /// processor reads them all: more are for several processors. `migrate --partitions` adds some at any time.
     #[schemars(range(min = 1))]
     pub partitions: u16,
     /// Replicas of each partition; if not set, 3 on a cluster of at least three brokers and 1 on a smaller one.
@@ -35,7 +36,7 @@ pub struct TopicsConfig {
 
 impl Default for TopicsConfig {
     fn default() -> Self {
-        Self { partitions: 8, replication: None, min_insync_replicas: None }
+        Self { partitions: 2, replication: None, min_insync_replicas: None }
     }
 }
 

@@ -13,6 +13,8 @@ use hookline_sources::{SourceConfig, Sources};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::http::peer::TrustedProxies;
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IngestConfig {
@@ -32,13 +34,17 @@ pub struct IngestConfig {
 }
 
 /// The section `[server]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// The address to listen on; port 0 takes a free one, which the log names.
     pub listen: SocketAddr,
     /// Threads that serve requests; librdkafka has its own.
     pub workers: NonZeroUsize,
+    /// Networks and addresses of the proxies before this listener, such as `10.0.0.0/8`, several separated by commas. Who sends
+    /// is told apart by address, so that nobody can use up the limits for everybody else; of these alone it is read from their
+    /// header `X-Forwarded-For` instead, to which they must add the address that they see.
+    pub trusted_proxies: String,
 }
 
 /// The section `[tolerance]`, both ends included.
@@ -58,13 +64,17 @@ pub struct Limits {
     /// The largest body in bytes, at most 100 MiB.
     #[schemars(range(min = 1, max = 104_857_600))]
     pub body_bytes: usize,
-    /// Open connections; the process needs as many file descriptors and some more.
+    /// Open connections; the process needs as many file descriptors and some more. With all of them open, a new one ends the
+    /// one that waits longest for its client, of the peer that has most.
     #[schemars(range(min = 1))]
     pub connections: usize,
-    /// Requests whose body has arrived and that wait for Kafka.
+    /// Requests whose body has arrived and that wait for Kafka; webhooks outside the tolerance have a sixteenth more for
+    /// themselves.
     #[schemars(range(min = 1))]
     pub in_flight: usize,
-    /// Bytes of bodies that are being read or wait for Kafka; at least `body_bytes`.
+    /// Bytes of bodies that are being read or wait for Kafka; at least `body_bytes`. With all of them in use, a body takes its
+    /// bytes from those that are not whole, of the peer that holds most in such bodies. Webhooks outside the tolerance have a
+    /// sixteenth more for themselves, at least `body_bytes`.
     pub queued_bytes: usize,
     /// Signatures of stale deliveries that are remembered, so that each is stored once.
     #[schemars(range(min = 1))]
@@ -72,6 +82,37 @@ pub struct Limits {
     /// Events answered with 503 whose first signed time is remembered.
     #[schemars(range(min = 1))]
     pub first_signed_times: usize,
+}
+
+impl ServerConfig {
+    pub fn proxies(&self) -> Result<TrustedProxies, ConfigError> {
+        TrustedProxies::parse(&self.trusted_proxies).map_err(|place| {
+            let reason = format_args!("number {place} is neither a network, such as 10.0.0.0/8, nor an address");
+            ConfigError::invalid("server.trusted_proxies", reason)
+        })
+    }
+}
+
+impl Tolerance {
+    /// Whether what was signed `age_seconds` ago is stale.
+    pub fn excludes(self, age_seconds: i64) -> bool {
+        age_seconds > i64::from(self.past_seconds) || -age_seconds > i64::from(self.future_seconds)
+    }
+}
+
+impl Limits {
+    /// Webhooks outside the tolerance have this part of the limits beside all others, whose part they cannot use up.
+    const STALE_SHARE: usize = 16;
+
+    /// Requests outside the tolerance whose body has arrived and that wait for Kafka.
+    pub fn stale_in_flight(self) -> usize {
+        (self.in_flight / Self::STALE_SHARE).max(1)
+    }
+
+    /// Bytes of bodies outside the tolerance; enough for the largest body.
+    pub fn stale_queued_bytes(self) -> usize {
+        (self.queued_bytes / Self::STALE_SHARE).max(self.body_bytes)
+    }
 }
 
 impl Default for IngestConfig {
@@ -89,7 +130,7 @@ impl Default for IngestConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 8080).into(), workers: NonZeroUsize::MIN }
+        Self { listen: ([127, 0, 0, 1], 8080).into(), workers: NonZeroUsize::MIN, trusted_proxies: String::new() }
     }
 }
 
@@ -123,6 +164,7 @@ impl Settings for IngestConfig {
         }
         Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
         self.kafka.client()?;
+        self.server.proxies()?;
         Sources::read(&self.sources, |name| environment.get(name).cloned())?;
         Ok(())
     }
@@ -166,6 +208,7 @@ mod tests {
             ("HOOKLINE_INGEST__LIMITS__IN_FLIGHT", "0", "limits.in_flight: 0, expected a whole number, at least 1"),
             ("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "104857601", "limits.body_bytes"),
             ("HOOKLINE_INGEST__SERVER__WORKERS", "0", "server.workers"),
+            ("HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES", "::1, proxy", "server.trusted_proxies: number 2 is neither"),
             ("HOOKLINE_TOPIC_PREFIX", "a b", "kafka.topic_prefix"),
             ("HOOKLINE_INGEST__SOURCES__A__KEYS__B__TEXT", "s", "sources.a.keys.b"),
             ("HOOKLINE_INGEST__SOURCES__A__KEYS__B__ENV", "GONE", "sources.a.keys.b.env"),
@@ -173,6 +216,16 @@ mod tests {
             let error = with_source(&[(variable, value)]).unwrap_err().to_string();
             assert!(error.contains(part), "{part:?} is not in {error:?}");
         }
+    }
+
+    #[test]
+    fn stale_webhooks_have_a_share_of_their_own() {
+        let limits = Limits::default();
+        assert_eq!((limits.stale_in_flight(), limits.stale_queued_bytes()), (64, 1 << 20));
+        let least = Limits { in_flight: 1, body_bytes: 7, queued_bytes: 7, ..limits };
+        assert_eq!((least.stale_in_flight(), least.stale_queued_bytes()), (1, 7));
+        let tolerance = Tolerance { past_seconds: 300, future_seconds: 60 };
+        assert_eq!([300, 301, -60, -61].map(|age| tolerance.excludes(age)), [false, true, false, true]);
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
     let topics = Topics::new(&config.kafka.topic_prefix)?;
     let sources = read_sources(&config)?;
     let client = config.kafka.client()?;
+    let trusted_proxies = config.server.proxies()?;
     let shutdown = shutdown::on_signal()?;
 
     let admin = Admin::new(Readiness::waiting_for(&[readiness::PART]))?;
@@ -50,6 +51,7 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
         topics.clone(),
         config.tolerance,
         config.limits,
+        &trusted_proxies,
         Arc::clone(&producer),
         metrics.clone(),
     ));
@@ -91,7 +93,7 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
         }
     });
 
-    let server = Server::new(webhooks, metrics, config.limits.connections, shutdown);
+    let server = Server::new(webhooks, metrics, config.limits.connections, trusted_proxies, shutdown);
     let serve = async {
         let connections = server.run(listener, CONNECTIONS_DEADLINE).await;
         (connections, producer.flush(RECORDS_DEADLINE).await)

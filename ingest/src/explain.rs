@@ -82,7 +82,7 @@ pub fn explain(
 
 fn age(signed_at: SignedAt, now: ReceivedAt, tolerance: Tolerance) -> String {
     let age = signed_at.age_seconds(now);
-    let consequence = if age > i64::from(tolerance.past_seconds) || -age > i64::from(tolerance.future_seconds) {
+    let consequence = if tolerance.excludes(age) {
         "outside the tolerance now: it would be answered 401 and stored as a stale dead letter"
     } else {
         "within the tolerance"

@@ -35,6 +35,7 @@ pub struct Metrics {
     pub seconds: Histogram,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
+    pub connections_evicted: IntCounter,
     timed_out: [(Phase, IntCounter); 3],
     pub in_flight: IntGauge,
     pub queued_bytes: IntGauge,
@@ -131,7 +132,12 @@ impl Metrics {
             connections: gauge("connections", "Open connections, without those that are being refused")?,
             connections_refused: counter(
                 "connections_refused_total",
-                "Connections closed at once because limits.connections were open",
+                "Connections closed at once because limits.connections were open, and no peer had more than theirs",
+            )?,
+            connections_evicted: counter(
+                "connections_evicted_total",
+                "Connections closed while they waited for their client, because limits.connections were open and another \
+                 peer, which had fewer, opened one",
             )?,
             timed_out: [(Phase::Idle, "idle"), (Phase::Head, "head"), (Phase::Busy, "busy")]
                 .map(|(phase, label)| (phase, timed_out.with_label_values(&[label]))),
@@ -281,6 +287,7 @@ mod tests {
                 "hookline_ingest_answers_total COUNTER status",
                 "hookline_ingest_clock_skew_seconds HISTOGRAM source",
                 "hookline_ingest_connections GAUGE ",
+                "hookline_ingest_connections_evicted_total COUNTER ",
                 "hookline_ingest_connections_refused_total COUNTER ",
                 "hookline_ingest_connections_timed_out_total COUNTER phase",
                 "hookline_ingest_dead_letters_total COUNTER reason,source",

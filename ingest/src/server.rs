@@ -1,14 +1,19 @@
 //! Accepts connections up to a limit, serves HTTP/1 on them, closes those on which nothing arrives in time, and drains
 //! them at shutdown.
 //!
-//! The loop stands on hyper alone. `axum::serve`, and hyper with hyper-util's `GracefulShutdown`, lack three properties:
+//! The loop stands on hyper alone. `axum::serve`, and hyper with hyper-util's `GracefulShutdown`, lack four properties:
 //! - A request arms no timer for its head (see [`crate::http::timeouts`]).
-//! - A connection over the limit gets a 503 with `retry-after`, and is not left waiting in the kernel's queue.
+//! - A connection for which there is no place gets a 503 with `retry-after`, and is not left waiting in the kernel's
+//!   queue.
+//! - A connection over the limit takes the place of one that waits for its client, of the peer that has most (see
+//!   [`crate::http::connections`]): hyper-util has neither a limit of connections nor a way to end a chosen one, and a
+//!   limit as a layer of tower knows requests, not connections on which nothing was sent.
 //! - At shutdown, hyper closes an idle connection at once, though a request may have been sent that is not read yet,
 //!   and waits for half a head like at any other time. Here the former has 1 s more, and the latter 5 s.
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +33,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::http::connections::{Client, Connections};
 use crate::http::openapi;
+use crate::http::peer::TrustedProxies;
 use crate::http::response::{RETRY_AFTER_SECONDS, Unavailable, WebhookResponse};
 use crate::http::timeouts::{ConnectionPhase, ConnectionTimeouts, Phase, PhaseTrackingIo, TimeoutCheck};
 use crate::metrics::Metrics;
@@ -47,18 +54,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Server {
     webhooks: Arc<Webhooks>,
     metrics: Metrics,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl Server {
-    pub fn new(webhooks: Arc<Webhooks>, metrics: Metrics, connections: usize, shutdown: CancellationToken) -> Self {
+    pub fn new(
+        webhooks: Arc<Webhooks>,
+        metrics: Metrics,
+        connections: usize,
+        trusted_proxies: TrustedProxies,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
             webhooks,
+            connections: Arc::new(Connections::new(connections, trusted_proxies, metrics.clone())),
             metrics,
-            connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             tasks: TaskTracker::new(),
             shutdown,
@@ -83,7 +96,7 @@ impl Server {
     async fn accept(self: &Arc<Self>, listener: &TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.open(stream),
+                Ok((stream, address)) => self.open(stream, address.ip()),
                 Err(error) => {
                     tracing::warn!("cannot accept a connection, the next attempt is in {ACCEPT_PAUSE:?}: {error}");
                     sleep(ACCEPT_PAUSE).await;
@@ -98,9 +111,9 @@ impl Server {
         let listener = listener.into_std()?;
         loop {
             match listener.accept() {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     stream.set_nonblocking(true)?;
-                    self.open(TcpStream::from_std(stream)?);
+                    self.open(TcpStream::from_std(stream)?, address.ip());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -108,19 +121,19 @@ impl Server {
         }
     }
 
-    fn open(self: &Arc<Self>, stream: TcpStream) {
-        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
-            // Nagle's algorithm would delay responses; setting the option fails only where the connection is gone
-            // already.
-            let _ = stream.set_nodelay(true);
+    fn open(self: &Arc<Self>, stream: TcpStream, address: IpAddr) {
+        // Nagle's algorithm would delay responses; setting the option fails only where the connection is gone already.
+        let _ = stream.set_nodelay(true);
+        let client = Client { address, phase: ConnectionPhase::default() };
+        let refused = self.connections.open(&client.clone(), stream, |stream, permit| {
             let server = Arc::clone(self);
-            self.tasks.spawn(async move {
-                server.metrics.connections.inc();
-                server.serve(stream).await;
-                server.metrics.connections.dec();
+            let serve = async move {
+                server.serve(stream, &client).await;
                 drop(permit);
-            });
-        } else {
+            };
+            self.tasks.spawn(serve).abort_handle()
+        });
+        if let Err(stream) = refused {
             self.metrics.connections_refused.inc();
             if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
                 self.tasks.spawn(async move {
@@ -131,23 +144,22 @@ impl Server {
         }
     }
 
-    async fn serve(&self, mut stream: TcpStream) {
-        let phase = ConnectionPhase::default();
-        let io = PhaseTrackingIo { io: TokioIo::new(&mut stream), phase: phase.clone() };
+    async fn serve(&self, mut stream: TcpStream, client: &Client) {
+        let io = PhaseTrackingIo { io: TokioIo::new(&mut stream), phase: client.phase.clone() };
         let connection = http1::Builder::new()
             .max_header_size(HEAD_BYTES)
             .header_read_timeout(None)
             // A request is handled to its end even if its sender has closed its half of the connection: its record
             // counts as in flight for as long as it is, and if that fails, the signed time is remembered.
             .half_close(true)
-            .serve_connection(io, service_fn(|request| self.respond(request, &phase)))
+            .serve_connection(io, service_fn(|request| self.respond(request, client)))
             .without_shutdown();
         tokio::select! {
             biased;
             served = connection => if let Err(error) = served {
                 tracing::debug!("a connection ended with an error of HTTP or of the socket: {error}");
             },
-            exceeded = self.watch(&phase) => {
+            exceeded = self.watch(&client.phase) => {
                 self.metrics.timed_out(exceeded);
                 return;
             }
@@ -175,19 +187,15 @@ impl Server {
         }
     }
 
-    async fn respond(
-        &self,
-        request: Request<Incoming>,
-        connection: &ConnectionPhase,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
-        connection.enter(Phase::Busy);
+    async fn respond(&self, request: Request<Incoming>, client: &Client) -> Result<Response<Full<Bytes>>, Infallible> {
+        client.phase.enter(Phase::Busy);
         let response = if request.uri().path() == openapi::PATH {
             openapi::response(request.method())
         } else {
             let received_at = ReceivedAt(i64::try_from(unix_now().as_millis()).unwrap_or(i64::MAX));
-            self.webhooks.respond(request, received_at).await.into_http()
+            self.webhooks.respond(request, received_at, client).await.into_http()
         };
-        connection.enter(Phase::Idle);
+        client.phase.enter(Phase::Idle);
         Ok(response)
     }
 }

@@ -103,11 +103,15 @@ pub struct CountingConfig {
     /// Finished jobs that are remembered, so that none is counted twice; each takes about 35 bytes.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub remembered_jobs: usize,
+    /// Milliseconds that it may take to read from the tables which jobs were counted already, before the first insert after
+    /// an assignment of partitions. After that the processor goes on, and may count some of them twice.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub reload_timeout_ms: u64,
 }
 
 impl Default for CountingConfig {
     fn default() -> Self {
-        Self { remembered_jobs: 2_000_000 }
+        Self { remembered_jobs: 2_000_000, reload_timeout_ms: 60_000 }
     }
 }
 

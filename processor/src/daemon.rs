@@ -63,7 +63,7 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;
-    let job_metrics = JobMetrics::new(&admin.registry, config.counting.remembered_jobs)?;
+    let job_metrics = JobMetrics::new(&admin.registry, &config.counting)?;
     let address = config.admin.listen;
     let listener = bind("admin", address).await?;
     let admin_shutdown = CancellationToken::new();
@@ -223,7 +223,7 @@ impl Daemon {
             readiness.clone(),
         )?;
         let writer = Writer::new(&self.config.kafka, clickhouse, self.topics.clone(), log_watch, metrics, readiness)?
-            .with_job_metrics(self.job_metrics.clone());
+            .live(self.job_metrics.clone());
         let refresh_every = Duration::from_millis(self.config.batch.refresh_ms);
         let (runtime, now) = (runtime.clone(), Instant::now());
         let (logs_seen_at, stopped_tried) = (now, now);
@@ -236,6 +236,7 @@ impl Daemon {
             owes_batch: false,
             inbox,
             runtime,
+            shutdown: self.shutdown.clone(),
             logs_seen_at,
             stopped_tried,
         })

@@ -247,6 +247,8 @@ mod tests {
             let (name, rest) = line.trim().split_once(" SimpleAggregateFunction(")?;
             Some((name, rest.split_once(',')?.0))
         });
+        // It says who inserted a row, not what became of the job.
+        let joined = joined.filter(|(name, _)| *name != "counted_ends");
         assert_eq!(joined.collect::<Vec<_>>(), Facts::COLUMNS);
     }
 

@@ -100,27 +100,50 @@ pub struct NamedKey {
     pub key: SigningKey,
 }
 
-/// A request whose headers are well formed; nobody has vouched for its body yet.
+/// The two headers of a request, which are well formed; the body that they belong to may not have arrived yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Unverified<'a> {
+pub struct SignatureHeaders<'a> {
     timestamp: &'a str,
     signed_at: SignedAt,
     signature: Signature,
+}
+
+impl<'a> SignatureHeaders<'a> {
+    /// Checks the form of both headers.
+    pub fn parse(timestamp: &'a [u8], signature: &[u8]) -> Result<Self, VerifyError> {
+        let signed_at = SignedAt::parse(timestamp).ok_or(VerifyError::TimestampMalformed)?;
+        let timestamp = std::str::from_utf8(timestamp).map_err(|_| VerifyError::TimestampMalformed)?;
+        let signature = Signature::parse(signature).ok_or(VerifyError::SignatureMalformed)?;
+        Ok(Self { timestamp, signed_at, signature })
+    }
+
+    /// The timestamp header as a number, for which nobody has vouched yet.
+    pub fn signed_at(&self) -> SignedAt {
+        self.signed_at
+    }
+
+    /// The request of these headers and `body`.
+    pub fn with_body(self, body: &'a [u8]) -> Unverified<'a> {
+        Unverified { headers: self, body }
+    }
+}
+
+/// A request whose headers are well formed; nobody has vouched for its body yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Unverified<'a> {
+    headers: SignatureHeaders<'a>,
     body: &'a [u8],
 }
 
 impl<'a> Unverified<'a> {
     /// Checks the form of both headers; the body is not looked at.
     pub fn new(timestamp: &'a [u8], signature: &[u8], body: &'a [u8]) -> Result<Self, VerifyError> {
-        let signed_at = SignedAt::parse(timestamp).ok_or(VerifyError::TimestampMalformed)?;
-        let timestamp = std::str::from_utf8(timestamp).map_err(|_| VerifyError::TimestampMalformed)?;
-        let signature = Signature::parse(signature).ok_or(VerifyError::SignatureMalformed)?;
-        Ok(Self { timestamp, signed_at, signature, body })
+        Ok(SignatureHeaders::parse(timestamp, signature)?.with_body(body))
     }
 
     /// Tries each key in turn; the first one that gives the signature vouches for the body.
     pub fn verify<'k>(self, keys: &'k [NamedKey]) -> Result<Verified<'a, 'k>, VerifyError> {
-        let Self { timestamp, signed_at, signature, body } = self;
+        let Self { headers: SignatureHeaders { timestamp, signed_at, signature }, body } = self;
         keys.iter()
             .find(|named| named.key.verifies(timestamp, body, &signature))
             .map(|named| Verified { timestamp, signed_at, signature, body, key: &named.name })

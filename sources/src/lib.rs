@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use hookline_schemas::ids::{KeyName, Source};
-use hookline_schemas::signature::{NamedKey, SigningKey, Unverified, Verified, VerifyError};
+use hookline_schemas::signature::{NamedKey, SignatureHeaders, SigningKey, Verified, VerifyError};
 use hookline_service::config::{ConfigError, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -136,17 +136,25 @@ impl Sources {
 }
 
 impl SourceKeys {
-    /// Verifies a body by the values of its two headers, each of which must be there exactly once.
+    /// Verifies a body by its headers with the secrets of this source.
     pub fn verify<'a, 'k>(
         &'k self,
-        timestamp: impl IntoIterator<Item = &'a [u8]>,
-        signature: impl IntoIterator<Item = &'a [u8]>,
+        headers: SignatureHeaders<'a>,
         body: &'a [u8],
     ) -> Result<Verified<'a, 'k>, VerifyError> {
-        let timestamp = only(timestamp, VerifyError::TimestampMissing, VerifyError::TimestampRepeated)?;
-        let signature = only(signature, VerifyError::SignatureMissing, VerifyError::SignatureRepeated)?;
-        Unverified::new(timestamp, signature, body)?.verify(&self.keys)
+        headers.with_body(body).verify(&self.keys)
     }
+}
+
+/// Reads the two headers of a request from the values that it has of each, which must be one. That can be told before the body
+/// has arrived.
+pub fn signature_headers<'a>(
+    timestamp: impl IntoIterator<Item = &'a [u8]>,
+    signature: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<SignatureHeaders<'a>, VerifyError> {
+    let timestamp = only(timestamp, VerifyError::TimestampMissing, VerifyError::TimestampRepeated)?;
+    let signature = only(signature, VerifyError::SignatureMissing, VerifyError::SignatureRepeated)?;
+    SignatureHeaders::parse(timestamp, signature)
 }
 
 fn only<'a>(
@@ -203,8 +211,8 @@ mod tests {
         let sources = two_keys();
         for key in ["old", "new"] {
             let hex = SigningKey::new(&format!("value of SECRET_{key}")).sign("7", b"body").to_hex();
-            let verified = sources.get("prod").unwrap().verify([&b"7"[..]], [hex.as_str().as_bytes()], b"body");
-            assert_eq!(verified.unwrap().key().as_str(), key);
+            let headers = signature_headers([&b"7"[..]], [hex.as_str().as_bytes()]).unwrap();
+            assert_eq!(sources.get("prod").unwrap().verify(headers, b"body").unwrap().key().as_str(), key);
         }
     }
 
@@ -223,7 +231,9 @@ mod tests {
         ] {
             let [timestamp, signature] =
                 [timestamp, signature].map(|values| values.iter().map(|value| value.as_bytes()));
-            assert_eq!(sources.get("prod").unwrap().verify(timestamp, signature, b"body").unwrap_err(), error);
+            let verified = signature_headers(timestamp, signature)
+                .and_then(|headers| sources.get("prod").unwrap().verify(headers, b"body"));
+            assert_eq!(verified.unwrap_err(), error);
         }
     }
 

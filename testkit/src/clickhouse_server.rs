@@ -1,7 +1,8 @@
 //! A ClickHouse of a test's own, which the test may kill: `deploy/local/clickhouse.py` as a child process.
 
 use std::net::SocketAddr;
-use std::process::Child;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use hookline_service::clickhouse::ClickHouseConfig;
@@ -10,11 +11,14 @@ use tempfile::TempDir;
 
 use super::environment::local_server;
 use super::eventually;
+use super::small_disk::{Filler, SmallDisk, empty, fill};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const USER: &str = "hookline";
 const DATABASE: &str = "hookline";
 const PASSWORD: &str = "test";
+/// Where `clickhouse.py` keeps the data, in the folder that it is given.
+const DATA: &str = "data";
 
 /// A server with an empty database; killed when dropped.
 #[derive(Debug)]
@@ -26,10 +30,35 @@ pub struct ClickHouseServer {
 
 impl ClickHouseServer {
     pub async fn start() -> Self {
+        Self::start_on(None).await
+    }
+
+    /// Starts one that has little room for its data, all of which goes with the process.
+    pub async fn start_on_small_disk(disk: SmallDisk) -> Self {
+        Self::start_on(Some(disk)).await
+    }
+
+    async fn start_on(disk: Option<SmallDisk>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = spawn(&folder, 0);
+        let mut process = spawn(&folder, 0, disk);
         let port = listening(&folder, &mut process).await;
         Self { process, port, folder }
+    }
+
+    /// Fills the small disk that it was started on.
+    pub fn fill_disk(&self, with: Filler) {
+        fill(&self.data(), with);
+    }
+
+    /// Empties the small disk of what filled it.
+    pub fn empty_disk(&self) {
+        empty(&self.data());
+    }
+
+    /// The folder of its data as the process sees it, on the disk that only the process has.
+    fn data(&self) -> PathBuf {
+        let folder = self.folder.path().join(DATA);
+        PathBuf::from(format!("/proc/{}/root", self.pid())).join(folder.strip_prefix("/").unwrap())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -59,17 +88,21 @@ impl ClickHouseServer {
 
     /// Starts it again after [`ClickHouseServer::kill`], with the same data and on the same port.
     pub async fn restart(&mut self) {
-        self.process = spawn(&self.folder, self.port);
+        self.process = spawn(&self.folder, self.port, None);
         assert_eq!(listening(&self.folder, &mut self.process).await, self.port);
     }
 }
 
-fn spawn(folder: &TempDir, port: u16) -> Child {
+fn spawn(folder: &TempDir, port: u16, disk: Option<SmallDisk>) -> Child {
     // A port file of an earlier process would say that this one listens already.
     let _ = std::fs::remove_file(folder.path().join("http_port"));
-    local_server("clickhouse.py")
-        .arg(folder.path())
-        .args(["--until-eof", "--port", &port.to_string()])
+    let mut command = local_server("clickhouse.py");
+    command.arg(folder.path()).args(["--until-eof", "--port", &port.to_string()]);
+    if let Some(disk) = disk {
+        command = disk.mounted_at(&folder.path().join(DATA), &command);
+    }
+    command
+        .stdin(Stdio::piped())
         .envs([("CLICKHOUSE_USER", USER), ("CLICKHOUSE_DATABASE", DATABASE), ("CLICKHOUSE_PASSWORD", PASSWORD)])
         .spawn()
         .expect("to run clickhouse.py")

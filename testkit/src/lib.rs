@@ -25,6 +25,7 @@ mod process;
 mod records;
 mod refusing_proxy;
 mod servers;
+mod small_disk;
 mod topics;
 
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub use self::process::Process;
 pub use self::records::{Record, read_records, record_headers};
 pub use self::refusing_proxy::{Refusal, RefusingProxy};
 pub use self::servers::Servers;
+pub use self::small_disk::{Filler, SmallDisk};
 pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_records, delete_topics, topic_offsets};
 
 /// Asks `condition` every 20 ms until it gives a value; after the deadline it panics with `what` was waited for.

@@ -1,4 +1,5 @@
-//! An HTTP proxy in front of ClickHouse that answers inserts itself, as a gateway or a server in trouble does.
+//! An HTTP proxy in front of ClickHouse that answers inserts itself, as a gateway or a server in trouble does, or leaves
+//! statements without an answer, as one that is overloaded does.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +43,9 @@ impl Refusal {
 struct Refusing {
     refusal: Option<Refusal>,
     count: usize,
+    /// Statements with this text, in the URL or in the body, are not answered.
+    silent: Option<String>,
+    silenced: usize,
 }
 
 /// A proxy on a free port; it ends with the runtime.
@@ -76,7 +80,19 @@ impl RefusingProxy {
 
     /// Answers inserts with `refusal` from now on, or passes them on again; begins to count anew.
     pub fn refuse(&self, refusal: Option<Refusal>) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Refusing { refusal, count: 0 };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.refusal, state.count) = (refusal, 0);
+    }
+
+    /// Leaves statements with this text without an answer from now on, or passes them on again; begins to count anew.
+    pub fn silence(&self, text: Option<&str>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.silent, state.silenced) = (text.map(str::to_owned), 0);
+    }
+
+    /// How many statements were left without an answer.
+    pub fn silenced(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).silenced
     }
 
     /// How many inserts were refused with the current refusal.
@@ -96,6 +112,9 @@ async fn serve(State(target): State<Target>, request: Request) -> Response<Body>
         let answer = Response::builder().status(refusal.status);
         let answer = code.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value));
         return answer.body(refusal.text.into()).unwrap();
+    }
+    if is_silenced(&target.state, path, &body) {
+        std::future::pending::<()>().await;
     }
     let url = format!("{}{path}", target.url);
     let mut passed = target.client.request(head.method, url).body(body);
@@ -120,6 +139,14 @@ fn refusal(state: &Mutex<Refusing>, bytes: usize) -> Option<Refusal> {
     let refusal = state.refusal.clone().filter(|refusal| bytes > refusal.above)?;
     state.count += 1;
     Some(refusal)
+}
+
+fn is_silenced(state: &Mutex<Refusing>, path: &str, body: &[u8]) -> bool {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_in = |text: &String| path.contains(text) || String::from_utf8_lossy(body).contains(text);
+    let silent = state.silent.as_ref().is_some_and(is_in);
+    state.silenced += usize::from(silent);
+    silent
 }
 
 fn status(status: StatusCode) -> Response<Body> {

@@ -103,13 +103,13 @@ fn value(settings: &ConfigResource, name: &str) -> String {
 mod tests {
     use super::*;
 
-    const UNSET: TopicsConfig = TopicsConfig { partitions: 8, replication: None, min_insync_replicas: None };
+    const UNSET: TopicsConfig = TopicsConfig { partitions: 2, replication: None, min_insync_replicas: None };
 
     #[test]
     fn a_cluster_of_three_gets_three_replicas() {
         let expected = |brokers| ExpectedTopic::new(&UNSET, brokers);
-        assert_eq!(expected(3), ExpectedTopic { partitions: 8, replication: 3, min_insync_replicas: 2 });
-        assert_eq!(expected(1), ExpectedTopic { partitions: 8, replication: 1, min_insync_replicas: 1 });
+        assert_eq!(expected(3), ExpectedTopic { partitions: 2, replication: 3, min_insync_replicas: 2 });
+        assert_eq!(expected(1), ExpectedTopic { partitions: 2, replication: 1, min_insync_replicas: 1 });
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Creates the tables and topics that this version of Hookline expects. What exists already is compared, and never changed.
+//! Creates the tables and topics that this version of Hookline expects. What exists already is compared, and not changed, but
+//! for partitions that are asked for.
 
 mod tables;
 mod topics;
@@ -14,7 +15,7 @@ use crate::config::AnalyticsConfig;
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct MigrateArgs {
-    /// Partitions of a topic that is made [default: topics.partitions, 8]
+    /// Partitions of a topic that is made [default: topics.partitions, 2]; a topic that has fewer gets so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub partitions: Option<u16>,
     /// Replicas of a topic that is made [default: topics.replication, or 3 on at least three brokers, else 1]
@@ -109,7 +110,7 @@ pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow:
     config.clickhouse.within_timeout(tables).await.with_context(|| {
         format!("cannot migrate the tables of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
     })?;
-    topics::migrate(&config, &mut report)
+    topics::migrate(&config, arguments.partitions, &mut report)
         .await
         .with_context(|| format!("cannot migrate the topics at {}", config.kafka.bootstrap_servers))?;
     if arguments.json {

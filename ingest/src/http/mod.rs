@@ -1,7 +1,10 @@
-//! The part of a webhook that is HTTP: its body, the time limits of its connection, the response, and the description
-//! of the API.
+//! The part of a webhook that is HTTP: its connection and body, what each peer may hold of both, the response, and the
+//! description of the API.
 
 pub mod body;
+pub mod connections;
+pub mod fair_share;
 pub mod openapi;
+pub mod peer;
 pub mod response;
 pub mod timeouts;

@@ -29,8 +29,12 @@ pub enum WebhookResponse {
 pub enum Unavailable {
     /// More requests than `limits.in_flight` allows are under way.
     InFlight,
-    /// The bodies of all requests would hold more than `limits.queued_bytes`.
+    /// The bodies of all requests would hold more than `limits.queued_bytes`, and no peer holds more than this one.
     QueuedBytes,
+    /// The same for the share of webhooks outside the tolerance, or for their share of `limits.in_flight`.
+    StaleShare,
+    /// The bytes of the body, which was not whole yet, were needed for a peer that holds less.
+    FairShare,
     /// The queue of librdkafka is full of records whose senders did not wait.
     QueueFull,
     /// The broker or librdkafka refused the record.
@@ -44,9 +48,11 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::InFlight,
         Self::QueuedBytes,
+        Self::StaleShare,
+        Self::FairShare,
         Self::QueueFull,
         Self::Refused,
         Self::NotConfirmed,
@@ -59,6 +65,8 @@ impl Unavailable {
         match self {
             Self::InFlight => "in_flight",
             Self::QueuedBytes => "queued_bytes",
+            Self::StaleShare => "stale_share",
+            Self::FairShare => "fair_share",
             Self::QueueFull => "queue_full",
             Self::Refused => "refused",
             Self::NotConfirmed => "not_confirmed",
@@ -121,7 +129,9 @@ impl WebhookResponse {
             Self::BodyTooLarge
                 | Self::BodyTooSlow
                 | Self::BodyBroken
-                | Self::Unavailable(Unavailable::Draining | Unavailable::QueuedBytes)
+                | Self::Unavailable(
+                    Unavailable::Draining | Unavailable::QueuedBytes | Unavailable::StaleShare | Unavailable::FairShare
+                )
         )
     }
 

@@ -29,8 +29,10 @@ pub enum Phase {
     Idle,
     /// The first bytes of a head have arrived, or nothing has yet since the connection was opened.
     Head,
-    /// From the end of a head to the response.
+    /// From the end of a head to the response, but for the time as [`Phase::Body`].
     Busy,
+    /// The rest of a body is awaited that did not come together with its head.
+    Body,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl ConnectionTimeouts {
         let limit = match phase {
             Phase::Idle => self.idle,
             Phase::Head => self.head,
-            Phase::Busy => return TimeoutCheck::CheckAgainAfter(self.head.min(self.idle)),
+            Phase::Busy | Phase::Body => return TimeoutCheck::CheckAgainAfter(self.head.min(self.idle)),
         };
         match limit.checked_sub(elapsed) {
             // A head whose first bytes arrive right after this check is late `head` from now at the earliest.
@@ -86,9 +88,18 @@ impl ConnectionPhase {
         let phase = match state & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Body,
         };
         (phase, Duration::from_millis(self.milliseconds().saturating_sub(state >> 2)))
+    }
+
+    /// How long the connection has waited for its client; none while the client waits for it.
+    pub fn waits_for_client(&self) -> Option<Duration> {
+        match self.current() {
+            (Phase::Idle | Phase::Head | Phase::Body, elapsed) => Some(elapsed),
+            (Phase::Busy, _) => None,
+        }
     }
 
     fn milliseconds(&self) -> u64 {
@@ -164,10 +175,11 @@ mod tests {
         assert_eq!(connection.current(), (Phase::Head, Duration::ZERO));
         tokio::time::advance(SECOND).await;
         assert_eq!(connection.current(), (Phase::Head, SECOND));
-        for phase in [Phase::Busy, Phase::Idle] {
+        for phase in [Phase::Busy, Phase::Body, Phase::Head, Phase::Idle] {
             connection.enter(phase);
             tokio::time::advance(SECOND / 2).await;
             assert_eq!(connection.current(), (phase, SECOND / 2));
+            assert_eq!(connection.waits_for_client(), (phase != Phase::Busy).then_some(SECOND / 2));
         }
     }
 }

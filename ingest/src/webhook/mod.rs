@@ -1,6 +1,9 @@
 //! A webhook from its head to its response. What is wrong with it is found in a fixed order, which decides the
-//! response: path, method, size of the body, time of the body, load, signature, age, body.
+//! response: path, method, form of both headers, size of the body, time of the body, load, signature, age, body.
+//!
+//! All that can be told from the head is told before a byte of the body is read.
 
+pub mod capacity;
 pub mod first_signed;
 pub mod routing;
 pub mod stale;
@@ -13,22 +16,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use hookline_schemas::record::WEBHOOK_PATH;
-use hookline_schemas::signature::Verified;
+use hookline_schemas::signature::{SignatureHeaders, Verified, VerifyError};
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
-use hookline_sources::{SourceKeys, Sources};
+use hookline_sources::{SourceKeys, Sources, signature_headers};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Body;
 use prometheus::IntCounter;
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, Tolerance};
-use crate::http::body::BodyReader;
+use crate::http::connections::Client;
+use crate::http::peer::TrustedProxies;
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::kafka::producer::{Producer, Record};
 use crate::metrics::{Metrics, SourceMetrics, count};
+use crate::webhook::capacity::Capacity;
 use crate::webhook::first_signed::FirstSignedTimes;
 use crate::webhook::routing::RoutedWebhook;
 use crate::webhook::stale::{StaleClaim, StaleDeduplicator};
@@ -44,10 +49,8 @@ pub struct Webhooks {
     sources: RwLock<HashMap<String, Arc<SourceState>>>,
     topics: Topics,
     tolerance: Tolerance,
-    limits: Limits,
-    bodies: BodyReader,
-    /// One permit for each request between its body and its response.
-    in_flight: Semaphore,
+    capacity: Capacity,
+    stale_capacity: Capacity,
     producer: Arc<Producer>,
     first_signed: FirstSignedTimes,
     stale: StaleDeduplicator,
@@ -67,6 +70,7 @@ impl Webhooks {
         topics: Topics,
         tolerance: Tolerance,
         limits: Limits,
+        trusted_proxies: &TrustedProxies,
         producer: Arc<Producer>,
         metrics: Metrics,
     ) -> Self {
@@ -75,9 +79,8 @@ impl Webhooks {
             produced: metrics.of_topics(&topics),
             topics,
             tolerance,
-            limits,
-            bodies: BodyReader::new(limits),
-            in_flight: Semaphore::new(limits.in_flight),
+            capacity: Capacity::new(limits, trusted_proxies),
+            stale_capacity: Capacity::of_stale(limits, trusted_proxies),
             producer,
             first_signed: FirstSignedTimes::new(limits.first_signed_times, metrics.first_signed_times.clone()),
             stale: StaleDeduplicator::new(limits.stale_signatures, metrics.stale_signatures.clone()),
@@ -104,20 +107,31 @@ impl Webhooks {
 
     pub fn update_load_gauges(&self) {
         let as_gauge = |amount: usize| i64::try_from(amount).unwrap_or(i64::MAX);
-        self.metrics.in_flight.set(as_gauge(self.limits.in_flight - self.in_flight.available_permits()));
-        self.metrics.queued_bytes.set(as_gauge(self.bodies.queued_bytes()));
+        let both = [&self.capacity, &self.stale_capacity];
+        self.metrics.in_flight.set(as_gauge(both.map(Capacity::in_flight).iter().sum()));
+        self.metrics.queued_bytes.set(as_gauge(both.map(|capacity| capacity.bodies.queued_bytes()).iter().sum()));
     }
 
     /// Handles a webhook, and counts and times its response.
-    pub async fn respond(&self, request: Request<impl Body<Data = Bytes>>, received_at: ReceivedAt) -> WebhookResponse {
+    pub async fn respond(
+        &self,
+        request: Request<impl Body<Data = Bytes>>,
+        received_at: ReceivedAt,
+        client: &Client,
+    ) -> WebhookResponse {
         let began = Instant::now();
-        let response = self.handle(request, received_at).await;
+        let response = self.handle(request, received_at, client).await;
         self.metrics.responded(response);
         self.metrics.seconds.observe(began.elapsed().as_secs_f64());
         response
     }
 
-    async fn handle(&self, request: Request<impl Body<Data = Bytes>>, received_at: ReceivedAt) -> WebhookResponse {
+    async fn handle(
+        &self,
+        request: Request<impl Body<Data = Bytes>>,
+        received_at: ReceivedAt,
+        client: &Client,
+    ) -> WebhookResponse {
         let (head, body) = request.into_parts();
         let Some(state) = head.uri.path().strip_prefix(WEBHOOK_PATH).and_then(|name| self.source(name)) else {
             return WebhookResponse::NotFound;
@@ -125,12 +139,18 @@ impl Webhooks {
         if head.method != Method::POST {
             return WebhookResponse::MethodNotAllowed;
         }
+        let headers = match signature_headers(values(&head.headers, &TIMESTAMP), values(&head.headers, &SIGNATURE)) {
+            Ok(headers) => headers,
+            Err(error) => return state.rejects(error),
+        };
+        let is_stale = self.tolerance.excludes(headers.signed_at().age_seconds(received_at));
+        let capacity = if is_stale { &self.stale_capacity } else { &self.capacity };
         // Both permits are held until the response: so long do the body and the request count towards their limits.
-        let (body, _queued) = match self.bodies.read(&head.headers, body).await {
+        let (body, _queued) = match capacity.bodies.read(&head.headers, body, client).await {
             Ok(read) => read,
             Err(response) => return response,
         };
-        match self.admit(&state, &head.headers, &body) {
+        match self.admit(&state, capacity, headers, &body) {
             Ok((_in_flight, verified)) => self.store(&state, verified, received_at).await,
             Err(response) => response,
         }
@@ -138,24 +158,17 @@ impl Webhooks {
 
     /// Verifies a request if the load allows to handle it. With too much load it is verified, too, since an authentic
     /// event must leave its signed time behind; but a forged one gets the same 503.
-    fn admit<'a>(
+    fn admit<'a, 'c>(
         &self,
         state: &'a SourceState,
-        headers: &'a HeaderMap,
+        capacity: &'c Capacity,
+        headers: SignatureHeaders<'a>,
         body: &'a [u8],
-    ) -> Result<(SemaphorePermit<'_>, Verified<'a, 'a>), WebhookResponse> {
-        let permit = if self.draining.load(Ordering::Relaxed) {
-            Err(Unavailable::Draining)
-        } else {
-            self.in_flight.try_acquire().map_err(|_| Unavailable::InFlight)
-        };
-        match (permit, state.source.verify(values(headers, &TIMESTAMP), values(headers, &SIGNATURE), body)) {
+    ) -> Result<(SemaphorePermit<'c>, Verified<'a, 'a>), WebhookResponse> {
+        let permit = if self.draining.load(Ordering::Relaxed) { Err(Unavailable::Draining) } else { capacity.admit() };
+        match (permit, state.source.verify(headers, body)) {
             (Ok(permit), Ok(verified)) => Ok((permit, verified)),
-            (Ok(_), Err(error)) => {
-                tracing::debug!(source = %state.source.name, "a webhook is not authentic: {error}");
-                state.metrics.rejected(error);
-                Err(WebhookResponse::Unauthorized)
-            }
+            (Ok(_), Err(error)) => Err(state.rejects(error)),
             (Err(reason), verified) => {
                 if let Ok(verified) = verified {
                     drop(self.first_signed.pending(state.source.name.as_str(), body, verified.signed_at()));
@@ -245,6 +258,14 @@ impl Webhooks {
     }
 }
 
+impl SourceState {
+    fn rejects(&self, error: VerifyError) -> WebhookResponse {
+        tracing::debug!(source = %self.source.name, "a webhook is not authentic: {error}");
+        self.metrics.rejected(error);
+        WebhookResponse::Unauthorized
+    }
+}
+
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
@@ -253,6 +274,7 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 mod tests {
     use std::collections::BTreeMap;
     use std::convert::Infallible;
+    use std::net::Ipv4Addr;
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
@@ -267,6 +289,7 @@ mod tests {
     use rdkafka::message::OwnedHeaders;
 
     use super::*;
+    use crate::http::timeouts::ConnectionPhase;
 
     const NOW: i64 = 1_729_314_985;
     const SECRET: &str = "0123456789abcdef";
@@ -282,7 +305,8 @@ mod tests {
         config.set("bootstrap.servers", "127.0.0.1:1");
         let producer = Producer::new(config, &limits, metrics.producers_recreated.clone()).unwrap();
         let topics = Topics::new("h").unwrap();
-        Webhooks::new(&sources, topics, Tolerance::default(), limits, Arc::new(producer), metrics)
+        let (tolerance, proxies) = (Tolerance::default(), TrustedProxies::default());
+        Webhooks::new(&sources, topics, tolerance, limits, &proxies, Arc::new(producer), metrics)
     }
 
     fn request<B>(method: Method, path: &str, body: B) -> Request<B> {
@@ -302,7 +326,8 @@ mod tests {
     }
 
     async fn ask<B: Body<Data = Bytes>>(webhooks: &Webhooks, request: Request<B>) -> WebhookResponse {
-        webhooks.respond(request, ReceivedAt(NOW * 1000)).await
+        let client = Client { address: Ipv4Addr::LOCALHOST.into(), phase: ConnectionPhase::default() };
+        webhooks.respond(request, ReceivedAt(NOW * 1000), &client).await
     }
 
     /// A body that never ends.
@@ -333,6 +358,10 @@ mod tests {
         ] {
             assert_eq!(ask(&webhooks, request(method.clone(), path, body)).await, response, "{method} {path}");
         }
+        let mut malformed = request(Method::POST, "/webhooks/prod", Stuck);
+        malformed.headers_mut().insert(&SIGNATURE, HeaderValue::from_static("00"));
+        malformed.headers_mut().insert(header::CONTENT_LENGTH, 1001.into());
+        assert_eq!(ask(&webhooks, malformed).await, WebhookResponse::Unauthorized, "before the size, and at once");
         let mut announced = request(Method::POST, "/webhooks/prod", Stuck);
         announced.headers_mut().insert(header::CONTENT_LENGTH, 1001.into());
         assert_eq!(ask(&webhooks, announced).await, WebhookResponse::BodyTooLarge, "at once");
@@ -356,9 +385,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn outside_the_tolerance_another_share_is_used_up() {
+        let webhooks = without_kafka(Limits { in_flight: 16, ..Limits::default() });
+        let stale = |body| {
+            let mut request = request(Method::POST, "/webhooks/prod", full(body));
+            request.headers_mut().insert(&TIMESTAMP, HeaderValue::from(NOW - 301));
+            request
+        };
+        assert_eq!(ask(&webhooks, stale(BODY)).await, WebhookResponse::Unauthorized, "its signature is another's");
+        let bytes = webhooks.stale_capacity.bodies.hold(1 << 20);
+        let refused = WebhookResponse::Unavailable(Unavailable::StaleShare);
+        assert_eq!(ask(&webhooks, stale(BODY)).await, refused);
+        let timely = request(Method::POST, "/webhooks/prod", full("forged"));
+        assert_eq!(ask(&webhooks, timely).await, WebhookResponse::Unauthorized, "the others have theirs");
+        webhooks.update_load_gauges();
+        assert_eq!(webhooks.metrics.queued_bytes.get(), 1 << 20, "both shares together");
+        drop(bytes);
+        let only_permit = webhooks.stale_capacity.admit().unwrap();
+        assert_eq!(ask(&webhooks, stale(BODY)).await, refused);
+        drop(only_permit);
+        assert_eq!(ask(&webhooks, stale(BODY)).await, WebhookResponse::Unauthorized);
+    }
+
+    #[tokio::test]
     async fn too_much_is_refused_at_once_and_the_first_time_remembered() {
         let webhooks = without_kafka(Limits { in_flight: 1, queued_bytes: 256 << 10, ..Limits::default() });
-        let only_permit = webhooks.in_flight.try_acquire().unwrap();
+        let only_permit = webhooks.capacity.admit().unwrap();
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::InFlight));
         let forged = ask(&webhooks, request(Method::POST, "/webhooks/prod", full("forged"))).await;
@@ -367,7 +419,7 @@ mod tests {
         assert_eq!((first(BODY), first("forged")), (Some(SignedAt(u32::try_from(NOW).unwrap())), None));
         drop(only_permit);
 
-        let bytes = webhooks.bodies.reserve(256 << 10).unwrap();
+        let bytes = webhooks.capacity.bodies.hold(256 << 10);
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::QueuedBytes));
         drop(bytes);

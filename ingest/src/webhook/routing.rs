@@ -99,13 +99,10 @@ impl<'a> RoutedWebhook<'a> {
 /// How far the signed time is outside the tolerance, if it is.
 fn staleness(signed_at: SignedAt, received_at: ReceivedAt, tolerance: Tolerance) -> Option<String> {
     let age = signed_at.age_seconds(received_at);
-    if age > i64::from(tolerance.past_seconds) {
-        Some(format!("signed {age} s ago"))
-    } else if -age > i64::from(tolerance.future_seconds) {
-        Some(format!("signed {} s ahead", -age))
-    } else {
-        None
-    }
+    tolerance.excludes(age).then(|| match age {
+        0.. => format!("signed {age} s ago"),
+        _ => format!("signed {} s ahead", -age),
+    })
 }
 
 #[cfg(test)]

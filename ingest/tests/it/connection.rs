@@ -1,12 +1,12 @@
 //! HTTP/1.1 over a bare socket: a test decides on every byte that is sent, and sees whether an answer came whole.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Longer than every time limit of ingest.
@@ -32,7 +32,22 @@ impl Connection {
 
     /// None where nothing listens.
     pub async fn try_open(address: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(address).await.ok()?;
+        Self::over(TcpStream::connect(address).await)
+    }
+
+    /// The same from an address of the loopback network, which makes it another peer.
+    pub async fn try_open_from(from: Ipv4Addr, address: SocketAddr) -> Option<Self> {
+        let socket = TcpSocket::new_v4().ok()?;
+        socket.bind((from, 0).into()).ok()?;
+        Self::over(socket.connect(address).await)
+    }
+
+    pub async fn open_from(from: Ipv4Addr, address: SocketAddr) -> Self {
+        Self::try_open_from(from, address).await.expect("a connection")
+    }
+
+    fn over(stream: io::Result<TcpStream>) -> Option<Self> {
+        let stream = stream.ok()?;
         stream.set_nodelay(true).ok()?;
         Some(Self { stream, received: Vec::new() })
     }

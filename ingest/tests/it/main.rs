@@ -21,6 +21,7 @@ mod replicas;
 mod security;
 mod shutdown;
 mod sockets;
+mod strangers;
 mod telemetry;
 mod timeouts;
 mod topics;

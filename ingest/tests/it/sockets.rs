@@ -135,7 +135,8 @@ async fn broken_http_is_answered_as_far_as_it_can_be_and_the_connection_ends() {
     connection.send(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).repeat(5)).await;
     connection.answer().await.expect("an answer").assert_problem(413);
     assert!(connection.ended().await);
-    let expecting = post(SOURCE, "expect: 100-continue\r\ncontent-length: 1000000\r\n", "");
+    let expecting =
+        post(SOURCE, &format!("{}expect: 100-continue\r\ncontent-length: 1000000\r\n", webhook.headers()), "");
     Connection::open(ingest.address).await.exchange(expecting).await.unwrap().assert_problem(413);
 
     assert!(

@@ -9,6 +9,7 @@ use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, JobRow};
 use crate::clickhouse::native::{Block, Encoded};
 use crate::log_ids::LogIds;
+use crate::metrics::jobs::TerminalEvents;
 
 /// A table that the processor fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ impl Table {
     pub fn columns(self) -> Vec<(String, String)> {
         let (topics, log_ids) = (|| Topics::new(Topics::DEFAULT_PREFIX), LogIds::default());
         let columns = match self {
-            Self::Jobs => Ok(jobs(&[]).columns),
+            Self::Jobs => Ok(jobs(&[], CountedBy::Nobody).columns),
             Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, &log_ids).columns),
             Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, &log_ids).columns),
         };
@@ -41,8 +42,18 @@ impl Table {
     }
 }
 
-/// Encodes rows of `jobs`: the columns of the key, and those of the facts as [`fact_columns`] lists them.
-pub fn jobs<'t>(rows: &[&JobRow<'_>]) -> Encoded<'t> {
+/// Who counts the jobs of the rows that are inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedBy {
+    /// The process that inserts them, which consumes for the group.
+    Inserter,
+    /// A replay counts nothing: the group counts a job when it consumes the job's end, before or after the replay.
+    Nobody,
+}
+
+/// Encodes rows of `jobs`: the columns of the key, those of the facts as [`fact_columns`] lists them, and the terminal events that
+/// whoever inserts the rows counts.
+pub fn jobs<'t>(rows: &[&JobRow<'_>], counted: CountedBy) -> Encoded<'t> {
     macro_rules! value {
         (texts, $field:expr) => {
             $field.as_bytes()
@@ -65,6 +76,13 @@ pub fn jobs<'t>(rows: &[&JobRow<'_>]) -> Encoded<'t> {
     block.numbers("created_hour", rows.iter().map(|row| row.key.created_hour));
     block.texts("job_id", rows.iter().map(|row| row.key.job_id.as_str().as_bytes()));
     fact_columns!(write_facts);
+    block.numbers(
+        "counted_ends",
+        rows.iter().map(|row| match counted {
+            CountedBy::Inserter => TerminalEvents::of(&row.facts).bits(),
+            CountedBy::Nobody => 0,
+        }),
+    );
     block.finish()
 }
 
@@ -140,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_block_begins_with_the_numbers_of_its_columns_and_rows() {
-        let mut block = jobs(&[]);
+        let mut block = jobs(&[], CountedBy::Inserter);
         let columns = block.columns.len();
         assert_eq!(block.next().unwrap()[..2], [columns as u8, 0]);
     }

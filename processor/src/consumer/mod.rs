@@ -397,10 +397,12 @@ impl Batcher {
         self.is_writing = false;
         self.lag.forget_progress();
         self.assigned.clear();
-        self.stopped.clear();
+        // Whoever has it next says again that it is stopped, if it still is.
+        std::mem::take(&mut self.stopped).into_iter().for_each(|key| self.set_stopped(key, false));
         self.written.clear();
         self.offsets.clear();
         self.is_paused = false;
+        self.send(WriterCommand::Revoked);
     }
 
     /// Stops fetching while the writer waits; polling goes on, or the member would leave the group.

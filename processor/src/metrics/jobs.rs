@@ -1,8 +1,9 @@
-//! What became of jobs. A job is counted after its rows are inserted, at its first terminal event, and never again:
-//! [`CountedJobs`] knows which jobs were counted, by this process or by another.
+//! What became of jobs. A job is counted after its row is inserted, at its first terminal event, and never again:
+//! [`CountedJobs`] knows which jobs were counted, by this process or by another of the group.
 //!
-//! These metrics are for alerting within minutes. A SIGKILL loses the counts of the batch in progress, and a job whose
-//! `started` comes after its end has no run and queue duration here; the tables are exact.
+//! These metrics are for alerting within minutes. A batch whose insert into `jobs` is cut short, by SIGKILL or because its
+//! partitions are revoked, loses its counts, and a job whose `started` comes after its end has no run and queue duration
+//! here; the tables are exact.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -17,10 +18,11 @@ use hookline_service::shutdown::CancellationToken;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::batch::fold::JobRow;
-use crate::metrics::counted_jobs::{CountedJobs, IdentityState, TerminalEvents};
+use crate::config::CountingConfig;
+pub use crate::metrics::counted_jobs::TerminalEvents;
+use crate::metrics::counted_jobs::{CountedJobs, IdentityState};
 use crate::metrics::label_cap::CappedLabel;
 use crate::metrics::register;
-use crate::retry::Cancelled;
 
 /// Upper bounds in seconds: the provider's medians lie between 3 s and 13 min.
 const BUCKETS: [f64; 17] =
@@ -56,8 +58,8 @@ struct Series {
 }
 
 impl JobMetrics {
-    /// Registers the metrics. At most `max_counted` finished jobs are kept in memory as counted.
-    pub fn new(registry: &Registry, max_counted: usize) -> prometheus::Result<Self> {
+    /// Registers the metrics.
+    pub fn new(registry: &Registry, config: &CountingConfig) -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
         };
@@ -83,7 +85,7 @@ impl JobMetrics {
                  order (order), or credits were charged though the job errored (charged)",
                 &["kind"],
             )?,
-            counted: CountedJobs::new(registry, max_counted)?,
+            counted: CountedJobs::new(registry, config)?,
             sources: CappedLabel::new(100),
             job_types: CappedLabel::new(200),
             error_codes: CappedLabel::new(200),
@@ -96,17 +98,17 @@ impl JobMetrics {
         Ok(metrics)
     }
 
-    /// Reads from the tables which jobs another process may have counted; see [`CountedJobs::reload`].
-    pub async fn reload(&mut self, client: &Client, cancel: &CancellationToken) -> Result<(), Cancelled> {
-        self.counted.reload(client, cancel).await
+    /// Reads from the tables which jobs another process counted; see [`CountedJobs::reload`].
+    pub async fn reload(&mut self, client: &Client, cancel: &CancellationToken, shutdown: &CancellationToken) {
+        self.counted.reload(client, cancel, shutdown).await;
     }
 
-    /// Counts the jobs that a batch finished; their rows are in the tables.
+    /// Counts the jobs that a batch finished; their rows are in `jobs`.
     pub fn count<'r, 'b: 'r>(&mut self, jobs: impl Iterator<Item = &'r JobRow<'b>>) {
         for job in jobs {
             let id = self.counted.id(job.key.source, job.key.resource.as_str(), job.key.job_id.as_str());
             let facts = &job.facts;
-            let ends = TerminalEvents { completed: facts.completed_at.is_some(), errored: facts.errored_at.is_some() };
+            let ends = TerminalEvents::of(facts);
             if ends.any() {
                 let started = self.counted.take_started(id);
                 match self.counted.insert_finished(id, ends) {
@@ -203,7 +205,7 @@ mod tests {
     const CREATED: i64 = 1_793_491_200_000;
 
     fn job_metrics(registry: &Registry) -> JobMetrics {
-        JobMetrics::new(registry, 1_000).unwrap()
+        JobMetrics::new(registry, &CountingConfig::default()).unwrap()
     }
 
     /// What a batch says of job `id`: seconds after its creation.

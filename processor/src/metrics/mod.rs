@@ -175,13 +175,14 @@ mod tests {
     use prometheus::proto::MetricFamily;
 
     use super::*;
+    use crate::config::CountingConfig;
     use crate::metrics::jobs::JobMetrics;
 
     /// Every family of the processor, with at least one series.
     fn families() -> Vec<MetricFamily> {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry, Mode::Live).unwrap();
-        JobMetrics::new(&registry, 10).unwrap().touch();
+        JobMetrics::new(&registry, &CountingConfig::default()).unwrap().touch();
         for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
             of_partition.with_label_values(&["t", "0"]);
         }
@@ -217,6 +218,7 @@ mod tests {
                 "hookline_processor_consumer_restarts_total COUNTER cause,mode",
                 "hookline_processor_counted_jobs_entries GAUGE ",
                 "hookline_processor_counted_jobs_evictions_total COUNTER ",
+                "hookline_processor_counted_jobs_reloads_total COUNTER result",
                 "hookline_processor_end_to_end_latency_seconds HISTOGRAM mode",
                 "hookline_processor_insert_retries_total COUNTER cause,mode,table",
                 "hookline_processor_invalid_fields_total COUNTER mode",

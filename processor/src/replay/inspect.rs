@@ -42,6 +42,14 @@ impl JobsRow {
     }
 }
 
+/// Jobs of which `jobs` lacks something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MissingFacts {
+    pub absent: u64,
+    /// They are there, and their facts change.
+    pub changed: u64,
+}
+
 #[derive(Row, Deserialize)]
 struct Count {
     count: u64,
@@ -88,10 +96,10 @@ impl Inspector {
         Ok(self.ask(ask).await?.count)
     }
 
-    /// Counts the jobs of a batch of which the table lacks a fact.
-    pub async fn missing_facts(&self, folded: &Folded<'_>) -> anyhow::Result<u64> {
+    /// Counts the jobs of a batch that the table does not have, and those of which it lacks a fact.
+    pub async fn missing_facts(&self, folded: &Folded<'_>) -> anyhow::Result<MissingFacts> {
         if folded.jobs.is_empty() {
-            return Ok(0);
+            return Ok(MissingFacts::default());
         }
         let distinct = |column: fn(&JobRow<'_>) -> String| -> Vec<String> {
             folded.jobs.iter().map(column).collect::<HashSet<_>>().into_iter().collect()
@@ -126,14 +134,18 @@ impl Inspector {
 }
 
 /// Both are sorted by the key of `jobs`.
-fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> u64 {
+fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
     let mut known = known.iter().peekable();
-    let missing = jobs.iter().filter(|job| {
+    let mut missing = MissingFacts::default();
+    for job in jobs {
         let key = (job.key.source, job.key.resource.as_str(), job.key.created_hour.0, job.key.job_id.as_str());
         while known.next_if(|known| known.key() < key).is_some() {}
-        known.next_if(|known| known.key() == key).is_none_or(|known| known.facts.would_learn_from(&job.facts))
-    });
-    missing.count() as u64
+        match known.next_if(|known| known.key() == key) {
+            None => missing.absent += 1,
+            Some(known) => missing.changed += u64::from(known.facts.would_learn_from(&job.facts)),
+        }
+    }
+    missing
 }
 
 #[cfg(test)]
@@ -169,10 +181,14 @@ mod tests {
         let batch = [known("a", Some(3)), known("b", Some(3)), known("d", None)];
         let batch: Vec<_> = batch.iter().map(row).collect();
         let all = [known("a", Some(3)), known("b", Some(2)), known("c", None), known("d", Some(9))];
-        assert_eq!(missing_facts(&batch, &all), 0, "it knows as much or more");
-        assert_eq!(missing_facts(&batch, &all[1..]), 1, "a job is missing");
+        let missing = |known: &[JobsRow]| {
+            let MissingFacts { absent, changed } = missing_facts(&batch, known);
+            (absent, changed)
+        };
+        assert_eq!(missing(&all), (0, 0), "it knows as much or more");
+        assert_eq!(missing(&all[1..]), (1, 0), "a job is missing");
         let late = [known("a", Some(4)), known("b", None), known("d", None)];
-        assert_eq!(missing_facts(&batch, &late), 2, "a later start, and none at all");
-        assert_eq!(missing_facts(&batch, &[]), 3);
+        assert_eq!(missing(&late), (0, 2), "a later start, and none at all");
+        assert_eq!(missing(&[]), (3, 0));
     }
 }

@@ -1,12 +1,14 @@
 //! Which offsets of which partitions a replay reads. It ends where the plan ends, whatever is appended meanwhile.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::cli::TimePoint;
 use hookline_service::kafka::{KafkaContext, ask};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset as Position, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -70,6 +72,17 @@ pub fn plan(
     let metadata = ask(consumer, |consumer| consumer.fetch_metadata(None, TIMEOUT))?;
     let mut parts = Vec::new();
     let mut gone = 0;
+    let wanted_topics =
+        || Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)).map(|topic| topic.name(topics));
+    let partitions =
+        |name: &str| metadata.topics().iter().find(|found| found.name() == name).map(MetadataTopic::partitions);
+    let known: BTreeSet<i32> = wanted_topics().filter_map(partitions).flatten().map(MetadataPartition::id).collect();
+    // Where a topic is missing altogether, that is said below.
+    if let (Some(unknown), Some(last)) =
+        (selection.partitions.iter().find(|partition| !known.contains(&partition.0)), known.last())
+    {
+        bail!("no partition {}: the topics have 0..{last}", unknown.0);
+    }
     for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {
         let name = topic.name(topics);
         let found = metadata.topics().iter().find(|found| found.name() == name);

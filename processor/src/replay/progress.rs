@@ -19,8 +19,11 @@ pub struct Progress {
     /// The arguments as they were typed: the same ones continue the same replay, also where an age has moved on.
     pub asked: Selection,
     pub parts: Vec<PartitionRange>,
-    /// Created hours, Unix seconds, whose roll-up is to be refreshed.
+    /// Created hours, Unix seconds, that were written to since their last refresh began: their roll-up is stale.
     pub dirty_hours: BTreeSet<i64>,
+    /// Those whose refresh began and has not ended: their roll-up is stale, too.
+    pub refreshing_hours: BTreeSet<i64>,
+    pub refreshed_hours: BTreeSet<i64>,
     pub repaired: Repaired,
 }
 
@@ -29,8 +32,10 @@ pub struct Progress {
 pub struct Repaired {
     pub deliveries: u64,
     pub dead_letters: u64,
-    /// Jobs of which `jobs` lacked a fact.
+    /// Jobs that were absent from `jobs`.
     pub jobs: u64,
+    /// Jobs that were there and lacked a fact.
+    pub jobs_changed: u64,
     /// Records of the plan that retention removed before they were read. Nothing was inserted for these.
     pub expired: u64,
 }
@@ -40,17 +45,30 @@ impl Repaired {
         self.deliveries += other.deliveries;
         self.dead_letters += other.dead_letters;
         self.jobs += other.jobs;
+        self.jobs_changed += other.jobs_changed;
         self.expired += other.expired;
     }
 
     pub fn is_nothing(self) -> bool {
-        self.deliveries + self.dead_letters + self.jobs == 0
+        self.deliveries + self.dead_letters + self.jobs + self.jobs_changed == 0
     }
 }
 
 impl Progress {
-    pub fn hours(&self) -> BTreeSet<CreatedHour> {
-        self.dirty_hours.iter().copied().map(CreatedHour).collect()
+    /// Gives the hours whose roll-up is stale, for a refresh that begins now. They stay stale until [`Self::end_refresh`], and so does
+    /// an hour that is written to meanwhile.
+    pub fn begin_refresh(&mut self) -> BTreeSet<CreatedHour> {
+        self.refreshing_hours.append(&mut self.dirty_hours);
+        self.refreshing_hours.iter().copied().map(CreatedHour).collect()
+    }
+
+    pub fn end_refresh(&mut self) {
+        self.refreshed_hours.append(&mut self.refreshing_hours);
+    }
+
+    /// Counts the hours whose roll-up is stale.
+    pub fn stale_hours(&self) -> usize {
+        self.dirty_hours.union(&self.refreshing_hours).count()
     }
 
     pub fn records(&self) -> u64 {
@@ -62,24 +80,23 @@ impl Progress {
     }
 
     /// Records that a part was read up to `next`, and what that repaired.
-    pub fn advance(
-        &mut self,
-        part: &PartitionRange,
-        next: Offset,
-        repaired: Repaired,
-        dirty: impl Iterator<Item = CreatedHour>,
-    ) {
+    pub fn advance(&mut self, part: &PartitionRange, next: Offset, repaired: Repaired) {
         let known = |known: &&mut PartitionRange| known.topic == part.topic && known.partition == part.partition;
         if let Some(known) = self.parts.iter_mut().find(known) {
             known.next = known.next.max(next.min(known.end));
         }
         self.repaired.add(repaired);
-        self.dirty_hours.extend(dirty.map(|hour| hour.0));
     }
 }
 
 #[derive(Clone, Debug)]
 pub struct StateFile(PathBuf);
+
+impl std::fmt::Display for StateFile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "--state {}", self.0.display())
+    }
+}
 
 impl StateFile {
     pub fn new(path: &Path) -> Self {
@@ -117,12 +134,25 @@ impl StateFile {
                 saved.records()
             );
         }
+        let in_order =
+            |part: &PartitionRange| Offset(0) <= part.start && part.start <= part.next && part.next <= part.end;
+        if let Some(part) = saved.parts.iter().find(|part| !in_order(part)) {
+            bail!(
+                "--state {path} says of {}/{} that {} of the offsets {}..{} comes next, which cannot be: remove the file to begin again",
+                part.topic,
+                part.partition.0,
+                part.next.0,
+                part.start.0,
+                part.end.0
+            );
+        }
         Ok(Some(saved))
     }
 
     /// Writes a new file and renames it, so that a crash leaves the old one or the new one.
     pub fn save(&self, progress: &Progress) -> anyhow::Result<()> {
-        let temporary = self.0.with_extension("new");
+        let mut temporary = self.0.clone().into_os_string();
+        temporary.push(".new");
         std::fs::write(&temporary, serde_json::to_vec_pretty(progress)?)
             .and_then(|()| std::fs::rename(&temporary, &self.0))
             .with_context(|| format!("--state {}", self.0.display()))
@@ -160,6 +190,8 @@ mod tests {
             asked: Selection::default(),
             parts: vec![part(0), part(1)],
             dirty_hours: BTreeSet::new(),
+            refreshing_hours: BTreeSet::new(),
+            refreshed_hours: BTreeSet::new(),
             repaired: Repaired::default(),
         }
     }
@@ -169,12 +201,40 @@ mod tests {
         let mut progress = progress();
         let part = progress.parts[1].clone();
         let found = Repaired { deliveries: 3, ..Repaired::default() };
-        progress.advance(&part, Offset(15), found, [CreatedHour(3_600)].into_iter());
-        progress.advance(&part, Offset(12), Repaired::default(), std::iter::empty());
+        progress.advance(&part, Offset(15), found);
+        progress.advance(&part, Offset(12), Repaired::default());
         assert_eq!((progress.done(), progress.records()), (5, 20));
-        progress.advance(&part, Offset(99), Repaired::default(), std::iter::empty());
+        progress.advance(&part, Offset(99), Repaired::default());
         assert_eq!(progress.done(), 10);
-        assert_eq!((progress.repaired.deliveries, progress.dirty_hours.len()), (3, 1));
+        assert_eq!(progress.repaired.deliveries, 3);
+    }
+
+    #[test]
+    fn an_hour_is_stale_until_a_refresh_that_began_after_its_last_write_has_ended() {
+        let mut progress = progress();
+        progress.dirty_hours.extend([3_600, 7_200]);
+        assert_eq!(progress.begin_refresh().len(), 2);
+        assert_eq!(progress.stale_hours(), 2, "until it has ended");
+        progress.dirty_hours.insert(7_200);
+        assert_eq!(progress.stale_hours(), 2, "an hour is counted once");
+        progress.end_refresh();
+        assert_eq!((progress.stale_hours(), progress.begin_refresh()), (1, BTreeSet::from([CreatedHour(7_200)])));
+        assert_eq!(progress.begin_refresh().len(), 1, "the one before was cancelled");
+        progress.end_refresh();
+        assert_eq!((progress.stale_hours(), progress.refreshed_hours.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::new(&folder.path().join("state.json"));
+        for (next, possible) in [(9, false), (10, true), (20, true), (21, false)] {
+            let mut progress = progress();
+            progress.parts[1].next = Offset(next);
+            file.save(&progress).unwrap();
+            let resumed = file.resume(&log_ids("c"), &Selection::default());
+            assert_eq!(resumed.is_ok(), possible, "{next}: {resumed:?}");
+        }
     }
 
     #[test]

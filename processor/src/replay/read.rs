@@ -1,6 +1,6 @@
 //! Reads the partitions of the plan, one after the other, and writes their records as the live group would.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,14 +38,15 @@ pub struct Shared {
     pub progress: Mutex<Progress>,
     /// The first record of each partition whose row the table refuses: what is behind it was not replayed.
     pub stopped: Mutex<Vec<Position>>,
-    /// Records with a dead letter that the table does not tell of.
-    pub published: HashSet<String>,
     pub state: StateFile,
     pub pace: Pace,
     pub bar: ProgressBar,
     pub limits: BatchConfig,
     pub topics: Topics,
-    pub shutdown: CancellationToken,
+    /// Nothing more is read: a signal came, or a reader failed. A batch that is being written is finished.
+    pub stop: CancellationToken,
+    /// What is being written or asked for is dropped, because it takes too long after `stop`.
+    pub cancel: CancellationToken,
 }
 
 /// The position of a record.
@@ -63,7 +64,22 @@ pub struct Reader<'s> {
     pub writer: Writer,
     pub inspector: Inspector,
     pub shared: &'s Shared,
+    /// Records with a dead letter that the table does not tell of.
+    pub published: &'s HashSet<String>,
     pub runtime: Handle,
+}
+
+/// The created hours of a batch that is written. Their roll-up is stale once it goes, however the write ended: of a batch that
+/// failed, some rows may be in.
+struct Touched<'s> {
+    shared: &'s Shared,
+    hours: BTreeSet<i64>,
+}
+
+impl Drop for Touched<'_> {
+    fn drop(&mut self) {
+        self.shared.progress().dirty_hours.append(&mut self.hours);
+    }
 }
 
 impl Shared {
@@ -83,7 +99,7 @@ impl Shared {
 
     /// Gives the next range, unless the replay is stopped.
     fn next_part(&self) -> Option<PartitionRange> {
-        if self.shutdown.is_cancelled() {
+        if self.stop.is_cancelled() {
             return None;
         }
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
@@ -121,17 +137,24 @@ impl Reader<'_> {
         let topic = Topic::named(&part.topic, &self.shared.topics)
             .context("this is no topic of the configured prefix, kafka.topic_prefix")?;
         let mut already_published = self.runtime.block_on(self.inspector.published_origins(part))?;
-        already_published.extend(self.shared.published.iter().cloned());
-        let mut start = TopicPartitionList::new();
-        start.add_partition_offset(&part.topic, part.partition.0, rdkafka::Offset::Offset(part.next.0))?;
-        self.consumer.assign(&start)?;
+        already_published.extend(self.published.iter().cloned());
+        self.begin_at(part, part.next)?;
+        let mut is_end_confirmed = false;
         let mut batch = Batch::default();
         let (mut written, mut next) = (part.next, part.next);
         // Offsets that were not read, before records of the batch.
         let mut gaps: Vec<(Offset, Offset)> = Vec::new();
-        while next < part.end && !self.shared.shutdown.is_cancelled() {
+        while next < part.end && !self.shared.stop.is_cancelled() {
             match self.consumer.poll(POLL_TIMEOUT) {
+                Some(Ok(message)) if message.offset() < next.0 => bail!(
+                    "the log begins anew at {}, though the records before {} had been there: the brokers truncated it, and the \
+                     plan means other records now; remove {} to begin again",
+                    message.offset(),
+                    next.0,
+                    self.shared.state
+                ),
                 Some(Ok(message)) if message.offset() < part.end.0 => {
+                    is_end_confirmed = false;
                     let position = RecordPosition::of(&message, topic);
                     if next < position.offset {
                         gaps.push((next, position.offset));
@@ -139,7 +162,14 @@ impl Reader<'_> {
                     batch.push_message(position, &message);
                     next = Offset(position.offset.0 + 1);
                 }
-                // Retention or compaction removed the last records of the plan.
+                // A leader that is new may not know the end yet up to which records were acknowledged. So an end is believed only from a
+                // fetch that began after the leader had named one that the plan does not pass.
+                Some(Err(KafkaError::PartitionEOF(_))) if !is_end_confirmed => {
+                    self.wait_for_end(part)?;
+                    self.begin_at(part, next)?;
+                    is_end_confirmed = true;
+                }
+                // Retention or compaction removed the last records of the plan, or control records end it.
                 Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => {
                     gaps.push((next, part.end));
                     next = part.end;
@@ -162,14 +192,47 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn begin_at(&self, part: &PartitionRange, next: Offset) -> anyhow::Result<()> {
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset(&part.topic, part.partition.0, rdkafka::Offset::Offset(next.0))?;
+        Ok(self.consumer.assign(&start)?)
+    }
+
+    /// Waits until the leader knows the records up to the end of the plan.
+    fn wait_for_end(&self, part: &PartitionRange) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let (_, end) = self.watermarks(part)?;
+            if end >= part.end {
+                return Ok(());
+            }
+            if began.elapsed() > TIMEOUT || self.shared.stop.is_cancelled() {
+                bail!(
+                    "the log ends at {}, before the end of the plan, {}: its leader does not know the records between, or the brokers \
+                     truncated it; run the same command again to continue, or remove {} to begin again",
+                    end.0,
+                    part.end.0,
+                    self.shared.state
+                );
+            }
+            std::thread::sleep(POLL_TIMEOUT);
+        }
+    }
+
+    /// The offsets at which the log begins and ends.
+    fn watermarks(&self, part: &PartitionRange) -> anyhow::Result<(Offset, Offset)> {
+        let watermarks = self.consumer.fetch_watermarks(&part.topic, part.partition.0, TIMEOUT);
+        let (start, end) = watermarks.map_err(|error| anyhow::anyhow!(self.consumer.context().explain(&error)))?;
+        Ok((Offset(start), Offset(end)))
+    }
+
     /// Counts the offsets of the gaps that lie before the log's start: the others are control records, or were compacted.
     fn expired(&self, part: &PartitionRange, gaps: &[(Offset, Offset)]) -> anyhow::Result<u64> {
         if gaps.is_empty() {
             return Ok(0);
         }
-        let watermarks = self.consumer.fetch_watermarks(&part.topic, part.partition.0, TIMEOUT);
-        let (start, _) = watermarks.map_err(|error| anyhow::anyhow!(self.consumer.context().explain(&error)))?;
-        let expired = gaps.iter().filter_map(|(from, to)| expired(*from, *to, Offset(start)));
+        let (start, _) = self.watermarks(part)?;
+        let expired = gaps.iter().filter_map(|(from, to)| expired(*from, *to, start));
         Ok(expired.map(|range| offsets(Offset(range.start), Offset(range.end))).sum())
     }
 
@@ -193,11 +256,14 @@ impl Reader<'_> {
         let mut repaired = Repaired { expired, ..Repaired::default() };
         let written = runtime.block_on(async {
             let present = self.inspector.present(table, part).await?;
-            repaired.jobs = self.inspector.missing_facts(&folded).await?;
-            let shutdown = &self.shared.shutdown;
+            let missing = self.inspector.missing_facts(&folded).await?;
+            (repaired.jobs, repaired.jobs_changed) = (missing.absent, missing.changed);
+            let cancel = &self.shared.cancel;
+            let hours = folded.jobs.iter().map(|job| job.key.created_hour.0).collect();
+            let _touched = Touched { shared: self.shared, hours };
             // Also where nothing was read: the records of the plan may have gone together with their topic.
-            let written = match self.writer.verify_logs(&[topic], shutdown).await {
-                Ok(()) => self.writer.write(batch, &folded, already_published, shutdown).await,
+            let written = match self.writer.verify_logs(&[topic], cancel).await {
+                Ok(()) => self.writer.write(batch, &folded, already_published, cancel).await,
                 Err(error) => Err(error),
             };
             let written = written.map_err(|error| match error {
@@ -223,12 +289,12 @@ impl Reader<'_> {
             self.shared.stopped().push(Position { topic: part.topic.clone(), partition: part.partition, offset });
         }
         let mut progress = self.shared.progress();
-        progress.advance(part, stopped.unwrap_or(part.end), repaired, written.dirty.into_iter());
+        progress.advance(part, stopped.unwrap_or(part.end), repaired);
         self.shared.state.save(&progress)?;
         drop(progress);
         self.shared.bar.inc(read);
         let wait = self.shared.pace.take(batch.len(), Instant::now());
-        let cancelled = self.shared.shutdown.cancelled();
+        let cancelled = self.shared.stop.cancelled();
         let _ = runtime.block_on(async { tokio::time::timeout(wait, cancelled).await });
         Ok(stopped.is_none())
     }

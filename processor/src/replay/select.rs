@@ -2,11 +2,13 @@
 
 use std::str::FromStr;
 
+use anyhow::bail;
 use clap::Args;
 use clap::builder::TypedValueParser as _;
 use hookline_schemas::topics::{Offset, Partition, Topic};
 use hookline_service::cli::TimePoint;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 /// Selects records; without an argument, everything that the topics hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -29,6 +31,21 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Refuses a range of time in which nothing can lie.
+    pub fn check(&self, now: OffsetDateTime) -> anyhow::Result<()> {
+        let Some(from) = self.from else { return Ok(()) };
+        let to = self.to.unwrap_or(TimePoint::Ago(0));
+        if from.as_millis(now) < to.as_millis(now) {
+            return Ok(());
+        }
+        let to = if self.to.is_some() { format!("--to {}", to.shown(now)) } else { to.shown(now) };
+        bail!(
+            "nothing lies between --from {} and {to}: the first must be the earlier one; an age counts back from now, so the \
+             two hours before the last one are --from 3h --to 1h",
+            from.shown(now)
+        )
+    }
+
     pub fn wants_topic(&self, topic: Topic) -> bool {
         self.resources.is_empty() || self.resources.contains(&topic)
     }
@@ -69,6 +86,36 @@ mod tests {
         assert_eq!("5..7".parse(), Ok(OffsetRange { start: Offset(5), end: Offset(7) }));
         for bad in ["5", "7..5", "5..5", "-1..5", "a..b"] {
             assert!(bad.parse::<OffsetRange>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_time_that_is_empty_or_reversed_is_refused_with_both_ends() {
+        let now = OffsetDateTime::from_unix_timestamp(1_786_699_613).unwrap();
+        let check = |from: Option<&str>, to: Option<&str>| {
+            let point = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+            Selection { from: point(from), to: point(to), ..Selection::default() }.check(now)
+        };
+        for (from, to) in [
+            (None, None),
+            (None, Some("99d")),
+            (Some("2h"), None),
+            (Some("2h"), Some("1h")),
+            (Some("2026-08-14T09:00:00Z"), Some("now")),
+        ] {
+            assert!(check(from, to).is_ok(), "{from:?} {to:?}");
+        }
+        for (from, to, both) in [
+            (Some("1h"), Some("2h"), ["--from 1h (2026-08-14T08:26:53Z)", "--to 2h (2026-08-14T07:26:53Z)"]),
+            (Some("90m"), Some("90m"), ["--from 1h30m (", "--to 1h30m ("]),
+            (Some("now"), None, ["--from now (", "now (2026-08-14T09:26:53Z)"]),
+            (Some("2026-08-15T00:00:00Z"), None, ["--from 2026-08-15T00:00:00Z", "now (2026"]),
+        ] {
+            let error = check(from, to).unwrap_err().to_string();
+            for end in both {
+                assert!(error.contains(end), "{error}");
+            }
+            assert!(error.contains("--from 3h --to 1h"), "{error}");
         }
     }
 

@@ -11,12 +11,14 @@ use crate::expired::Gap;
 use crate::log_ids::LogError;
 
 /// The consumer has at most one batch and a few short commands under way, so sending never blocks.
-const COMMANDS: usize = 8;
+const COMMANDS: usize = 16;
 
 #[derive(Debug)]
 pub enum WriterCommand {
     /// These partitions were assigned: reload what other members counted, and find what expired.
     Assigned(Vec<PartitionKey>),
+    /// All partitions were revoked: forget what waits of them.
+    Revoked,
     /// Offsets that were not read, before records of the next batch: find which of them expired.
     Gaps(Vec<Gap>),
     Write(Batch),

@@ -60,9 +60,9 @@ impl Held {
         self.tried_at = Instant::now();
     }
 
-    /// Forgets everything: after an assignment, what was not committed is read again.
+    /// Forgets everything: whoever has the partitions next reads again what was not committed.
     pub fn clear(&mut self) {
-        self.batches.clear();
+        self.batches = Vec::new();
     }
 }
 

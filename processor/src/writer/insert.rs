@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
+use rand::seq::IteratorRandom as _;
 
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::{Cause, Operation, Remedy};
@@ -29,7 +30,13 @@ pub struct TableInserter {
     readiness: Readiness,
     /// A row that each table took lately, as a block of its own.
     witnesses: RefCell<HashMap<Table, Vec<Bytes>>>,
+    /// Where there is no witness, it is sought among so many rows.
+    pub sought_among: usize,
 }
+
+/// How many rows are sent alone in search of a witness by whoever comes back with the same rows and later ones: a block that is bad
+/// through and through costs so many statements at each try, and not two for each of its rows.
+pub const SOUGHT_AMONG: usize = 16;
 
 /// An answer that is neither success nor a reason to send the same again.
 struct Refusal {
@@ -39,7 +46,7 @@ struct Refusal {
 
 impl TableInserter {
     pub fn new(clickhouse: ClickHouse, metrics: Metrics, readiness: Readiness) -> Self {
-        Self { clickhouse, metrics, readiness, witnesses: RefCell::default() }
+        Self { clickhouse, metrics, readiness, witnesses: RefCell::default(), sought_among: usize::MAX }
     }
 
     pub fn clickhouse(&self) -> &ClickHouse {
@@ -54,29 +61,30 @@ impl TableInserter {
         encode: impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
         cancel: &CancellationToken,
     ) -> Result<Vec<RefusedRow<'r, T>>, NotWritten> {
-        let suspects = self.insert_or_suspect(table, blocks, &encode, cancel).await?;
+        let suspects = self.insert_or_suspect(table, blocks, false, &encode, cancel).await?;
         let Some(RefusedRow { text, .. }) = suspects.first() else { return Ok(suspects) };
         self.hear_witness(table, text, cancel).await?;
         // What refused them before may be gone by now.
         let again = suspects.iter().map(|suspect| vec![suspect.row]).collect();
-        let guilty = self.insert_or_suspect(table, again, &encode, cancel).await?;
+        let guilty = self.insert_or_suspect(table, again, true, &encode, cancel).await?;
         if let Some(RefusedRow { text, .. }) = guilty.first() {
             self.hear_witness(table, text, cancel).await?;
         }
         Ok(guilty)
     }
 
-    /// Inserts blocks, in halves where they are refused whole; returns the rows that are refused alone.
+    /// Inserts blocks, in halves where they are refused whole; returns the rows that are refused alone. `takes_rows` says whether
+    /// the table took a row just before.
     async fn insert_or_suspect<'r, T>(
         &self,
         table: Table,
         blocks: Vec<Vec<&'r T>>,
+        mut takes_rows: bool,
         encode: &impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
         cancel: &CancellationToken,
     ) -> Result<Vec<RefusedRow<'r, T>>, NotWritten> {
         let mut suspects = Vec::new();
         let mut todo = blocks;
-        let mut takes_rows = false;
         while let Some(mut rows) = todo.pop() {
             let Some(row) = rows.first().copied() else { continue };
             let Err(Refusal { remedy, error }) = self.send(table, rows.len(), || encode(&rows), cancel).await? else {
@@ -85,15 +93,21 @@ impl TableInserter {
                 takes_rows = true;
                 continue;
             };
+            // Where the table takes nothing at all, halving would only find that each row is refused.
+            if !takes_rows && matches!(error.cause, Cause::Refused(_)) {
+                if self.has_witness(table) {
+                    self.hear_witness(table, &error.text, cancel).await?;
+                } else {
+                    // A row that was sent alone is none of those.
+                    let block = rows.iter().filter(|_| rows.len() > 1);
+                    let some = todo.iter().flatten().chain(block).copied().sample(&mut rand::rng(), self.sought_among);
+                    self.seek_witness(table, &some, &error.text, encode, cancel).await?;
+                }
+                takes_rows = true;
+            }
             if let Remedy::Suspect { code } = remedy {
                 suspects.push(RefusedRow { row, code, text: error.text });
                 continue;
-            }
-            // Where the table takes nothing at all, halving would only find that each row is refused.
-            let is_asked = !takes_rows && matches!(error.cause, Cause::Refused(_)) && self.has_witness(table);
-            if is_asked {
-                self.hear_witness(table, &error.text, cancel).await?;
-                takes_rows = true;
             }
             let half = rows.split_off(rows.len() / 2);
             todo.extend([half, rows]);
@@ -136,10 +150,33 @@ impl TableInserter {
         if accepted {
             return Ok(());
         }
+        Err(self.no_witness(table, refusal))
+    }
+
+    /// Sends rows alone until the table takes one, which is the witness then. `refusal` is what it stands beside.
+    async fn seek_witness<'r, T>(
+        &self,
+        table: Table,
+        rows: &[&'r T],
+        refusal: &str,
+        encode: &impl for<'e> Fn(&'e [&'r T]) -> Encoded<'e>,
+        cancel: &CancellationToken,
+    ) -> Result<(), NotWritten> {
+        for row in rows {
+            let row = std::slice::from_ref(row);
+            if self.send(table, 1, || encode(row), cancel).await?.is_ok() {
+                self.keep_witness(table, encode(row));
+                return Ok(());
+            }
+        }
+        Err(self.no_witness(table, refusal))
+    }
+
+    fn no_witness(&self, table: Table, refusal: &str) -> NotWritten {
         let no_witness = NotWritten::NoWitness { table };
         tracing::warn!(table = table.as_str(), refusal, "{no_witness}; its batch waits, and later ones are tried");
         self.readiness.not_ready(CLICKHOUSE, format!("{no_witness}; ClickHouse says: {refusal}"));
-        Err(no_witness)
+        no_witness
     }
 
     fn has_witness(&self, table: Table) -> bool {

@@ -23,7 +23,7 @@ use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
 use crate::batch::position::RecordPosition;
-use crate::clickhouse::columns::{self, Table};
+use crate::clickhouse::columns::{self, CountedBy, Table};
 use crate::clickhouse::inserter::ClickHouse;
 use crate::clickhouse::partitions;
 use crate::consumer::offset_tracker::WrittenRanges;
@@ -33,7 +33,7 @@ use crate::log_ids::{LogChanged, LogError, LogWatch};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
 use crate::retry::Cancelled;
-use crate::writer::insert::TableInserter;
+use crate::writer::insert::{SOUGHT_AMONG, TableInserter};
 use crate::writer::reject::{RefusedRow, Rejection};
 use crate::writer::stopped::{StoppedPartitions, StoppedRecords};
 
@@ -104,15 +104,26 @@ impl Writer {
         Ok(Self { tables, dead_letter_producer, topics, log_watch, metrics, job_metrics, readiness, stopped })
     }
 
-    /// Counts finished jobs, too. A replay does not: its jobs were counted when they finished.
-    pub fn with_job_metrics(self, job_metrics: JobMetrics) -> Self {
+    /// Makes it the writer of the live group. It counts finished jobs; a replay does not, for the group counts a job when it
+    /// consumes the job's end. What it could not write comes back every few seconds, and with later records, so it looks for a
+    /// witness among some rows only; a replay ends without one.
+    pub fn live(mut self, job_metrics: JobMetrics) -> Self {
+        self.tables.sought_among = SOUGHT_AMONG;
         Self { job_metrics: Some(job_metrics), ..self }
     }
 
-    pub async fn reload_counted_jobs(&mut self, cancel: &CancellationToken) -> Result<(), Cancelled> {
-        match &mut self.job_metrics {
-            Some(job_metrics) => job_metrics.reload(self.tables.clickhouse().client(), cancel).await,
-            None => Ok(()),
+    /// Forgets what is left of partitions that are revoked: their records are read again from the committed offset, by whoever has
+    /// them next. What is missing for them, readiness need not say any more; the probe goes on.
+    pub fn forget_assignment(&mut self) {
+        self.forget_stopped_partitions();
+        self.readiness.ready(CLICKHOUSE);
+        self.readiness.ready(DEAD_LETTER_TOPIC);
+    }
+
+    /// Asks the tables which jobs other processes counted; `cancel` and the daemon's end cut that short.
+    pub async fn reload_counted_jobs(&mut self, cancel: &CancellationToken, shutdown: &CancellationToken) {
+        if let Some(job_metrics) = &mut self.job_metrics {
+            job_metrics.reload(self.tables.clickhouse().client(), cancel, shutdown).await;
         }
     }
 
@@ -143,8 +154,14 @@ impl Writer {
         let mut rejections = reject::unprocessable(batch, folded);
 
         let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
-        let refused_jobs = self.tables.insert(Table::Jobs, blocks, |rows| columns::jobs(rows), cancel).await?;
+        let counted = if self.job_metrics.is_some() { CountedBy::Inserter } else { CountedBy::Nobody };
+        let refused_jobs = self.tables.insert(Table::Jobs, blocks, |rows| columns::jobs(rows, counted), cancel).await?;
         hit(FailPoint::AfterJobs);
+        // From here on the table says that these jobs are counted, so nothing may come between.
+        if let Some(job_metrics) = &mut self.job_metrics {
+            let is_in = |job: &&JobRow<'_>| !refused_jobs.iter().any(|refused| refused.row.key == job.key);
+            job_metrics.count(folded.jobs.iter().filter(is_in));
+        }
         let without_facts: Vec<_> = reject::refused_jobs(batch, folded, &refused_jobs).collect();
         let refused_deliveries = self.insert_deliveries(batch, folded, &without_facts, cancel).await?;
         let mut stopped = self.insert_dead_letters(&batch.dead_letters, cancel).await?;
@@ -153,10 +170,6 @@ impl Writer {
         self.readiness.ready(CLICKHOUSE);
         self.metrics.decoded.inc_by(folded.deliveries.len() as u64);
         self.metrics.invalid_fields.inc_by(folded.invalid_fields);
-        if let Some(job_metrics) = &mut self.job_metrics {
-            let is_in = |job: &&JobRow<'_>| !refused_jobs.iter().any(|refused| refused.row.key == job.key);
-            job_metrics.count(folded.jobs.iter().filter(is_in));
-        }
         rejections.extend(without_facts);
         rejections.extend(refused_deliveries.iter().map(Rejection::of_delivery));
         let dead_letters_published = self.publish(&rejections, batch, already_published, &mut stopped, cancel).await?;

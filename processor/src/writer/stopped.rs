@@ -61,7 +61,7 @@ impl Writer {
         !self.stopped.0.is_empty()
     }
 
-    /// Forgets the stopped partitions: after an assignment, their records are read again from the committed offset.
+    /// Forgets the stopped partitions: their records are read again from the committed offset, or are not wanted any more.
     pub fn forget_stopped_partitions(&mut self) {
         self.stopped = StoppedPartitions::default();
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use hookline_service::shutdown::CancellationToken;
 use tokio::runtime::Handle;
 
 use crate::batch::Batch;
@@ -29,6 +30,7 @@ pub struct WriterThread {
     pub owes_batch: bool,
     pub inbox: WriterInbox,
     pub runtime: Handle,
+    pub shutdown: CancellationToken,
     pub logs_seen_at: Instant,
     /// When refused dead letters were last tried.
     pub stopped_tried: Instant,
@@ -59,13 +61,16 @@ impl WriterThread {
                     self.report(WriterEvent::Settled(number));
                 }
                 Ok(WriterCommand::Assigned(partitions)) => {
-                    self.writer.forget_stopped_partitions();
-                    self.held.clear();
-                    self.owes_batch = false;
                     self.reload_counted_jobs();
                     let cancel = self.inbox.cancel_current.token();
                     // Cancelled means that nothing of these partitions is written or committed, as below.
                     let _ = self.runtime.block_on(self.detector.check_assignment(&partitions, &cancel));
+                }
+                Ok(WriterCommand::Revoked) => {
+                    self.writer.forget_assignment();
+                    self.held.clear();
+                    self.owes_batch = false;
+                    pending = None;
                 }
                 Ok(WriterCommand::Gaps(gaps)) => {
                     let cancel = self.inbox.cancel_current.token();
@@ -122,8 +127,7 @@ impl WriterThread {
 
     fn reload_counted_jobs(&mut self) {
         let cancel = self.inbox.cancel_current.token();
-        // Cancelled means that the partitions go again before anything of them was written.
-        let _ = self.runtime.block_on(self.writer.reload_counted_jobs(&cancel));
+        self.runtime.block_on(self.writer.reload_counted_jobs(&cancel, &self.shutdown));
     }
 
     fn write(&mut self, mut batch: Batch, pending: &mut Option<Pending>) {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use hookline_schemas::ids::Resource;
 use hookline_testkit::{Daemon, KafkaCluster, Servers, eventually};
 use nix::sys::signal::Signal;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now};
+use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now, records_of_job};
 
 /// Waits until a member has so many partitions.
 async fn has_partitions(daemon: &mut Daemon, count: usize) {
@@ -57,6 +59,56 @@ async fn series_of_a_revoked_partition_go() {
     let mut two = under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "two")]);
     has_partitions(&mut two, 4).await;
     has_partitions(&mut one, 4).await;
+}
+
+/// A member that answers a rebalance only when the test polls it: meanwhile all others have no partitions.
+fn slow_member(under_test: &ProcessorUnderTest, instance_id: &str) -> BaseConsumer {
+    let kafka = &under_test.servers.kafka;
+    let mut client = kafka.client().unwrap();
+    client
+        .set("group.id", format!("{}.processor", kafka.topic_prefix))
+        .set("group.instance.id", instance_id)
+        .set("partition.assignment.strategy", "roundrobin");
+    let consumer: BaseConsumer = client.create().unwrap();
+    consumer.subscribe(&under_test.topics.all().collect::<Vec<_>>()).unwrap();
+    consumer
+}
+
+#[tokio::test]
+async fn what_waits_for_a_witness_goes_with_its_partition() {
+    let under_test = ProcessorUnderTest::new("gone", 1).await;
+    under_test.execute("ALTER TABLE jobs ADD CONSTRAINT none CHECK source = ''").await;
+    // By turns the members get the topics audio, dead-letter, image and video, in the order of their names.
+    let member = |name: &'static str| under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", name)]);
+    let slow = slow_member(&under_test, "1-slow");
+    let mut old = member("2-old");
+    eventually("two members", DEADLINE, async || {
+        let _ = slow.poll(Duration::from_millis(20));
+        (slow.assignment().unwrap().count() == 2).then_some(())
+    })
+    .await;
+    has_partitions(&mut old, 2).await;
+    for record in records_of_job(Resource::Video, 7, now() - 600) {
+        under_test.produce(&record);
+    }
+    under_test.flush();
+    let ready = format!("http://{}/health/ready", old.address("admin").await);
+    let is_in_doubt =
+        async || reqwest::get(&ready).await.unwrap().text().await.unwrap().contains("refuses a row of jobs");
+    eventually("a row that waits", DEADLINE, async || is_in_doubt().await.then_some(())).await;
+
+    let mut new = member("0-new");
+    eventually("a row that went with its partition", DEADLINE, async || (!is_in_doubt().await).then_some(())).await;
+    assert_eq!(slow.assignment().unwrap().count(), 2, "the rebalance still waits for the slow member");
+    under_test.execute("ALTER TABLE jobs DROP CONSTRAINT none").await;
+    eventually("three members", DEADLINE, async || {
+        let _ = slow.poll(Duration::from_millis(20));
+        (slow.assignment().unwrap().count() == 1).then_some(())
+    })
+    .await;
+    under_test.wait_until(DELIVERIES, 2).await;
+    let rows_of = async |daemon: &mut Daemon| daemon.metric("hookline_processor_rows_inserted_total", &[]).await;
+    assert_eq!((rows_of(&mut old).await, rows_of(&mut new).await), (0.0, 3.0));
 }
 
 #[tokio::test]

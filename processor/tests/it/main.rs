@@ -9,6 +9,8 @@
 
 mod any_record;
 mod counting;
+mod counting_replay;
+mod endings;
 mod expired;
 mod groups;
 mod log_ids;
@@ -18,9 +20,11 @@ mod processor_under_test;
 mod refused_records;
 mod repeated_blocks;
 mod replay;
+mod replay_ends;
 mod rollup;
 mod rollup_versions;
 mod security;
+mod stopped_partitions;
 mod surroundings;
 mod tables;
 mod telemetry;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now, records_of_job};
 
-const STATS: &str = "SELECT sum(completed + errored) FROM job_stats_by_minute";
+pub const STATS: &str = "SELECT sum(completed + errored) FROM job_stats_by_minute";
 /// A number that changes with any value of any column.
 const DIGEST: &str = "SELECT sum(digest) FROM (
     SELECT groupBitXor(cityHash64(toString(tuple(*)))) AS digest FROM deliveries FINAL
@@ -18,7 +18,7 @@ const DIGEST: &str = "SELECT sum(digest) FROM (
     UNION ALL SELECT groupBitXor(cityHash64(toString(tuple(*)))) FROM dead_letters FINAL)";
 
 /// 300 jobs in the tables, a live group that has nothing left to do, and a folder for the state.
-async fn filled(name: &str) -> (ProcessorUnderTest, Daemon, TempDir) {
+pub async fn filled(name: &str) -> (ProcessorUnderTest, Daemon, TempDir) {
     let under_test = ProcessorUnderTest::new(name, 3).await;
     let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300")]);
     daemon.wait_ready().await;
@@ -46,6 +46,7 @@ struct Replayed {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Repaired {
     jobs: u64,
+    jobs_changed: u64,
     deliveries: u64,
     dead_letters: u64,
 }
@@ -55,7 +56,7 @@ struct Repaired {
 struct Planned {
     records: u64,
     bytes: u64,
-    seconds: u64,
+    seconds_at_least: u64,
 }
 
 impl ProcessorUnderTest {
@@ -120,7 +121,7 @@ async fn what_is_missing_is_repaired_and_told() {
     let lost = 600 - under_test.query_number(DELIVERIES).await;
     assert!(lost > 0);
     let replayed: Replayed = result(&under_test.replay(&folder, &["--rate", "0"]).await);
-    assert_eq!(replayed.repaired, Repaired { jobs: lost / 2, deliveries: lost, dead_letters: 1 });
+    assert_eq!(replayed.repaired, Repaired { jobs: lost / 2, jobs_changed: 0, deliveries: lost, dead_letters: 1 });
     assert_eq!(under_test.query_number(DIGEST).await, digest);
     assert_eq!(under_test.query_number(STATS).await, 300, "and the hours it touched are refreshed");
 }
@@ -130,7 +131,7 @@ async fn a_dry_run_writes_nothing_and_ranges_limit_what_is_read() {
     let (under_test, _daemon, folder) = filled("replay_plan").await;
     under_test.execute("TRUNCATE TABLE deliveries").await;
     let plan: Planned = result(&under_test.replay(&folder, &["--dry-run", "--rate", "100"]).await);
-    assert_eq!((plan.records, plan.seconds), (601, 7), "{plan:?}");
+    assert_eq!((plan.records, plan.seconds_at_least), (601, 7), "{plan:?}");
     assert!(plan.bytes > 601 * 100, "{plan:?}");
     assert_eq!(under_test.query_number(DELIVERIES).await, 0);
 

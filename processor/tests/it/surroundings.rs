@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use hookline_testkit::{ClickHouseServer, Daemon, Refusal, RefusingProxy, Servers, eventually};
+use hookline_testkit::{ClickHouseServer, Daemon, Filler, Refusal, RefusingProxy, Servers, SmallDisk, eventually};
 
 use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now};
 
@@ -150,4 +150,36 @@ async fn a_server_out_of_file_descriptors_is_waited_for() {
     assert_eq!(refused_records(&mut daemon).await, 0.0);
     assert_eq!(under_test.query_number(DEAD_LETTERS).await, 0);
     under_test.wait_until_no_lag(&mut daemon).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_waited_for() {
+    let server = ClickHouseServer::start_on_small_disk(SmallDisk { megabytes: 96, files: 6_000 }).await;
+    let fresh = Servers::fresh("disk").await;
+    let servers = Servers { kafka: fresh.kafka.clone(), clickhouse: server.config() };
+    let under_test = ProcessorUnderTest::on(servers, 1).await;
+    let mut daemon = under_test.daemon(&[]);
+    daemon.wait_ready().await;
+    under_test.produce_jobs(0..JOBS, now() - 600);
+    under_test.wait_until(DELIVERIES, 20).await;
+    let mut jobs = JOBS;
+    // ClickHouse finds no room for the bytes before it writes, and no room for a folder when it makes it.
+    for (filler, cause) in [(Filler::Bytes, "cause=\"busy\""), (Filler::Files, "cause=\"server\"")] {
+        let refusals = daemon.metric("hookline_processor_insert_retries_total", &[cause]).await;
+        server.fill_disk(filler);
+        under_test.produce_jobs(jobs..jobs + JOBS, now() - 600);
+        jobs += JOBS;
+        eventually("refusals", DEADLINE, async || {
+            let now = daemon.metric("hookline_processor_insert_retries_total", &[cause]).await;
+            (now >= refusals + 3.0).then_some(())
+        })
+        .await;
+        wait_until_not_ready(&mut daemon).await;
+        server.empty_disk();
+        under_test.wait_until(DELIVERIES, jobs as u64 * 2).await;
+    }
+    assert_eq!(refused_records(&mut daemon).await, 0.0);
+    assert_eq!(under_test.query_number(DEAD_LETTERS).await, 0);
+    under_test.wait_until_no_lag(&mut daemon).await;
+    daemon.wait_ready().await;
 }

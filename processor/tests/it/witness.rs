@@ -114,6 +114,60 @@ async fn more_than_a_batch_in_doubt_is_read_no_further_and_nothing_is_lost() {
     assert_eq!(refused_records(&mut daemon).await, 0.0);
 }
 
+/// Bad are the jobs whose numbers lie below.
+async fn refuse_jobs_below(under_test: &ProcessorUnderTest, number: usize) {
+    under_test.execute(&format!("ALTER TABLE jobs ADD CONSTRAINT below CHECK job_id >= 'c{number:024}'")).await;
+}
+
+async fn refused_statements(daemon: &mut Daemon) -> f64 {
+    daemon.metric("hookline_processor_insert_retries_total", &["cause=\"refused\""]).await
+}
+
+#[tokio::test]
+async fn a_block_that_is_bad_through_and_through_costs_few_statements_until_there_is_a_witness() {
+    const JOBS: usize = 150;
+    let under_test = ProcessorUnderTest::new("through", 1).await;
+    refuse_jobs_below(&under_test, JOBS).await;
+    under_test.produce_jobs(0..JOBS, now() - 600);
+    let mut daemon = under_test.daemon(&[]);
+    wait_for_doubt(&mut daemon, "jobs").await;
+    let refused = refused_statements(&mut daemon).await;
+    assert!(refused < JOBS as f64, "{refused} statements said that the table takes none of {JOBS} rows");
+    assert_eq!(refused_records(&mut daemon).await, 0.0);
+
+    // Beside a row that is taken each of them is found to be bad.
+    under_test.produce_video(JOBS);
+    under_test.wait_until(DEAD_LETTERS, JOBS as u64 * 2).await;
+    under_test.wait_until(DELIVERIES, 2).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert!(refused_statements(&mut daemon).await > JOBS as f64 * 2.0);
+    assert_eq!(refused_records(&mut daemon).await, JOBS as f64 * 2.0);
+}
+
+#[tokio::test]
+async fn a_good_row_behind_many_bad_ones_is_found_though_nothing_more_is_read() {
+    const JOBS: usize = 100;
+    const BAD: usize = 85;
+    let under_test = ProcessorUnderTest::new("behind", 1).await;
+    refuse_jobs_below(&under_test, BAD).await;
+    // A batch of all records of a topic leaves no room for another.
+    for number in 0..JOBS {
+        for record in records_of_job(Resource::Video, number, now() - 600) {
+            under_test.produce(&record);
+        }
+    }
+    under_test.flush();
+    let records = (2 * JOBS).to_string();
+    let mut daemon = under_test.daemon(&[
+        ("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", &records),
+        ("HOOKLINE_PROCESSOR__BATCH__MAX_AGE_MS", "10000"),
+    ]);
+    under_test.wait_until(DELIVERIES, 2 * (JOBS - BAD) as u64).await;
+    under_test.wait_until(DEAD_LETTERS, 2 * BAD as u64).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert_eq!(refused_records(&mut daemon).await, 2.0 * BAD as f64);
+}
+
 #[tokio::test]
 async fn a_lone_dead_letter_waits_for_a_witness_too() {
     let under_test = ProcessorUnderTest::new("lone_letter", 1).await;

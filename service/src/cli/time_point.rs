@@ -1,4 +1,5 @@
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -19,6 +20,21 @@ impl TimePoint {
         match self {
             Self::At(millis) => millis,
             Self::Ago(seconds) => now.unix_timestamp().saturating_sub(seconds).saturating_mul(1000),
+        }
+    }
+
+    /// The point as it can be typed, and the moment that an age means.
+    pub fn shown(self, now: OffsetDateTime) -> String {
+        let moment = OffsetDateTime::from_unix_timestamp(self.as_millis(now).div_euclid(1000)).ok();
+        let moment = moment.and_then(|moment| moment.format(&Rfc3339).ok());
+        let moment = moment.unwrap_or_else(|| "before all dates".into());
+        match self {
+            Self::At(_) => moment,
+            Self::Ago(0) => format!("now ({moment})"),
+            Self::Ago(seconds) => {
+                let age = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs())).to_string();
+                format!("{} ({moment})", age.replace(' ', ""))
+            }
         }
     }
 }

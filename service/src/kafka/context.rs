@@ -32,6 +32,8 @@ struct Shared {
 struct State {
     thinning: Thinning,
     cause: Option<Cause>,
+    /// How often librdkafka has reported something.
+    reports: u64,
 }
 
 /// Why brokers cannot be used, from what explains least to what explains most.
@@ -184,11 +186,13 @@ impl KafkaContext {
 
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.state().reports += 1;
         let kind = Kind::of(Trouble::of_text(message), facility);
         self.log_thinned(level, kind, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.state().reports += 1;
         let code = error.rdkafka_error_code();
         // The end of a partition is no error, and that all brokers are down follows the errors that say why.
         if matches!(code, Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AllBrokersDown)) {
@@ -232,8 +236,15 @@ pub fn ask<T>(
     question: impl FnOnce(&BaseConsumer<KafkaContext>) -> KafkaResult<T>,
 ) -> Result<T, NoAnswer> {
     let answer = question(consumer);
-    while consumer.poll(SERVE).is_some() {}
-    answer.map_err(|error| NoAnswer(consumer.context().explain(&error)))
+    // A poll that served a report late returns as one that found none: only one that nothing was reported in has served all.
+    let context = consumer.context();
+    loop {
+        let reports = context.state().reports;
+        if consumer.poll(SERVE).is_none() && context.state().reports == reports {
+            break;
+        }
+    }
+    answer.map_err(|error| NoAnswer(context.explain(&error)))
 }
 
 /// Asks for the id of the cluster.

@@ -24,7 +24,7 @@ const ANALYTICS: &str = "hookline-analytics";
 const SIMULATOR: &str = "hookline-simulator";
 
 /// Partitions of all topics, as `migrate` creates them.
-const PARTITIONS: usize = 4 * 8;
+const PARTITIONS: usize = 4 * 2;
 
 type Environment = [(String, String)];
 
@@ -134,8 +134,8 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
     let state = format!("{ledger}.state");
     for (binary, command, more) in [
         (SIMULATOR, "check --json", ["--ledger", ledger]),
-        (ANALYTICS, "migrate --json", ["--partitions", "8"]),
-        (ANALYTICS, "migrate --dry-run --json", ["--partitions", "8"]),
+        (ANALYTICS, "migrate --json", ["--partitions", "2"]),
+        (ANALYTICS, "migrate --dry-run --json", ["--partitions", "2"]),
         (ANALYTICS, "report --json", ["--by", "source,resource,job-type,error-code"]),
         (PROCESSOR, "replay --json", ["--state", &state]),
         (PROCESSOR, "replay --dry-run --json", ["--state", &state]),

@@ -11,6 +11,7 @@ mod contract;
 mod crash_matrix;
 mod end_to_end;
 mod outage;
+mod partitions;
 mod secrets;
 mod shapes;
 mod silent_servers;

@@ -27,6 +27,7 @@ macro_rules! numbers {
 }
 
 numbers! {
+    u8: "UInt8";
     i32: "Int32";
     i64: "Int64";
     u16: "UInt16";
