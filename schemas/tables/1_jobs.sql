@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS jobs
     first_received_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')) COMMENT 'as in `job_facts`',
     last_received_at SimpleAggregateFunction(max, DateTime64(3, 'UTC')) COMMENT 'as in `job_facts`',
     fold_version SimpleAggregateFunction(min, UInt16) COMMENT 'as in `job_facts`',
-    counted_ends SimpleAggregateFunction(groupBitOr, UInt8) COMMENT 'no fact: the terminal events that the consumer group inserted and counts in its [metrics](metrics.md), 1 for `completed` and 2 for `errored`; 0 where only a replay inserted any',
+    counted_ends SimpleAggregateFunction(groupBitOr, UInt8) COMMENT 'no fact: the terminal events that the consumer group inserted and counts in its metrics, 1 for `completed` and 2 for `errored`; 0 where only a replay inserted any',
     INDEX job_id_bloom job_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = AggregatingMergeTree
