@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn half_of_a_surrogate_pair_becomes_a_replacement_character() {
-        let read = |text: &'static str| string(serde_json::from_str(text).unwrap()).map(|read| (read.text, read.broken));
+        let read =
+            |text: &'static str| string(serde_json::from_str(text).unwrap()).map(|read| (read.text, read.broken));
         for (text, expected, broken) in [
             (r#""plain""#, "plain", false),
             (r#""\ud83d\ude00\n""#, "\u{1f600}\n", false),

@@ -163,12 +163,7 @@ impl Sender {
         }
     }
 
-    async fn attempt(
-        &self,
-        delivery: &Delivery,
-        number: u32,
-        since_first: Duration,
-    ) -> (Attempt, Duration) {
+    async fn attempt(&self, delivery: &Delivery, number: u32, since_first: Duration) -> (Attempt, Duration) {
         let sent_at = ProviderTime::now();
         let body = rendered(&delivery.body, number);
         let body_sha256 = sha256_hex(&body);

@@ -50,7 +50,13 @@ pub(super) fn with_whole_characters(json: &str) -> Cow<'_, str> {
                 continue;
             }
             // Two bytes, or fewer at the end or before a character that no escape has.
-            _ => if escape.is_char_boundary(2) { 2 } else { 1 },
+            _ => {
+                if escape.is_char_boundary(2) {
+                    2
+                } else {
+                    1
+                }
+            }
         };
         whole.push_str(escape.get(..length).unwrap_or(escape));
         rest = escape.get(length..).unwrap_or_default();

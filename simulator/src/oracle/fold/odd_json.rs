@@ -37,12 +37,8 @@ const VALUES: &[&str] = &[
     r#"{"code":1e999,"message":null,"id":"j2"}"#,
 ];
 const IDS: &[&str] = &[r#""j1""#, r#""\u006a1""#, r#""j\ud83d""#, "7", "null", r#""a b""#];
-const TIMES: &[&str] = &[
-    r#""2024-10-19T05:10:19.027Z""#,
-    r#""2024-10-19T07:10:19\u002b02:00""#,
-    r#""2024-10-19\ud83d""#,
-    "1729314619",
-];
+const TIMES: &[&str] =
+    &[r#""2024-10-19T05:10:19.027Z""#, r#""2024-10-19T07:10:19\u002b02:00""#, r#""2024-10-19\ud83d""#, "1729314619"];
 const TYPES: &[&str] = &[
     r#""video.started""#,
     r#""image.errored""#,
@@ -51,9 +47,8 @@ const TYPES: &[&str] = &[
     r#""video""#,
     "1e999",
 ];
-const FIELDS: &[&str] = &[
-    "type", "width", "height", "fps", "start_seconds", "end_seconds", "image_count", "credits_charged", "error",
-];
+const FIELDS: &[&str] =
+    &["type", "width", "height", "fps", "start_seconds", "end_seconds", "image_count", "credits_charged", "error"];
 const UNKNOWN: &[&str] = &["name", r"\ud83d", r"\ud83d", r"x\ude00\ud83d\ude00", r"\u0000", "", "Id", r"id\ud83d"];
 
 struct Generator(Xoshiro256PlusPlus);
@@ -86,8 +81,7 @@ impl Generator {
                 fields.push(format!("\"{field}\":{}", self.any(VALUES)));
             }
         }
-        let payload =
-            if self.0.random_bool(0.95) { self.object(fields) } else { self.any(VALUES).to_owned() };
+        let payload = if self.0.random_bool(0.95) { self.object(fields) } else { self.any(VALUES).to_owned() };
         let key = self.mostly_first(&["payload", "object", r"pa\u0079load", r"payload\ud83d"]);
         let event_type = format!("\"type\":{}", self.mostly_first(TYPES));
         self.object(vec![event_type, format!("\"{key}\":{payload}")])
