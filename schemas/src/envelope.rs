@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::dead_letter::DeadLetterReason;
 use crate::ids::{EventType, JobId};
-use crate::json::{IfObject, KeyTo, Known, ReadObject, integer, known_keys, number, string};
+use crate::json::{IfObject, KeyTo, Known, ReadObject, Text, integer, known_keys, number, string};
 use crate::time::CreatedAt;
 
 /// What a body says that can be processed.
@@ -36,7 +36,8 @@ pub struct Event<'a> {
     pub credits_charged: Option<i64>,
     /// `payload.error`; the provider sends it with `errored`.
     pub error: Option<JobError<'a>>,
-    /// How many known optional fields had a value of the wrong type and count as absent.
+    /// How many known optional fields had a value of the wrong type and count as absent, or a text with half of a surrogate
+    /// pair, which became U+FFFD.
     pub invalid_fields: u32,
 }
 
@@ -58,6 +59,8 @@ pub struct DecodeError {
     pub detail: String,
     /// `type` if it is a known event.
     pub event_type: Option<EventType>,
+    /// `type` if it is a string, known or not; empty if not.
+    pub type_text: String,
     /// `payload.id` if it is a valid id.
     pub job_id: Option<JobId<'static>>,
 }
@@ -70,7 +73,13 @@ pub fn decode(body: &[u8]) -> Result<Event<'_>, DecodeError> {
         json.deserialize_any(IfObject(&mut envelope)).and_then(|()| json.end()).map_err(|error| error.to_string())
     });
     if let Err(detail) = read {
-        return Err(DecodeError { reason: DeadLetterReason::NotJson, detail, event_type: None, job_id: None });
+        return Err(DecodeError {
+            reason: DeadLetterReason::NotJson,
+            detail,
+            event_type: None,
+            type_text: String::new(),
+            job_id: None,
+        });
     }
     envelope.into_event()
 }
@@ -107,12 +116,13 @@ enum EnvelopeKey {
 
 impl<'a> Envelope<'a> {
     fn into_event(self) -> Result<Event<'a>, DecodeError> {
-        let type_text = self.event_type.and_then(string);
+        let type_text = self.event_type.and_then(string).map(|read| read.text);
         let event_type = type_text.as_ref().and_then(|text| text.parse::<EventType>().ok());
         let Payload { id, created_at, .. } = self.payload;
-        let job_id = id.and_then(string).and_then(|text| JobId::new(text).ok());
+        let job_id = id.and_then(string).and_then(|read| JobId::new(read.text).ok());
         let refuse = |reason, detail: String, job_id: Option<JobId<'_>>| {
-            Err(DecodeError { reason, detail, event_type, job_id: job_id.map(JobId::into_owned) })
+            let type_text = type_text.as_deref().unwrap_or_default().to_owned();
+            Err(DecodeError { reason, detail, event_type, type_text, job_id: job_id.map(JobId::into_owned) })
         };
 
         if let Some(name) = self.repeated.or(self.payload.repeated) {
@@ -126,8 +136,8 @@ impl<'a> Envelope<'a> {
             );
         }
         let Some(event_type) = event_type else {
-            let detail = match (type_text, self.event_type) {
-                (Some(text), _) => format!("unknown type \"{}\"", excerpt(&text)),
+            let detail = match (&type_text, self.event_type) {
+                (Some(text), _) => format!("unknown type \"{}\"", excerpt(text)),
                 (None, Some(_)) => "\"type\" is not a string".into(),
                 (None, None) => "no \"type\"".into(),
             };
@@ -141,7 +151,7 @@ impl<'a> Envelope<'a> {
             };
             return refuse(DeadLetterReason::BadId, detail.into(), None);
         };
-        let Some(created) = created_at.and_then(string).and_then(|text| CreatedAt::parse(&text)) else {
+        let Some(created) = created_at.and_then(string).and_then(|read| CreatedAt::parse(&read.text)) else {
             let detail = match created_at {
                 Some(raw) => format!("\"payload.created_at\" is not RFC 3339 in 2000 to 2099: {}", excerpt(raw.get())),
                 None => "no \"payload.created_at\"".into(),
@@ -154,7 +164,7 @@ impl<'a> Envelope<'a> {
 
 fn details<'a>(event_type: EventType, job_id: JobId<'a>, created_at: CreatedAt, payload: &Payload<'a>) -> Event<'a> {
     let mut tolerant = Tolerant { invalid_fields: 0 };
-    let job_type = tolerant.read(payload.job_type, string).unwrap_or_default();
+    let job_type = tolerant.text(payload.job_type);
     let width = tolerant.read(payload.width, integer).filter(|pixels| *pixels != -1);
     let height = tolerant.read(payload.height, integer).filter(|pixels| *pixels != -1);
     let fps = tolerant.read(payload.fps, number);
@@ -162,7 +172,10 @@ fn details<'a>(event_type: EventType, job_id: JobId<'a>, created_at: CreatedAt, 
     let media_seconds = start.zip(end).map(|(start, end)| end - start).filter(|seconds| seconds.is_finite());
     let image_count = tolerant.read(payload.image_count, integer);
     let credits_charged = tolerant.read(payload.credits_charged, integer);
-    let error = tolerant.read(payload.error, job_error);
+    let error = tolerant.read(payload.error, error_object).map(|error| JobError {
+        code: tolerant.broken(error.code.and_then(string)),
+        message: tolerant.broken(error.message.and_then(string)),
+    });
     Event {
         event_type,
         job_id,
@@ -179,7 +192,7 @@ fn details<'a>(event_type: EventType, job_id: JobId<'a>, created_at: CreatedAt, 
     }
 }
 
-/// Reads optional fields and counts the values that are not of their type.
+/// Reads optional fields and counts the values that are not of their type, and the texts that are broken.
 struct Tolerant {
     invalid_fields: u32,
 }
@@ -191,16 +204,26 @@ impl Tolerant {
         self.invalid_fields += u32::from(value.is_none());
         value
     }
+
+    fn text<'a>(&mut self, raw: Option<&'a RawValue>) -> Cow<'a, str> {
+        let read = self.read(raw, string);
+        self.broken(read)
+    }
+
+    fn broken<'a>(&mut self, read: Option<Text<'a>>) -> Cow<'a, str> {
+        let Some(Text { text, broken }) = read else { return Cow::default() };
+        self.invalid_fields += u32::from(broken);
+        text
+    }
 }
 
-fn job_error(raw: &RawValue) -> Option<JobError<'_>> {
+fn error_object(raw: &RawValue) -> Option<ErrorObject<'_>> {
     if !raw.get().starts_with('{') {
         return None;
     }
     let mut error = ErrorObject::default();
     serde_json::Deserializer::from_str(raw.get()).deserialize_any(IfObject(Known(&mut error))).ok()?;
-    let text = |value: Option<_>| value.and_then(string).unwrap_or_default();
-    Some(JobError { code: text(error.code), message: text(error.message) })
+    Some(error)
 }
 
 /// At most 64 characters of text from outside, made printable.
@@ -344,5 +367,39 @@ mod tests {
         assert_eq!(error(r#"{"code":"a","message":"b\n"}"#), Some(("a".into(), "b\n".into())));
         assert_eq!(error(r#"{"code":7,"more":[]}"#), Some((String::new(), String::new())));
         assert_eq!(error("null"), None);
+        assert_eq!(error(r#"{"\ud83d":1,"code":"a"}"#), Some(("a".into(), String::new())));
+    }
+
+    #[test]
+    fn nothing_that_the_fold_does_not_need_costs_the_event() {
+        let plain = with_payload("");
+        for unneeded in [
+            r#""name":"\ud83d""#,
+            r#""\ud83d":1"#,
+            r#""\ude00x":"\ud83d","\ude00x":2"#,
+            r#""new":{"\ud83d":[1e999,"\ud83d"]}"#,
+            r#""new":1e999"#,
+            r#""new":-123456789012345678901234567890.5E+4000"#,
+        ] {
+            let body = with_payload(&format!(",{unneeded}"));
+            assert_eq!(decode(body.as_bytes()), decode(plain.as_bytes()), "{unneeded}");
+            let beside = plain.replacen('{', &format!("{{{unneeded},"), 1);
+            assert_eq!(decode(beside.as_bytes()), decode(plain.as_bytes()), "{beside}");
+        }
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_replaced_and_counted() {
+        let body = with_payload(r#","type":"\ud83d","error":{"code":"\ude00","message":"refused \ud83d"}"#);
+        let event = decode(body.as_bytes()).unwrap();
+        let error = event.error.unwrap();
+        assert_eq!((&*event.job_type, &*error.code, &*error.message), ("\u{fffd}", "\u{fffd}", "refused \u{fffd}"));
+        assert_eq!(event.invalid_fields, 3);
+        // Without an id or a type there is no event.
+        assert_eq!(refused(&plain_with_id(r"j\ud83d")).0, DeadLetterReason::BadId);
+    }
+
+    fn plain_with_id(id: &str) -> String {
+        with_payload("").replace("j1", id)
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -64,32 +65,22 @@ impl<'a, T: KnownKeys<'a>> ReadObject<'a> for Known<&mut T> {
     }
 }
 
-/// Reads a key, without allocating, and gives what the function makes of it.
+/// Reads a key, without allocating where it has no escapes, and gives what the function makes of it. It is read as raw JSON,
+/// because half of a surrogate pair in a key, known or not, must not fail the object.
 pub(crate) struct KeyTo<F>(F);
 
-impl<T, F: FnOnce(&str) -> T> KeyTo<F> {
+impl<T, F: FnOnce(&str) -> Option<T>> KeyTo<F> {
     pub(crate) fn new(make: F) -> Self {
         Self(make)
     }
 }
 
-impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for KeyTo<F> {
-    type Value = T;
+impl<'de, T, F: FnOnce(&str) -> Option<T>> DeserializeSeed<'de> for KeyTo<F> {
+    type Value = Option<T>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<T, F: FnOnce(&str) -> T> Visitor<'_> for KeyTo<F> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<T, E> {
-        Ok((self.0)(key))
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(string(raw).and_then(|key| (self.0)(&key.text)))
     }
 }
 
@@ -151,10 +142,66 @@ impl<'a, R: ReadObject<'a>> Visitor<'a> for IfObject<R> {
     }
 }
 
+/// What a JSON string says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Text<'a> {
+    pub(crate) text: Cow<'a, str>,
+    /// Whether it has halves of surrogate pairs (`"\ud83d"`), which are no characters; each became U+FFFD.
+    pub(crate) broken: bool,
+}
+
 /// A string, copied only where it has escapes.
-pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn string(raw: &RawValue) -> Option<Text<'_>> {
     let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if quoted.contains('\\') { serde_json::from_str(raw.get()).ok().map(Cow::Owned) } else { Some(quoted.into()) }
+    if !quoted.contains('\\') {
+        return Some(Text { text: quoted.into(), broken: false });
+    }
+    match serde_json::from_str(raw.get()) {
+        Ok(text) => Some(Text { text: Cow::Owned(text), broken: false }),
+        Err(_) => broken_string(raw),
+    }
+}
+
+/// Software that cuts UTF-16 text to a length leaves half of a pair behind. JSON allows it, UTF-8 does not.
+#[cold]
+fn broken_string(raw: &RawValue) -> Option<Text<'_>> {
+    let ByteText(mut bytes) = serde_json::from_str(raw.get()).ok()?;
+    // serde_json writes half of a pair in three bytes like any character of its range. No character of UTF-8 has 0xED before
+    // 0xA0 or more.
+    const REPLACEMENT: [u8; 3] = [0xef, 0xbf, 0xbd];
+    let mut at = 0;
+    while let Some(window) = bytes.get_mut(at..at + 3) {
+        if let [0xed, second, _] = window
+            && *second >= 0xa0
+        {
+            window.copy_from_slice(&REPLACEMENT);
+        }
+        at += 1;
+    }
+    Some(Text { text: Cow::Owned(String::from_utf8(bytes).ok()?), broken: true })
+}
+
+/// The bytes of a string, halves of surrogate pairs included.
+struct ByteText(Vec<u8>);
+
+impl<'de> Deserialize<'de> for ByteText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(ByteTextVisitor)
+    }
+}
+
+struct ByteTextVisitor;
+
+impl Visitor<'_> for ByteTextVisitor {
+    type Value = ByteText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<ByteText, E> {
+        Ok(ByteText(bytes.to_vec()))
+    }
 }
 
 /// A finite number. Adding 0.0 turns −0.0 into 0.0: the two compare as equal, and a maximum must not depend on which came first.
@@ -187,6 +234,23 @@ mod tests {
         assert_eq!(read(r#"{"type":1,"ide":2,"id":3}"#), ["3", "1", ""]);
         assert_eq!(read(r#"{"id":1,"id":2}"#), ["2", "", "id"]);
         assert_eq!(read(r#"{"ide":1,"ide":2}"#), ["", "", ""]);
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_becomes_a_replacement_character() {
+        let read =
+            |text: &'static str| string(serde_json::from_str(text).unwrap()).map(|read| (read.text, read.broken));
+        for (text, expected, broken) in [
+            (r#""plain""#, "plain", false),
+            (r#""\ud83d\ude00\n""#, "\u{1f600}\n", false),
+            (r#""refused \ud83d""#, "refused \u{fffd}", true),
+            (r#""\ude00\ud83d!""#, "\u{fffd}\u{fffd}!", true),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}", true),
+            (r#""\ud83dA\u00ed힣\ufffd""#, "\u{fffd}A\u{ed}\u{d7a3}\u{fffd}", true),
+        ] {
+            assert_eq!(read(text), Some((expected.into(), broken)), "{text}");
+        }
+        assert_eq!(read("7"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use prometheus::IntCounter;
 use tracing_subscriber::EnvFilter;
 
 use self::line_queue::LineQueue;
+use crate::cli::Printable;
 
 /// The environment variable that sets what is logged, such as `info` or `hookline_ingest=debug`.
 pub const LOG_VARIABLE: &str = "HOOKLINE_LOG";
@@ -47,9 +48,10 @@ pub fn lines_lost() -> IntCounter {
     LINES_LOST.clone()
 }
 
-/// Writes a line to standard error that belongs to no log, such as the error that ends a command.
+/// Writes a line to standard error that belongs to no log, such as the error that ends a command; control characters are
+/// escaped.
 pub fn print_line(line: impl Display) {
-    STDERR.push(format!("{line}\n").into_bytes());
+    STDERR.push(format!("{}\n", Printable(line)).into_bytes());
 }
 
 /// Waits until all lines are written, but not longer than a second. The last thing that a process does.

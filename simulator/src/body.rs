@@ -1,5 +1,6 @@
 //! The body of a webhook, with its fields in the order in which the provider sends them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hookline_schemas::ids::{Action, Resource};
@@ -10,6 +11,8 @@ use crate::provider_time::ProviderTime;
 
 /// The URL of a download expires a day after the event.
 const DOWNLOAD_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// What stands before the signature in the URL of a download.
+const URL_SIGNATURE: &str = "?signature=";
 
 #[derive(Serialize)]
 struct Envelope<P> {
@@ -146,11 +149,22 @@ pub fn body(job: &Job, id: &str, created_at: ProviderTime, action: Action, event
     written.unwrap_or_default()
 }
 
+/// Renders a body as the provider does for a later attempt: it signs the download URLs anew each time, so that the bytes
+/// differ and the event is the same. The first attempt sends the body as it was planned.
+pub fn rendered(body: &[u8], attempt: u32) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(body) {
+        Ok(text) if attempt > 1 => {
+            Cow::Owned(text.replace(URL_SIGNATURE, &format!("{URL_SIGNATURE}{attempt}-")).into_bytes())
+        }
+        Ok(_) | Err(_) => Cow::Borrowed(body),
+    }
+}
+
 fn downloads(id: &str, resource: Resource, count: i64, event_at: ProviderTime) -> Vec<Download> {
     let expires_at = event_at.after(DOWNLOAD_LIFE).rfc3339(true);
     (0..count)
         .map(|number| Download {
-            url: format!("https://media.example/{resource}/{id}/output-{number}?signature={id}{number}"),
+            url: format!("https://media.example/{resource}/{id}/output-{number}{URL_SIGNATURE}{id}{number}"),
             expires_at: expires_at.clone(),
         })
         .collect()
@@ -211,6 +225,23 @@ mod tests {
         assert_eq!(payload.len(), keys.len());
         for key in keys {
             assert!(payload.contains_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_signs_its_download_urls_anew_and_is_the_same_event() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
+        let at = ProviderTime(1_786_699_613_589);
+        for _ in 0..100 {
+            let job = Job::draw(&mut rng, 1.0);
+            for action in [Action::Started, Action::Completed] {
+                let first = body(&job, "j1", at, action, at.after(job.total));
+                let (second, third) = (rendered(&first, 2), rendered(&first, 3));
+                assert_eq!(rendered(&first, 1), &*first);
+                // While a job is rendering there is nothing to download.
+                assert_eq!(second == first && second == third, action == Action::Started);
+                assert_eq!(envelope::decode(&second), envelope::decode(&first));
+            }
         }
     }
 }

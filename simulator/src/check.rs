@@ -1,6 +1,6 @@
 //! `hookline-simulator check`: the oracle on the tables of a running stack.
 
-use hookline_service::cli::print_line;
+use hookline_service::cli::{print_line, printable};
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::{ConfigError, Settings, Variables};
 use schemars::JsonSchema;
@@ -58,7 +58,7 @@ pub async fn check(config: &SimulatorConfig, options: &Check) -> anyhow::Result<
     } else {
         let Verdict { attempts, deliveries, dead_letters, jobs, roll_up_rows, differences } = &verdict;
         for difference in *differences {
-            print_line(difference);
+            print_line(printable(&difference.to_string()));
         }
         print_line(format_args!(
             "{attempts} attempts, {deliveries} deliveries, {dead_letters} dead letters, {jobs} jobs,\n\

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use reqwest::{Client, Url, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::body::rendered;
 use crate::ledger::{Answer, Attempt, DeliveryStatus, Writer, sha256_hex};
 use crate::plan::Delivery;
 use crate::provider_time::ProviderTime;
@@ -134,10 +135,9 @@ struct Sender {
 
 impl Sender {
     async fn deliver(self: Arc<Self>, delivery: Delivery, mut slot: OwnedSemaphorePermit) {
-        let body_sha256 = sha256_hex(&delivery.body);
         let first = Instant::now();
         for number in 1.. {
-            let (attempt, latency) = self.attempt(&delivery, number, first.elapsed(), body_sha256.clone()).await;
+            let (attempt, latency) = self.attempt(&delivery, number, first.elapsed()).await;
             drop(slot);
             let wait = self.settings.retry.wait(number, first.elapsed(), &mut rand::rng());
             let (status, wait) = match wait {
@@ -163,23 +163,19 @@ impl Sender {
         }
     }
 
-    async fn attempt(
-        &self,
-        delivery: &Delivery,
-        number: u32,
-        since_first: Duration,
-        body_sha256: String,
-    ) -> (Attempt, Duration) {
+    async fn attempt(&self, delivery: &Delivery, number: u32, since_first: Duration) -> (Attempt, Duration) {
         let sent_at = ProviderTime::now();
+        let body = rendered(&delivery.body, number);
+        let body_sha256 = sha256_hex(&body);
         let signed_at_text = signing_second(delivery.signed_at, since_first, sent_at).to_string();
-        let signature = self.settings.key.sign(&signed_at_text, &delivery.body).to_hex().to_string();
+        let signature = self.settings.key.sign(&signed_at_text, &body).to_hex().to_string();
         let request = self
             .client
             .post(self.settings.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(SIGNATURE_HEADER, &signature)
             .header(TIMESTAMP_HEADER, &signed_at_text)
-            .body(delivery.body.clone());
+            .body(body.into_owned());
         let began = Instant::now();
         let answer = match request.send().await {
             Ok(response) => {

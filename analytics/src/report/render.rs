@@ -1,6 +1,7 @@
 //! Renders a report: as tables for people, and as JSON for programs.
 
 use comfy_table::{CellAlignment, Table};
+use hookline_service::cli::printable;
 use serde_json::{Map, Value, json};
 
 use super::{Dimension, Group, Range, Report};
@@ -71,7 +72,7 @@ impl Report {
             return format!("No job finished from {from} to {to}, by {read_from}.\n");
         }
         let keys: Vec<_> = by.iter().map(|dimension| dimension.name().replace('_', " ")).collect();
-        let values = |group: &Group| by.iter().map(|dimension| group.value(*dimension).to_owned()).collect::<Vec<_>>();
+        let values = |group: &Group| by.iter().map(|dimension| printable(group.value(*dimension))).collect::<Vec<_>>();
 
         let mut table = Table::new();
         let measures = ["total", "run", "queue"]
@@ -101,9 +102,9 @@ impl Report {
                 header.chain(["error code", "errored", "error rate"].map(String::from)).collect::<Vec<_>>(),
             );
             for group in errors.iter().filter(|group| group.errored > 0) {
-                let mut row: Vec<_> = keys.clone().map(|dimension| group.value(*dimension).to_owned()).collect();
+                let mut row: Vec<_> = keys.clone().map(|dimension| printable(group.value(*dimension))).collect();
                 let rate = rate(group.errored, finished_of(group, durations, by));
-                row.extend([group.error_code.clone(), group.errored.to_string(), percent(rate)]);
+                row.extend([printable(&group.error_code), group.errored.to_string(), percent(rate)]);
                 table.add_row(row);
             }
             style(&mut table, keys.count() + 1);
@@ -192,5 +193,13 @@ mod tests {
         assert_eq!(report(&[], &[]).text(), nothing);
         assert!(report(&[group("FACE_SWAP", "", 1, 0, None)], &[]).text().contains('–'));
         assert_eq!(rate(0, 0), None);
+    }
+
+    #[test]
+    fn control_characters_of_the_providers_stay_in_their_cell() {
+        let odd = [group("FACE\u{1b}[2J\nSWAP", "\u{9b}1m\r", 0, 2, Some(5.0))];
+        let text = report(&odd, &odd).text();
+        assert!(!text.contains(|character: char| character != '\n' && character.is_control()), "{text:?}");
+        assert!(text.contains("FACE\\u001b[2J\\u000aSWAP") && text.contains("\\u009b1m\\u000d"), "{text}");
     }
 }

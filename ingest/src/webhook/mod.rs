@@ -150,7 +150,7 @@ impl Webhooks {
             Ok(read) => read,
             Err(response) => return response,
         };
-        match self.admit(&state, capacity, headers, &body) {
+        match self.admit(&state, capacity, headers, &body, received_at) {
             Ok((_in_flight, verified)) => self.store(&state, verified, received_at).await,
             Err(response) => response,
         }
@@ -164,6 +164,7 @@ impl Webhooks {
         capacity: &'c Capacity,
         headers: SignatureHeaders<'a>,
         body: &'a [u8],
+        received_at: ReceivedAt,
     ) -> Result<(SemaphorePermit<'c>, Verified<'a, 'a>), WebhookResponse> {
         let permit = if self.draining.load(Ordering::Relaxed) { Err(Unavailable::Draining) } else { capacity.admit() };
         match (permit, state.source.verify(headers, body)) {
@@ -171,7 +172,9 @@ impl Webhooks {
             (Ok(_), Err(error)) => Err(state.rejects(error)),
             (Err(reason), verified) => {
                 if let Ok(verified) = verified {
-                    drop(self.first_signed.pending(state.source.name.as_str(), body, verified.signed_at()));
+                    let source = state.source.name.as_str();
+                    let routed = RoutedWebhook::new(verified, source, received_at, self.tolerance);
+                    drop(self.first_signed.pending(source, routed.event(), verified.signed_at()));
                 }
                 Err(WebhookResponse::Unavailable(reason))
             }
@@ -187,7 +190,7 @@ impl Webhooks {
             state.metrics.stale(age_seconds);
             return self.store_stale(state, &routed, verified).await;
         }
-        let event = self.first_signed.pending(source, verified.body(), verified.signed_at());
+        let event = self.first_signed.pending(source, routed.event(), verified.signed_at());
         if let Err(reason) = self.produce(&routed, event.first_signed_at(), verified.body()).await {
             return WebhookResponse::Unavailable(reason);
         }
@@ -207,7 +210,7 @@ impl Webhooks {
         routed: &RoutedWebhook<'_>,
         verified: Verified<'_, '_>,
     ) -> WebhookResponse {
-        let pending = match self.stale.claim(verified.signature().to_hex()) {
+        let pending = match self.stale.claim(state.source.name.clone(), verified.signature().to_hex()) {
             StaleClaim::Granted(pending) => pending,
             StaleClaim::BeingStored => return WebhookResponse::Unavailable(Unavailable::StalePending),
             StaleClaim::AlreadyStored => return WebhookResponse::Unauthorized,
@@ -290,10 +293,13 @@ mod tests {
 
     use super::*;
     use crate::http::timeouts::ConnectionPhase;
+    use crate::webhook::first_signed::EventIdentity;
 
     const NOW: i64 = 1_729_314_985;
     const SECRET: &str = "0123456789abcdef";
     const BODY: &str = r#"{"type":"video.started","payload":{"id":"j1","created_at":"2024-10-19T05:10:19.027Z"}}"#;
+
+    const EVENT: EventIdentity<'_> = EventIdentity::Job { event_type: "video.started", job_id: "j1" };
 
     /// With a producer whose broker does not exist.
     fn without_kafka(limits: Limits) -> Webhooks {
@@ -381,7 +387,7 @@ mod tests {
         let asked = ask(&webhooks, request(Method::POST, "/webhooks/prod", full(BODY))).await;
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::QueueFull));
         assert!(began.elapsed() < CONFIRMATION_TIMEOUT / 2);
-        assert!(webhooks.first_signed.get("prod", BODY.as_bytes()).is_some(), "its first time is remembered");
+        assert!(webhooks.first_signed.get("prod", EVENT).is_some(), "its first time is remembered");
     }
 
     #[tokio::test]
@@ -415,8 +421,9 @@ mod tests {
         assert_eq!(asked, WebhookResponse::Unavailable(Unavailable::InFlight));
         let forged = ask(&webhooks, request(Method::POST, "/webhooks/prod", full("forged"))).await;
         assert_eq!(forged, WebhookResponse::Unavailable(Unavailable::InFlight), "load comes before the signature");
-        let first = |body: &str| webhooks.first_signed.get("prod", body.as_bytes());
-        assert_eq!((first(BODY), first("forged")), (Some(SignedAt(u32::try_from(NOW).unwrap())), None));
+        let forged = EventIdentity::Body(b"forged");
+        let first = |event| webhooks.first_signed.get("prod", event);
+        assert_eq!((first(EVENT), first(forged)), (Some(SignedAt(u32::try_from(NOW).unwrap())), None));
         drop(only_permit);
 
         let bytes = webhooks.capacity.bodies.hold(256 << 10);

@@ -11,6 +11,7 @@ use hookline_schemas::topics::Topics;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::Tolerance;
+use crate::webhook::first_signed::EventIdentity;
 
 /// The most headers that `encode_headers` adds, so that librdkafka allocates their list once.
 const MOST_HEADERS: usize = 15;
@@ -22,6 +23,8 @@ pub struct RoutedWebhook<'a> {
     source: &'a str,
     received_at: ReceivedAt,
     event_type: Option<EventType>,
+    /// `type` of a body that cannot be processed; it need not be a known one.
+    undecodable_type: String,
     job_id: Option<JobId<'a>>,
     /// Present if the webhook goes to the dead-letter topic.
     pub dead_letter: Option<DeadLetterCause>,
@@ -36,11 +39,11 @@ pub struct DeadLetterCause {
 impl<'a> RoutedWebhook<'a> {
     /// Decodes the body, which nothing does before its signature was verified.
     pub fn new(verified: Verified<'a, 'a>, source: &'a str, received_at: ReceivedAt, tolerance: Tolerance) -> Self {
-        let (event_type, job_id, undecodable) = match decode(verified.body()) {
-            Ok(event) => (Some(event.event_type), Some(event.job_id), None),
+        let (event_type, undecodable_type, job_id, undecodable) = match decode(verified.body()) {
+            Ok(event) => (Some(event.event_type), String::new(), Some(event.job_id), None),
             Err(error) => {
                 let cause = DeadLetterCause { reason: error.reason, detail: error.detail };
-                (error.event_type, error.job_id, Some(cause))
+                (error.event_type, error.type_text, error.job_id, Some(cause))
             }
         };
         // Staleness wins over an undecodable body: a replayed request must not learn whether its body would be
@@ -48,7 +51,7 @@ impl<'a> RoutedWebhook<'a> {
         let dead_letter = staleness(verified.signed_at(), received_at, tolerance)
             .map(|detail| DeadLetterCause { reason: DeadLetterReason::Stale, detail })
             .or(undecodable);
-        Self { verified, source, received_at, event_type, job_id, dead_letter }
+        Self { verified, source, received_at, event_type, undecodable_type, job_id, dead_letter }
     }
 
     /// Whether it was signed further in the past or in the future than is tolerated.
@@ -67,6 +70,18 @@ impl<'a> RoutedWebhook<'a> {
     /// it.
     pub fn key(&self) -> Option<&str> {
         self.job_id.as_ref().map(JobId::as_str)
+    }
+
+    /// What every attempt of this event has in common.
+    pub fn event(&self) -> EventIdentity<'_> {
+        let event_type = match self.event_type {
+            Some(event_type) => event_type.as_str(),
+            None => &self.undecodable_type,
+        };
+        match &self.job_id {
+            Some(job_id) => EventIdentity::Job { event_type, job_id: job_id.as_str() },
+            None => EventIdentity::Body(self.verified.body()),
+        }
     }
 
     pub fn headers(&self, first_signed_at: Option<SignedAt>) -> OwnedHeaders {

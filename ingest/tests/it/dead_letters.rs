@@ -118,22 +118,25 @@ async fn after_a_refusal_the_first_signed_time_travels_and_the_stale_are_not_for
     let attempts = [20, 10, 0].map(|ago| Webhook::signed(began - ago, &*body));
     let unanswered = Webhook::signed(began - 30, Webhook::new().body);
     let stale = Webhook::signed(began - 400, Webhook::new().body);
+    // The provider signs its download URLs anew for each attempt: the bytes differ, the event is the same.
+    let rendered = [(25, "a"), (5, "b"), (0, "c")]
+        .map(|(ago, url)| Webhook::signed(began - ago, Webhook::of_job_with_download("rendered", url)));
 
     cluster.signal(1, Signal::SIGSTOP);
     // This sender does not wait for the answer.
     Connection::open(ingest.address).await.send(unanswered.request()).await;
-    for webhook in [&attempts[1], &attempts[0], &stale] {
+    for webhook in [&attempts[1], &attempts[0], &rendered[1], &rendered[0], &stale] {
         let (answer, took) = ingest.timed(webhook).await;
         answer.assert_problem(503);
         assert!(took < BUDGET, "{took:?}");
     }
-    eventually("the first signed times of two events", DEADLINE, async || {
-        (ingest.metric("first_signed_times_entries", &[]).await == 2).then_some(())
+    eventually("the first signed times of three events", DEADLINE, async || {
+        (ingest.metric("first_signed_times_entries", &[]).await == 3).then_some(())
     })
     .await;
     cluster.signal(1, Signal::SIGCONT);
     let unanswered_again = Webhook::signed(began, &*unanswered.body);
-    for (webhook, status) in [(&attempts[2], 200), (&unanswered_again, 200), (&stale, 401)] {
+    for (webhook, status) in [(&attempts[2], 200), (&rendered[2], 200), (&unanswered_again, 200), (&stale, 401)] {
         eventually("the answer of a broker that works", DEADLINE, async || {
             (ingest.post(webhook).await.status == status).then_some(())
         })
@@ -148,6 +151,7 @@ async fn after_a_refusal_the_first_signed_time_travels_and_the_stale_are_not_for
     };
     // A record that was answered 503 may have reached the broker all the same, before the one that was acknowledged.
     assert_eq!(firsts(&attempts[2]).last(), Some(&Some(&*attempts[0].timestamp)), "the earliest");
+    assert_eq!(firsts(&rendered[2]).last(), Some(&Some(&*rendered[0].timestamp)), "rendered anew");
     assert_eq!(firsts(&unanswered_again).last(), Some(&Some(&*unanswered.timestamp)));
     assert_eq!(firsts(&later), [None], "a stored event is forgotten");
     let dead = of_webhook(&stored, &stale).last().map(|record| record.decoded().dead.map(|dead| dead.reason));

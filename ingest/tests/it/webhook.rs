@@ -36,6 +36,13 @@ impl Webhook {
         )
     }
 
+    /// The body of a job's completion, with a download of that URL.
+    pub fn of_job_with_download(job: &str, url: &str) -> String {
+        format!(
+            r#"{{"type":"video.completed","payload":{{"id":"{job}","created_at":"2024-10-19T05:10:19.027Z","downloads":[{{"url":"https://media.example/{job}?signature={url}"}}]}}}}"#
+        )
+    }
+
     pub fn signed(timestamp: u64, body: impl Into<String>) -> Self {
         Self::signed_with(SECRET, timestamp, body)
     }

@@ -50,7 +50,7 @@ pub struct Folded<'b> {
     /// Sorted by the key of `deliveries`.
     pub deliveries: Vec<Delivery<'b>>,
     pub unreadable: Vec<(&'b BatchRecord, DecodeError)>,
-    /// Optional fields of a wrong type, which count as absent.
+    /// Optional fields of a wrong type, which count as absent, or with a broken text, which was repaired.
     pub invalid_fields: u64,
 }
 

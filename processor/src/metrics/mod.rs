@@ -67,7 +67,7 @@ impl Metrics {
             decoded: one("records_decoded_total", "Records of resource topics that were decoded and folded")?,
             invalid_fields: one(
                 "invalid_fields_total",
-                "Optional fields whose value had a wrong type and was read as absent",
+                "Optional fields whose value had a wrong type and was read as absent, or whose text had half of a surrogate pair, read as U+FFFD",
             )?,
             inserted: counter("rows_inserted_total", "Rows that ClickHouse accepted", &["table"])?,
             insert_retries: counter(

@@ -2,6 +2,7 @@
 //! exit codes.
 
 mod output;
+mod printable;
 mod time_point;
 
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 pub use self::output::{print, print_line};
+pub(crate) use self::printable::Printable;
+pub use self::printable::printable;
 pub use self::time_point::TimePoint;
 use crate::config::{ConfigError, Loaded, Settings, Variables};
 use crate::telemetry::{self, LOG_VARIABLE};

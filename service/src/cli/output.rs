@@ -2,13 +2,15 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::OnceLock;
 
+use super::printable::Printable;
+
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
-/// Writes to standard output. Once that has failed, nothing is written any more: a reader that has read enough, such as
+/// Writes to standard output, control characters escaped. Once that has failed, nothing is written any more: a reader that has read enough, such as
 /// `head`, ends no command, and [`finish`](super::finish) reports any other failure.
 pub fn print(text: impl Display) {
     if FAILURE.get().is_none()
-        && let Err(error) = write!(io::stdout().lock(), "{text}")
+        && let Err(error) = write!(io::stdout().lock(), "{}", Printable(text))
     {
         let _ = FAILURE.set(error);
     }

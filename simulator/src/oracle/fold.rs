@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::difference::Difference;
+use super::provider_json::{Object, with_whole_characters};
 use super::rows::{Delivery, JobFacts, JobKey};
 use crate::provider_time::ProviderTime;
 
@@ -71,23 +72,23 @@ struct EventClaims {
     created_at: i64,
     occurred_at: i64,
     received_at: i64,
-    payload: Value,
+    payload: Object,
 }
 
 impl EventClaims {
     fn read(row: &Delivery) -> Result<Self, &'static str> {
-        let mut body: Value = serde_json::from_str(&row.body).map_err(|_| "not JSON")?;
-        let event_type = body.get("type").and_then(Value::as_str).ok_or("no type")?;
+        let text = with_whole_characters(&row.body);
+        let body = Object::read(&text).ok_or("not a JSON object")?;
+        let event_type = body.text("type").ok_or("no type")?;
         let (resource, action) = event_type.split_once('.').ok_or("a type without a dot")?;
         if !matches!(resource, "video" | "image" | "audio") || !matches!(action, "started" | "completed" | "errored") {
             return Err("an unknown type");
         }
         let (resource, action) = (resource.to_owned(), action.to_owned());
-        let key = if body.get("payload").is_some() { "payload" } else { "object" };
-        let payload = body.get_mut(key).map(Value::take).ok_or("no payload")?;
-        let job_id = payload.get("id").and_then(Value::as_str).ok_or("no id")?.to_owned();
-        let created_at = payload.get("created_at").and_then(Value::as_str).ok_or("no created_at")?;
-        let created_at = OffsetDateTime::parse(created_at, &Rfc3339).map_err(|_| "a created_at that is no time")?;
+        let payload = body.object("payload").or_else(|| body.object("object")).ok_or("no payload")?;
+        let job_id = payload.text("id").ok_or("no id")?;
+        let created_at = payload.text("created_at").ok_or("no created_at")?;
+        let created_at = OffsetDateTime::parse(&created_at, &Rfc3339).map_err(|_| "a created_at that is no time")?;
         let created_at = i64::try_from(created_at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX);
         let signed_at: i64 = row.signed_at_text.parse().map_err(|_| "a signed time that is no number")?;
         // The event happened within the second that was first signed, at the latest time in it that both clocks allow.
@@ -110,7 +111,7 @@ impl EventClaims {
     }
 
     fn integer(&self, field: &str) -> Option<i64> {
-        let value = self.payload.get(field)?;
+        let value = self.payload.value(field)?;
         let exact = |float: f64| (float.fract() == 0.0 && float.abs() <= 2_f64.powi(53)).then_some(float as i64);
         value.as_i64().or_else(|| value.as_f64().and_then(exact))
     }
@@ -121,17 +122,16 @@ impl EventClaims {
     }
 
     fn number(&self, field: &str) -> Option<f64> {
-        self.payload.get(field)?.as_f64()
+        self.payload.value(field)?.as_f64()
     }
 
-    fn text(&self, field: &str) -> &str {
-        self.payload.get(field).and_then(Value::as_str).unwrap_or("")
+    fn text(&self, field: &str) -> String {
+        self.payload.text(field).unwrap_or_default()
     }
 
-    fn error(&self) -> (String, &str) {
-        let part = |part: &str| {
-            self.payload.get("error").and_then(|error| error.get(part)).and_then(Value::as_str).unwrap_or("")
-        };
+    fn error(&self) -> (String, String) {
+        let error = self.payload.object("error");
+        let part = |part: &str| error.as_ref().and_then(|error| error.text(part)).unwrap_or_default();
         (part("code").replace('\0', "\u{fffd}"), part("message"))
     }
 
@@ -173,7 +173,7 @@ fn facts((source, resource, job_id): JobKey, events: &[EventClaims]) -> Option<J
         source,
         resource,
         job_id,
-        job_type: events.iter().map(|event| event.text("type")).max().unwrap_or("").to_owned(),
+        job_type: events.iter().map(|event| event.text("type")).max().unwrap_or_default(),
         created_hour: u32::try_from(created_at.div_euclid(3_600_000) * 3600).unwrap_or(u32::MAX),
         created_at: ProviderTime(created_at),
         started_at: started_at.map(ProviderTime),
@@ -182,7 +182,7 @@ fn facts((source, resource, job_id): JobKey, events: &[EventClaims]) -> Option<J
         finished_at: finished_at.map(ProviderTime),
         outcome: outcome.to_owned(),
         error_code,
-        error_message: error_message.to_owned(),
+        error_message,
         total_seconds: seconds(finished_at.map(|finished| finished - created_at)),
         run_seconds: seconds(run),
         queue_seconds: seconds(queue.filter(|_| run.is_none_or(|run| run >= 0))),
@@ -199,3 +199,6 @@ fn facts((source, resource, job_id): JobKey, events: &[EventClaims]) -> Option<J
         fold_version: FOLD_VERSION,
     })
 }
+
+#[cfg(test)]
+mod odd_json;

@@ -5,6 +5,7 @@
 
 pub mod difference;
 mod fold;
+mod provider_json;
 mod receipts;
 mod rollup;
 pub mod rows;
