@@ -146,7 +146,8 @@ mod tests {
         let (columns, _) = columns.split_once("\n)\n").unwrap();
         let columns = columns.lines().map(|line| line.trim().trim_end_matches(','));
         let columns = columns.filter(|line| !line.starts_with("INDEX ")).map(|line| line.split_once(' ').unwrap());
-        columns.map(|(name, kind)| (name.into(), plain(kind.split(" CODEC").next().unwrap()))).collect()
+        let kind = |declared: &str| plain(declared.split(" CODEC").next().unwrap().split(" COMMENT").next().unwrap());
+        columns.map(|(name, declared)| (name.into(), kind(declared))).collect()
     }
 
     #[test]

@@ -21,10 +21,7 @@ impl Object {
     }
 
     pub(super) fn text(&self, field: &str) -> Option<String> {
-        match self.value(field)? {
-            Value::String(text) => Some(text),
-            _ => None,
-        }
+        self.value(field)?.as_str().map(str::to_owned)
     }
 
     pub(super) fn object(&self, field: &str) -> Option<Self> {
