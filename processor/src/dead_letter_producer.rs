@@ -39,6 +39,30 @@ pub struct DeadLetterMessage<'m> {
     pub headers: OwnedHeaders,
 }
 
+/// A message that outlives the batch it was made of.
+#[derive(Clone, Debug)]
+pub struct KeptMessage {
+    reason: DeadLetterReason,
+    origin: String,
+    key: Vec<u8>,
+    body: Vec<u8>,
+    headers: OwnedHeaders,
+}
+
+impl DeadLetterMessage<'_> {
+    pub fn keep(self) -> KeptMessage {
+        let Self { reason, origin, key, body, headers } = self;
+        KeptMessage { reason, origin, key: key.to_vec(), body: body.to_vec(), headers }
+    }
+}
+
+impl KeptMessage {
+    pub fn message(&self) -> DeadLetterMessage<'_> {
+        let (origin, headers) = (self.origin.clone(), self.headers.clone());
+        DeadLetterMessage { reason: self.reason, origin, key: &self.key, body: &self.body, headers }
+    }
+}
+
 /// Why a dead letter was not published.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}{}", .fatal.as_ref().map(|(_, text)| format!(": {text}")).unwrap_or_default())]

@@ -22,7 +22,6 @@ use hookline_service::shutdown::CancellationToken;
 use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::fold::{Delivery, Folded, JobRow};
-use crate::batch::position::RecordPosition;
 use crate::clickhouse::columns::{self, CountedBy, Table};
 use crate::clickhouse::inserter::ClickHouse;
 use crate::clickhouse::partitions;
@@ -35,7 +34,7 @@ use crate::metrics::jobs::JobMetrics;
 use crate::retry::Cancelled;
 use crate::writer::insert::{SOUGHT_AMONG, TableInserter};
 use crate::writer::reject::{RefusedRow, Rejection};
-use crate::writer::stopped::{StoppedPartitions, StoppedRecords};
+use crate::writer::stopped::{StoppedLetter, StoppedPartitions, StoppedRecords};
 
 /// The name of ClickHouse in a daemon's readiness.
 pub const CLICKHOUSE: &str = "clickhouse";
@@ -223,41 +222,46 @@ impl Writer {
                 let (table, position) = (table.as_str(), &message.origin);
                 tracing::error!(table, code, position, "ClickHouse refuses a record; it becomes a dead letter");
             }
-            if let Err(error) = self.publish_whole_or_cut(rejection, &message, batch, cancel).await? {
+            let cut = || rejection.message_cut(batch, &self.topics, self.log_watch.log_ids());
+            if let Err(error) = self.publish_whole_or_cut(&message, cut, cancel).await? {
                 let why = format!(
                     "the dead letter of {} cannot be published, so its partition stops: {error}",
                     message.origin
                 );
                 tracing::error!(origin = message.origin, %error, "a dead letter cannot be published: the partition of its record stops until the dead-letter topic takes it");
                 self.readiness.not_ready(DEAD_LETTER_TOPIC, why);
-                let RecordPosition { topic, partition, offset, .. } = rejection.position();
-                stopped.entry((topic, partition)).or_default().push(offset);
+                let position = rejection.position();
+                stopped.entry((position.topic, position.partition)).or_default().push(position.offset);
+                let cut = cut().keep();
+                self.stopped.add_letter(StoppedLetter { position, whole: message.keep(), cut });
                 continue;
             }
-            self.readiness.ready(DEAD_LETTER_TOPIC);
-            self.metrics.dead_lettered.with_label_values(&[message.reason.as_str()]).inc();
             published += 1;
         }
         Ok(published)
     }
 
     /// Publishes a dead letter without its body if the topic does not take it whole.
-    async fn publish_whole_or_cut(
+    async fn publish_whole_or_cut<'m>(
         &self,
-        rejection: &Rejection<'_>,
         message: &DeadLetterMessage<'_>,
-        batch: &Batch,
+        cut: impl FnOnce() -> DeadLetterMessage<'m>,
         cancel: &CancellationToken,
     ) -> Result<Result<(), PublishError>, Cancelled> {
         let waiting = |error: &PublishError| self.readiness.not_ready(DEAD_LETTER_TOPIC, error.to_string());
-        match self.dead_letter_producer.publish(message, cancel, waiting).await? {
+        let published = match self.dead_letter_producer.publish(message, cancel, waiting).await? {
             Err(error) if error.remedy() == PublishRemedy::Cut => {
-                let cut = rejection.message_cut(batch, &self.topics, self.log_watch.log_ids());
-                tracing::warn!(origin = cut.origin, bytes = message.body.len(), %error, "a dead letter is too large for its topic and is published without its body");
-                self.dead_letter_producer.publish(&cut, cancel, waiting).await
+                let (cut, bytes) = (cut(), message.body.len());
+                tracing::warn!(origin = cut.origin, bytes, %error, "a dead letter is too large for its topic and is published without its body");
+                self.dead_letter_producer.publish(&cut, cancel, waiting).await?
             }
-            result => Ok(result),
+            result => result,
+        };
+        if published.is_ok() {
+            self.readiness.ready(DEAD_LETTER_TOPIC);
+            self.metrics.dead_lettered.with_label_values(&[message.reason.as_str()]).inc();
         }
+        Ok(published)
     }
 
     /// Inserts dead letters; those that are refused in every form stop their partitions.
@@ -272,7 +276,7 @@ impl Writer {
             let named = row.position.named(&self.topics);
             tracing::error!(position = %named, error = text, "ClickHouse refuses a dead letter even without its payload: its partition stops until the table takes it");
             stopped.entry((row.position.topic, row.position.partition)).or_default().push(row.position.offset);
-            self.stopped.add(row);
+            self.stopped.add_row(row);
         }
         Ok(stopped)
     }

@@ -1,5 +1,6 @@
-//! Partitions that a dead letter stopped, because the table refuses its row in every form. The row is inserted again from time
-//! to time, and the partition goes on once the table takes it. Until then nothing at or behind the record is committed.
+//! Partitions that a dead letter stopped, because the table refuses its row in every form, or because it cannot be published. Both
+//! are tried again from time to time, and the partition goes on once they succeed. Until then nothing at or behind the record is
+//! committed.
 
 use std::collections::BTreeMap;
 
@@ -9,48 +10,82 @@ use hookline_service::shutdown::CancellationToken;
 use super::{NotWritten, Writer};
 use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
+use crate::batch::position::RecordPosition;
 use crate::consumer::offset_tracker::{OffsetRange, PartitionKey, WrittenRanges};
+use crate::dead_letter_producer::KeptMessage;
 
 /// The offsets of records that were refused, in order.
 pub type StoppedRecords = BTreeMap<PartitionKey, Vec<Offset>>;
 
-/// The refused rows of each stopped partition. A stopped partition is paused, so these are of the few batches that were read
-/// before.
+/// What each stopped partition waits for. It is paused, so that this comes from the few batches that were read before.
 #[derive(Debug, Default)]
-pub struct StoppedPartitions(BTreeMap<PartitionKey, Vec<DeadLetterRow>>);
+pub struct StoppedPartitions(BTreeMap<PartitionKey, Vec<Waiting>>);
 
-/// Rows that went in after all.
+#[derive(Clone, Debug)]
+enum Waiting {
+    Row(DeadLetterRow),
+    Letter(StoppedLetter),
+}
+
+/// A dead letter that could not be published, whole and without its body.
+#[derive(Clone, Debug)]
+pub struct StoppedLetter {
+    pub position: RecordPosition,
+    pub whole: KeptMessage,
+    pub cut: KeptMessage,
+}
+
+/// What succeeded after all.
 #[derive(Debug, Default)]
 pub struct Healed {
     pub ranges: WrittenRanges,
-    /// Partitions of which no row is refused any more.
+    /// Partitions that wait for nothing any more.
     pub resumed: Vec<PartitionKey>,
 }
 
+impl Waiting {
+    const fn position(&self) -> &RecordPosition {
+        match self {
+            Self::Row(row) => &row.position,
+            Self::Letter(letter) => &letter.position,
+        }
+    }
+}
+
 impl StoppedPartitions {
-    pub fn add(&mut self, row: &DeadLetterRow) {
-        self.0.entry((row.position.topic, row.position.partition)).or_default().push(row.clone());
+    pub fn add_row(&mut self, row: &DeadLetterRow) {
+        self.add(Waiting::Row(row.clone()));
     }
 
-    fn rows(&self) -> Vec<DeadLetterRow> {
-        self.0.values().flatten().cloned().collect()
+    pub fn add_letter(&mut self, letter: StoppedLetter) {
+        self.add(Waiting::Letter(letter));
     }
 
-    /// Keeps the rows that `is_refused` names.
-    fn retain(&mut self, is_refused: impl Fn(&DeadLetterRow) -> bool) -> Healed {
+    fn add(&mut self, waiting: Waiting) {
+        let RecordPosition { topic, partition, .. } = *waiting.position();
+        self.0.entry((topic, partition)).or_default().push(waiting);
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.0.values().flatten()
+    }
+
+    /// Keeps what is not among the records that `succeeded`.
+    fn release(&mut self, succeeded: &[RecordPosition]) -> Healed {
         let mut healed = Healed::default();
-        self.0.retain(|key, rows| {
-            rows.retain(|row| {
-                let (is_refused, begin) = (is_refused(row), row.position.offset);
-                if !is_refused {
+        self.0.retain(|key, waiting| {
+            waiting.retain(|waiting| {
+                let has_succeeded = succeeded.contains(waiting.position());
+                if has_succeeded {
+                    let begin = waiting.position().offset;
                     healed.ranges.add(*key, OffsetRange { begin, next: Offset(begin.0 + 1) });
                 }
-                is_refused
+                !has_succeeded
             });
-            if rows.is_empty() {
+            if waiting.is_empty() {
                 healed.resumed.push(*key);
             }
-            !rows.is_empty()
+            !waiting.is_empty()
         });
         healed
     }
@@ -66,14 +101,27 @@ impl Writer {
         self.stopped = StoppedPartitions::default();
     }
 
-    /// Inserts the refused rows again.
+    /// Inserts the refused rows again, and publishes the letters again.
     pub async fn retry_stopped_partitions(&mut self, cancel: &CancellationToken) -> Result<Healed, NotWritten> {
-        let rows = self.stopped.rows();
+        let (mut rows, mut letters) = (Vec::new(), Vec::new());
+        for waiting in self.stopped.waiting().cloned() {
+            match waiting {
+                Waiting::Row(row) => rows.push(row),
+                Waiting::Letter(letter) => letters.push(letter),
+            }
+        }
         let refused = self.insert_with_or_without_payload(&rows, cancel).await?;
-        let healed = self.stopped.retain(|row| refused.iter().any(|(refused, _)| refused.position == row.position));
+        let is_refused = |row: &DeadLetterRow| refused.iter().any(|(refused, _)| refused.position == row.position);
+        let mut succeeded: Vec<_> = rows.iter().filter(|row| !is_refused(row)).map(|row| row.position).collect();
+        for StoppedLetter { position, whole, cut } in &letters {
+            if self.publish_whole_or_cut(&whole.message(), || cut.message(), cancel).await?.is_ok() {
+                succeeded.push(*position);
+            }
+        }
+        let healed = self.stopped.release(&succeeded);
         for key in &healed.resumed {
             let partition = named(*key, &self.topics);
-            tracing::info!(partition, "the table takes the dead letters that had stopped a partition: it goes on");
+            tracing::info!(partition, "the dead letters that had stopped a partition are in: it goes on");
         }
         Ok(healed)
     }

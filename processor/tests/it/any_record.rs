@@ -346,13 +346,13 @@ async fn a_dead_letter_that_cannot_be_published_stops_its_own_partition() {
         under_test.committed_offsets().contains(&rdkafka::Offset::Offset(10)).then_some(())
     })
     .await;
-    assert!(daemon.terminate().await.success());
 
+    // It goes on in the same process.
     under_test.configure_dead_letter_topic(&[("max.message.bytes", "1048588")]).await;
-    let mut daemon = under_test.daemon(&[]);
-    daemon.wait_ready().await;
     under_test.wait_until(&format!("{DEAD_LETTERS} WHERE origin = '{image}/0/0'"), 1).await;
     under_test.wait_until_no_lag(&mut daemon).await;
+    daemon.wait_ready().await;
+    assert!(daemon.terminate().await.success());
 }
 
 #[tokio::test]
