@@ -23,6 +23,9 @@ SECONDS_EACH ?= 20
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The binaries show it as their version's. Only these targets set it: a variable that comes and goes means to build them anew.
+up simulate: export HOOKLINE_COMMIT = $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
+
 up: ## Start the local stack; the first time with sample traffic and a report
 	@$(STACK) up
 
@@ -42,9 +45,10 @@ stop start:
 logs: ## The daemons' logs; ARGS='ingest -f' follows one
 	@$(STACK) logs $(ARGS)
 
+# Without --package, which would build dependencies anew, with the features of that member alone.
 simulate: ## Send 2,000 jobs of the last minutes, within seconds; ARGS='--jobs 500 --speed 60' sends others, ARGS=--help tells all
 	@test -f .local/env || { echo 'no stack yet: run `make up` first' >&2; exit 1; }
-	@. .local/env && cargo run --quiet --release --locked --package hookline-simulator -- $(or $(ARGS),$(TRAFFIC))
+	@. .local/env && cargo run --quiet --release --locked --bin hookline-simulator -- $(or $(ARGS),$(TRAFFIC))
 
 test: ## Every test, on a real Kafka and a real ClickHouse; ARGS are those of `cargo test`
 	cargo build --locked --workspace --bins --tests

@@ -8,6 +8,7 @@ mod fold;
 mod receipts;
 mod rollup;
 pub mod rows;
+mod scope;
 pub mod tables;
 mod times;
 
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub dead_letters: Vec<DeadLetter>,
     /// The rows of the view `job_facts`.
     pub job_facts: Vec<JobFacts>,
+    /// Rows of jobs that are in no ledger, which the roll-up counts together with others that are.
+    pub other_job_facts: Vec<JobFacts>,
     /// The quantiles of `job_facts`, grouped as `job_stats_by_minute` is.
     pub quantiles: Vec<FactQuantiles>,
     /// The rows of the view `job_stats_by_minute`.
@@ -36,7 +39,11 @@ impl Snapshot {
         let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters);
         found.extend(fold::differences(&self.deliveries, &self.job_facts));
         found.extend(times::differences(&self.attempts, &self.dead_letters, &self.job_facts));
-        found.extend(rollup::differences(&self.job_facts, &self.quantiles, &self.job_stats));
+        found.extend(rollup::differences(
+            self.job_facts.iter().chain(&self.other_job_facts),
+            &self.quantiles,
+            &self.job_stats,
+        ));
         found
     }
 }

@@ -8,8 +8,8 @@ use super::fold::columns;
 use super::rows::{FactQuantiles, JobFacts, JobStats, StatsKey};
 use crate::provider_time::ProviderTime;
 
-pub(super) fn differences(
-    job_facts: &[JobFacts],
+pub(super) fn differences<'a>(
+    job_facts: impl IntoIterator<Item = &'a JobFacts>,
     quantiles: &[FactQuantiles],
     job_stats: &[JobStats],
 ) -> Vec<Difference> {
@@ -32,23 +32,31 @@ pub(super) fn differences(
 
 const BY_MINUTE: &str = "job_stats_by_minute";
 
+/// The row of the roll-up that counts a job, once it has finished.
+pub(super) fn key_of(job: &JobFacts) -> Option<StatsKey> {
+    row_of(job).map(|row| row.key())
+}
+
+fn row_of(job: &JobFacts) -> Option<JobStats> {
+    let minute = u32::try_from(job.finished_at?.second().div_euclid(60) * 60).unwrap_or(u32::MAX);
+    // A job that completed counts as completed alone, even if it had sent `errored` before.
+    let error_code = if job.outcome == "errored" { job.error_code.clone() } else { String::new() };
+    Some(JobStats {
+        created_hour: job.created_hour,
+        minute,
+        source: job.source.clone(),
+        resource: job.resource.clone(),
+        job_type: job.job_type.clone(),
+        error_code,
+        ..JobStats::default()
+    })
+}
+
 /// Groups finished jobs by the key of `job_stats_by_minute`; quantiles stay empty.
-fn group(job_facts: &[JobFacts]) -> BTreeMap<StatsKey, JobStats> {
+fn group<'a>(job_facts: impl IntoIterator<Item = &'a JobFacts>) -> BTreeMap<StatsKey, JobStats> {
     let mut groups = BTreeMap::new();
     for job in job_facts {
-        let Some(finished_at) = job.finished_at else { continue };
-        let minute = u32::try_from(finished_at.second().div_euclid(60) * 60).unwrap_or(u32::MAX);
-        // A job that completed counts as completed alone, even if it had sent `errored` before.
-        let error_code = if job.outcome == "errored" { job.error_code.clone() } else { String::new() };
-        let stats = JobStats {
-            created_hour: job.created_hour,
-            minute,
-            source: job.source.clone(),
-            resource: job.resource.clone(),
-            job_type: job.job_type.clone(),
-            error_code,
-            ..JobStats::default()
-        };
+        let Some(stats) = row_of(job) else { continue };
         let stats = groups.entry(stats.key()).or_insert(stats);
         stats.completed += u64::from(job.outcome == "completed");
         stats.errored += u64::from(job.outcome == "errored");

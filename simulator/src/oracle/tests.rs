@@ -29,7 +29,7 @@ fn answered(body: &[u8], number: usize) -> Answer {
 }
 
 /// Right tables after a run in which some attempts got no answer or a 503, and half of those arrived all the same.
-fn right() -> Snapshot {
+pub(super) fn right() -> Snapshot {
     let settings = Settings {
         jobs: 500,
         seed: 11,
