@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 STACK := python3 deploy/local/stack.py
 BIN := .local/venv/bin
 ARGS ?=
+# Of this much it is known which jobs were sent, so `hookline-simulator check` can tell whether the tables have them.
+TRAFFIC := --past 4m --jobs 2000 --ledger .local/samples.jsonl
 LINTS := fmt clippy doc deny machete typos ruff
 DENY := 0.20.2
 MACHETE := 0.9.2
@@ -16,10 +18,13 @@ FUZZ := 0.13.2
 BENCHES ?= ingest processor rollup
 SECONDS_EACH ?= 20
 
-.PHONY: help up down status logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
+.PHONY: help up down status start stop restart logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The binaries show it as their version's. Only these targets set it: a variable that comes and goes means to build them anew.
+up simulate: export HOOKLINE_COMMIT = $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 
 up: ## Start the local stack; the first time with sample traffic and a report
 	@$(STACK) up
@@ -27,15 +32,23 @@ up: ## Start the local stack; the first time with sample traffic and a report
 down: ## Stop what `make up` started; the data stays
 	@$(STACK) down
 
-status: ## What runs, where
-	@$(STACK) status $(ARGS)
+# `stack.py status` ends with 3 where something is not ready; make would add an error of its own to what is a plain answer.
+status: ## What runs and is ready, where, and how far behind
+	@$(STACK) status $(ARGS) || [ $$? = 3 ]
+
+restart: ## Restart what ARGS names, such as ARGS=ingest; `make stop` and `make start` do half of it
+	@$(STACK) restart $(ARGS)
+
+stop start:
+	@$(STACK) $@ $(ARGS)
 
 logs: ## The daemons' logs; ARGS='ingest -f' follows one
 	@$(STACK) logs $(ARGS)
 
-simulate: ## Send more traffic; ARGS='--jobs 2000 --rate 200', ARGS=--help for the rest
+# Without --package, which would build dependencies anew, with the features of that member alone.
+simulate: ## Send 2,000 jobs of the last minutes, within seconds; ARGS='--jobs 500 --speed 60' sends others, ARGS=--help tells all
 	@test -f .local/env || { echo 'no stack yet: run `make up` first' >&2; exit 1; }
-	@. .local/env && cargo run --quiet --release --locked --package hookline-simulator -- $(ARGS)
+	@. .local/env && cargo run --quiet --release --locked --bin hookline-simulator -- $(or $(ARGS),$(TRAFFIC))
 
 test: ## Every test, on a real Kafka and a real ClickHouse; ARGS are those of `cargo test`
 	cargo build --locked --workspace --bins --tests

@@ -11,7 +11,7 @@ use hookline_service::telemetry;
 
 /// Makes Hookline's topics and tables, and reads the numbers out of them.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version = hookline_service::version!(), arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     config: ConfigArgs,

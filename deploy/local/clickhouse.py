@@ -91,14 +91,20 @@ def serve(folder: Path, database: str, until_eof: bool) -> int:
     # The engine looks for its config.xml in the current folder, and serves for as long as its last statement runs: that one
     # reads a pipe that nobody writes to.
     os.chdir(folder)
-    port_file = folder / "http_port"
-    port_file.unlink(missing_ok=True)
+    announcement, port_file = folder / "http_port", folder / "http_port.new"
+    for file in (announcement, port_file):
+        file.unlink(missing_ok=True)
     reader, writer = os.pipe()
-    gate = os.fdopen(writer, "wb")
+    writers = [writer]
+
+    def end_the_last_statement() -> None:
+        if writers:
+            os.close(writers.pop())
+
     statements = f"""
         CREATE DATABASE IF NOT EXISTS {database};
         SYSTEM START LISTEN HTTP;
-        SELECT getServerPort('http_port') INTO OUTFILE 'http_port' TRUNCATE FORMAT TSV;
+        SELECT getServerPort('http_port') INTO OUTFILE 'http_port.new' TRUNCATE FORMAT TSV;
         INSERT INTO FUNCTION null('line String') FROM INFILE '/dev/fd/{reader}' FORMAT LineAsString"""
     # The path is absolute because the engine looks for the folder of a part that it syncs from within its path.
     path = str(folder / "data")
@@ -114,13 +120,22 @@ def serve(folder: Path, database: str, until_eof: bool) -> int:
 
     # Only now, because the engine installs handlers of its own when it starts.
     for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: gate.close())
+        signal.signal(stop, lambda *_: end_the_last_statement())
+    # Whoever reads it may also stop us.
+    port_file.replace(announcement)
     if until_eof:
-        threading.Thread(target=lambda: (sys.stdin.buffer.read(), gate.close()), daemon=True).start()
+        threading.Thread(target=lambda: (wait_for_eof(), end_the_last_statement()), daemon=True).start()
     engine.join()
-    if not gate.closed:
+    if writers:
         raise Failure("clickhouse: the engine ended by itself")
     return 0
+
+
+def wait_for_eof() -> None:
+    """Reads the descriptor, not `sys.stdin`: at exit the interpreter wants the lock of that object, which a thread that reads
+    it does not let go of, and aborts."""
+    while os.read(sys.stdin.fileno(), 65536):
+        pass
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ ADDRESSES = {
 }
 STARTED = ("STARTING", "RUNNING", "BACKOFF")
 
+# Supervisord gives its programs a umask of its own, 022 unless told: their data and logs hold signed bodies.
 # Nothing starts by itself with supervisord: `up` starts one after another, each when what it needs is ready.
 CONFIG = """[supervisord]
 logfile={logs}/supervisord.log
@@ -34,6 +35,7 @@ logfile_maxbytes=2MB
 logfile_backups=1
 pidfile={local}/supervisord.pid
 directory={root}
+umask=077
 
 [inet_http_server]
 port=127.0.0.1:{port}

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import urllib.request
 
 # Below the range from which Linux takes the local end of outgoing connections: a port kept over a restart must not be
 # lent to some client in between.
@@ -36,3 +37,12 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status == 200
+    except OSError:
+        return False

@@ -4,25 +4,25 @@ import argparse
 import json
 import os
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import environment
+import health
 import testbed
 import tools
 from daemons import ADDRESSES, LOGS, PROGRAMS, Supervisor, log
 from paths import LOCAL, ROOT
-from ports import accepts
 from steps import Failure, locked, run_main, say, step, wait_until, write_private
 
-NOT_ALL_RUNNING = 3
+NOT_ALL_READY = 3
 READY_SECONDS = 120
 BUSY = "another `up` or `down` is at work: wait for it"
 # Ingest first: the processor then takes in what was acknowledged, while its servers are still there.
 STOP_ORDER = ("ingest", "processor", "clickhouse", "kafka")
 SAMPLES_SENT = LOCAL / "samples-sent"
+# What the samples and `make simulate` sent, and what became of it: `hookline-simulator check` holds the tables against it.
+LEDGER = LOCAL / "samples.jsonl"
 # A few thousand jobs of realistic lengths that ended in the past minutes, with what goes wrong in real traffic.
 SAMPLES = "--past 4m --jobs 3000 --duplicates 0.02 --shuffle 0.05 --missing-started 0.02 --foreign 0.002 --give-up-after 2m"
 
@@ -35,6 +35,8 @@ listen = "127.0.0.1:{admin}"
 [sources.{source}.keys]
 local = {{ env = "HOOKLINE_WEBHOOK_SECRET" }}
 """
+# For a shell that has read `.local/env`.
+CHECK = f"target/release/hookline-simulator check --ledger {LEDGER.relative_to(ROOT)}"
 PROCESSOR = """[admin]
 listen = "127.0.0.1:{admin}"
 
@@ -59,6 +61,8 @@ def bring_up() -> None:
     tools.require()
     tools.fetch()
     binaries = tools.build()
+    # What an earlier version left in it may be readable for others, by its own mode.
+    LOCAL.chmod(0o700)
     values = environment.keep()
     programs = environment.of_programs(values)
     supervisor = Supervisor(values)
@@ -66,18 +70,18 @@ def bring_up() -> None:
         configure(values)
         supervisor.launch(binaries)
 
-    start(supervisor, "kafka", lambda: accepts(environment.port_of(values["KAFKA_BOOTSTRAP_SERVERS"])))
-    start(supervisor, "clickhouse", lambda: answers(f"{values['CLICKHOUSE_URL']}/ping"))
+    for name in ("kafka", "clickhouse"):
+        start(supervisor, name)
     with step("migrate", "done"):
         tools.check(str(binaries / "hookline-analytics"), "migrate", env=programs)
-    start(supervisor, "ingest", lambda: answers(f"{values['HOOKLINE_INGEST_ADMIN_URL']}/health/ready"))
-    start(supervisor, "processor", lambda: answers(f"{values['HOOKLINE_PROCESSOR_ADMIN_URL']}/health/ready"))
+    for name in ("ingest", "processor"):
+        start(supervisor, name)
 
     if not SAMPLES_SENT.exists():
         with step("samples", "sent"):
-            tools.check(str(binaries / "hookline-simulator"), *SAMPLES.split(), env=programs)
+            tools.check(str(binaries / "hookline-simulator"), *SAMPLES.split(), "--ledger", str(LEDGER), env=programs)
         with step("processor", "caught up"):
-            wait_until("processor: caught up", lambda: lag(values) == 0, READY_SECONDS, log("processor"))
+            wait_until("processor: caught up", lambda: health.lag(values) == 0, READY_SECONDS, log("processor"))
         SAMPLES_SENT.touch()
     tools.check(str(binaries / "hookline-analytics"), "report", env=programs)
 
@@ -94,26 +98,35 @@ def configure(values: dict[str, str]) -> None:
     write_private(LOCAL / "processor.toml", processor)
 
 
-def start(supervisor: Supervisor, name: str, ready: Callable[[], bool]) -> None:
+def start(supervisor: Supervisor, name: str) -> None:
     with step(name, "ready"):
         supervisor.start(name)
-        supervisor.wait_ready(name, ready, READY_SECONDS)
+        supervisor.wait_ready(name, lambda: health.missing(name, supervisor.values) is None, READY_SECONDS)
 
 
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return response.status == 200
-    except OSError:
-        return False
+def change(command: str, names: list[str]) -> int:
+    """Stops, starts or restarts single programs."""
+    require_known(names)
+    if not names:
+        raise Failure(f"which one? `make {command} ARGS=NAME`, with NAME one of {', '.join(PROGRAMS)}")
+    with locked(LOCAL / "stack.lock", BUSY):
+        values = environment.kept()
+        supervisor = Supervisor(values) if values else None
+        if not supervisor or not supervisor.programs():
+            raise Failure("the stack does not run: `make up` starts it")
+        if command != "start":
+            for name in [name for name in STOP_ORDER if name in names]:
+                with step(name, "stopped"):
+                    supervisor.stop(name)
+        if command != "stop":
+            for name in [name for name in PROGRAMS if name in names]:
+                start(supervisor, name)
+    return 0
 
 
-def lag(values: dict[str, str]) -> float | None:
-    """Records that the processor has not taken in yet; None while it does not say."""
-    with urllib.request.urlopen(f"{values['HOOKLINE_PROCESSOR_ADMIN_URL']}/metrics", timeout=5) as response:
-        page = response.read().decode()
-    series = [line for line in page.splitlines() if line.startswith("hookline_processor_lag_records{")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in series) if series else None
+def require_known(names: list[str]) -> None:
+    if unknown := [name for name in names if name not in PROGRAMS]:
+        raise Failure(f"no program is called {', '.join(unknown)}: there are {', '.join(PROGRAMS)}")
 
 
 def where_to_look(values: dict[str, str]) -> None:
@@ -124,8 +137,9 @@ clickhouse    {values["CLICKHOUSE_URL"]}  database {values["CLICKHOUSE_DATABASE"
 kafka         {values["KAFKA_BOOTSTRAP_SERVERS"]}
 addresses and secrets in {environment.FILE.relative_to(ROOT)}, logs in {LOGS.relative_to(ROOT)}
 
-more traffic  make simulate ARGS='--jobs 2000 --rate 200'
-also          make status, make logs, make down""")
+more traffic  make simulate
+held against  {CHECK}
+also          make status, make logs, make restart ARGS=NAME, make down""")
 
 
 def down() -> int:
@@ -158,6 +172,8 @@ def states(values: dict[str, str]) -> list[dict[str, Any]]:
                 "state": program["statename"].lower(),
                 "pid": program["pid"] or None,
                 "seconds": program["now"] - program["start"] if running else None,
+                "missing": health.missing(name, values) if running else None,
+                "lag_records": health.lag(values) if running and name == "processor" else None,
                 "addresses": [values[variable] for variable in ADDRESSES[name]] if values else [],
             }
         )
@@ -170,19 +186,28 @@ def all_running(rows: list[dict[str, Any]]) -> bool:
 
 def status(as_json: bool) -> int:
     rows = states(environment.kept())
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        print(f"{'NAME':<14}{'STATE':<12}{'PID':<10}{'SECONDS':<10}ADDRESSES")
-        for row in rows:
-            addresses = "  ".join(row["addresses"])
-            print(f"{row['name']:<14}{row['state']:<12}{row['pid'] or '-':<10}{row['seconds'] or '-':<10}{addresses}")
-    return 0 if all_running(rows) else NOT_ALL_RUNNING
+    print(json.dumps(rows, indent=2) if as_json else table(rows))
+    return 0 if all_running(rows) and not any(row["missing"] for row in rows) else NOT_ALL_READY
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """What is missing and the lag come below, where a long reason breaks no column."""
+    lines = [f"{'NAME':<14}{'STATE':<12}{'READY':<8}{'PID':<10}{'SECONDS':<10}ADDRESSES"]
+    notes = []
+    for row in rows:
+        running = row["state"] == "running"
+        ready = "-" if not running else "no" if row["missing"] else "yes"
+        place = f"{row['pid'] or '-':<10}{'-' if row['seconds'] is None else row['seconds']:<10}"
+        lines.append(f"{row['name']:<14}{row['state']:<12}{ready:<8}{place}{'  '.join(row['addresses'])}")
+        if row["missing"]:
+            notes.append(f"{row['name']:<14}not ready: {row['missing']}")
+        if row["lag_records"] is not None:
+            notes.append(f"{row['name']:<14}{row['lag_records']:,.0f} records behind")
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def logs(names: list[str], follow: bool) -> int:
-    if unknown := set(names) - set(PROGRAMS):
-        raise Failure(f"no program is called {', '.join(unknown)}: there are {', '.join(PROGRAMS)}")
+    require_known(names)
     files = [str(log(name)) for name in names or PROGRAMS if log(name).exists()]
     if not files:
         raise Failure(f"no log in {LOGS} yet: `make up` starts the stack")
@@ -194,8 +219,15 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything; the first time with sample traffic")
     commands.add_parser("down", help="stop everything that up started")
-    command = commands.add_parser("status", help=f"what runs; exit code {NOT_ALL_RUNNING} unless all of it does")
+    command = commands.add_parser("status", help=f"what runs; exit code {NOT_ALL_READY} unless all of it does and is ready")
     command.add_argument("--json", action="store_true")
+    for name, text in (
+        ("stop", "stop the programs named"),
+        ("start", "start them again; the others go on"),
+        ("restart", "stop them and start them again, as they are configured and built now"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PROGRAMS))
     command = commands.add_parser("logs", help="the last lines of each log, or of those named")
     command.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PROGRAMS))
     command.add_argument("-f", "--follow", action="store_true")
@@ -212,6 +244,8 @@ def main() -> int:
             return down()
         case "status":
             return status(options.json)
+        case "stop" | "start" | "restart":
+            return change(options.command, options.names)
         case "tools":
             tools.require()
             tools.fetch()

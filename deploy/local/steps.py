@@ -29,15 +29,16 @@ def say(name: str, outcome: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, otherwise: str) -> Iterator[None]:
-    """Fails with `otherwise` when another process has the lock."""
+def locked(path: Path, otherwise: str) -> Iterator[int]:
+    """Fails with `otherwise` when another process has the lock. Yields its descriptor: a child that inherits it holds the lock,
+    too, until it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
             raise Failure(otherwise) from held
-        yield
+        yield file.fileno()
 
 
 def wait_until(what: str, check: Callable[[], bool], seconds: float, log: Path | None = None) -> None:

@@ -74,7 +74,7 @@ pub fn explain(
             ));
         }
     }
-    if body.starts_with(b"\xef\xbb\xbf") {
+    if body.starts_with(BYTE_ORDER_MARK) {
         add(format_args!("hint: the body begins with a byte order mark"));
     }
     Explanation { authentic: false, text }
@@ -91,20 +91,27 @@ fn age(signed_at: SignedAt, now: ReceivedAt, tolerance: Tolerance) -> String {
 }
 
 /// The body as it may have been before it was captured: editors and shells add and remove line ends and byte order
-/// marks.
-fn alterations(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let mut altered = vec![("with a line feed added", [body, b"\n"].concat())];
-    if let Some(shorter) = body.strip_suffix(b"\n") {
-        altered.push(("without its last line feed", shorter.to_vec()));
-        if let Some(shorter) = shorter.strip_suffix(b"\r") {
-            altered.push(("without its last line end", shorter.to_vec()));
+/// marks, and some do both.
+fn alterations(body: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut starts = vec![("", body)];
+    starts.extend(body.strip_prefix(BYTE_ORDER_MARK).map(|shorter| ("without its byte order mark", shorter)));
+    let mut altered = Vec::new();
+    for (start, body) in starts {
+        let mut ends = vec![("", body.to_vec()), ("with a line feed added", [body, b"\n"].concat())];
+        if let Some(shorter) = body.strip_suffix(b"\n") {
+            ends.push(("without its last line feed", shorter.to_vec()));
+            ends.extend(shorter.strip_suffix(b"\r").map(|shorter| ("without its last line end", shorter.to_vec())));
         }
+        let together =
+            |end: &str| [start, end].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" and ");
+        altered.extend(ends.into_iter().map(|(end, altered)| (together(end), altered)));
     }
-    if let Some(shorter) = body.strip_prefix(b"\xef\xbb\xbf") {
-        altered.push(("without its byte order mark", shorter.to_vec()));
-    }
+    altered.retain(|(hint, _)| !hint.is_empty());
+    altered.push(("with a byte order mark added".to_owned(), [BYTE_ORDER_MARK, body].concat()));
     altered
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +140,11 @@ mod tests {
                 explained("1000", hex.as_str(), &[body, &b"\n"[..]].concat(), 1100),
                 false,
                 ["hint", "without its last line feed", ""],
+            ),
+            (
+                explained("1000", hex.as_str(), &[&b"\xef\xbb\xbf"[..], body, &b"\r\n"[..]].concat(), 1100),
+                false,
+                ["without its byte order mark and without its last line end;", "begins with a byte order mark", ""],
             ),
         ] {
             assert_eq!(explanation.authentic, authentic, "{}", explanation.text);

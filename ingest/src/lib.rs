@@ -13,8 +13,10 @@ mod kafka;
 mod metrics;
 mod reload;
 mod server;
+mod sign;
 mod webhook;
 
 pub use self::config::IngestConfig;
 pub use self::daemon::{read_sources, run};
 pub use self::explain::{Captured, explain};
+pub use self::sign::{SignedHeaders, url};

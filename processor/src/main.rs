@@ -10,7 +10,7 @@ use hookline_service::telemetry;
 
 /// Folds the topics into facts and fills the tables.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = hookline_service::version!())]
 struct Cli {
     #[command(flatten)]
     config: ConfigArgs,
@@ -41,6 +41,18 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<()> {
     let Some(config) = cli.config.load::<ProcessorConfig>()? else { return Ok(()) };
+    if cli.command.is_none() {
+        tracing::info!(
+            version = hookline_service::version!(),
+            admin = %config.admin.listen,
+            kafka = config.kafka.bootstrap_servers,
+            topic_prefix = config.kafka.topic_prefix,
+            group = config.group_id(),
+            clickhouse = config.clickhouse.url,
+            database = config.clickhouse.database,
+            "starting"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(async {
         match cli.command {

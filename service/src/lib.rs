@@ -14,3 +14,4 @@ pub mod kafka_raw;
 mod readiness;
 pub mod shutdown;
 pub mod telemetry;
+pub mod version;

@@ -29,7 +29,7 @@ struct State {
 }
 
 /// The parts that a daemon needs for its work, such as Kafka. It is ready while none of them is missing. The log has a line when
-/// a part goes missing, when the reason changes, and when the part is back.
+/// a part goes missing, when the reason changes, when the part is back, and when none is missing any more.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Mutex<State>>);
 
@@ -61,8 +61,12 @@ impl Readiness {
         let before = state.missing.get(&(part, witness)).cloned();
         let Some(Missing { why, since }) = missing else {
             state.missing.remove(&(part, witness));
-            if let Some(Missing { since: Some(since), .. }) = before {
-                tracing::info!(part, since = rfc3339(since), "it is there again");
+            if let Some(Missing { since: Some(since), .. }) = &before {
+                let seconds = (OffsetDateTime::now_utc() - *since).whole_seconds();
+                tracing::info!(part, since = rfc3339(*since), missing_seconds = seconds, "it is there again");
+            }
+            if before.is_some() && state.missing.is_empty() {
+                tracing::info!("ready");
             }
             return;
         };

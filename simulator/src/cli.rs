@@ -25,7 +25,7 @@ pub const SECRET_VARIABLE: &str = "HOOKLINE_WEBHOOK_SECRET";
 ///
 /// The signed time of a webhook is always the time of its event, so that durations come out as the jobs had them.
 #[derive(Clone, Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version = hookline_service::version!(), args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// Where the configuration comes from.
     #[command(flatten)]
@@ -117,7 +117,16 @@ pub struct Check {
     /// The ledger of a run; several, if several runs went into the tables
     #[arg(long, required = true, value_name = "FILE")]
     pub ledger: Vec<PathBuf>,
-    /// Print the differences as JSON
+    /// Compare all rows, not only those of the jobs and webhooks in the ledger: whatever others sent is then a difference
+    #[arg(long)]
+    pub everything: bool,
+    /// How long differences have to vanish: the processor takes in what was acknowledged within seconds
+    #[arg(long, default_value = "20s", value_parser = duration, value_name = "DURATION")]
+    pub within: Duration,
+    /// Print every difference, not only twenty
+    #[arg(long)]
+    pub all: bool,
+    /// Print every difference as JSON
     #[arg(long)]
     pub json: bool,
 }

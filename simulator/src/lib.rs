@@ -14,6 +14,7 @@ pub mod oracle;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod plan;
+pub mod progress;
 pub mod provider;
 pub mod provider_time;
 pub mod report;

@@ -10,10 +10,10 @@ use hookline_simulator::check::{SimulatorConfig, check};
 use hookline_simulator::cli::{Cli, Command, EXAMPLES, SECRET_VARIABLE, Simulate};
 use hookline_simulator::ledger::Writer;
 use hookline_simulator::plan::plan;
+use hookline_simulator::progress::{self, Schedule};
 use hookline_simulator::provider::{self, deliver};
 use hookline_simulator::provider_time::ProviderTime;
 use hookline_simulator::report::Report;
-use indicatif::{ProgressBar, ProgressStyle};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -47,10 +47,15 @@ async fn simulate(options: &Simulate) -> anyhow::Result<bool> {
     };
     let ledger = options.ledger.as_deref().map(Writer::append).transpose()?;
     let seed = options.seed.unwrap_or_else(rand::random);
-    let plan = plan(&options.settings(seed), ProviderTime::now());
-    let progress = progress_bar(plan.len());
+    let now = ProviderTime::now();
+    let plan = plan(&options.settings(seed), now);
+    let schedule = Schedule::of(&plan, options.past.is_some(), now);
+    let progress = progress::bar(plan.len());
+    let telling = tokio::spawn(progress::tell(progress.clone(), schedule));
     let began = Instant::now();
-    let counts = deliver(settings, plan, ledger, &progress, shutdown::on_signal()?).await?;
+    let counts = deliver(settings, plan, ledger, &progress, shutdown::on_signal()?).await;
+    telling.abort();
+    let counts = counts?;
     progress.finish_and_clear();
     let report =
         Report { seed, jobs: options.jobs, times: options.times(), seconds: began.elapsed().as_secs_f64(), counts };
@@ -60,12 +65,4 @@ async fn simulate(options: &Simulate) -> anyhow::Result<bool> {
         print_line(&report);
     }
     Ok(report.counts.is_complete())
-}
-
-/// Shown on a terminal only.
-fn progress_bar(webhooks: usize) -> ProgressBar {
-    let template = "{wide_bar} {pos}/{len} acknowledged  {per_sec}  {eta} left";
-    // The template is a constant.
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(webhooks as u64).with_style(style)
 }

@@ -20,6 +20,7 @@ mod reload;
 mod replicas;
 mod security;
 mod shutdown;
+mod sign_command;
 mod sockets;
 mod strangers;
 mod telemetry;

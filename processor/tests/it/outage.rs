@@ -56,10 +56,16 @@ async fn a_server_that_is_away_without_traffic_is_missing_until_it_is_back() {
     cluster.restart(1).await;
     missing(&mut daemon, &[]).await;
     let again = |part: &str| {
-        let says = |line: &String| line.contains("it is there again") && line.contains(part);
+        let says = |line: &String| {
+            line.contains("it is there again") && line.contains(part) && line.contains("\"missing_seconds\":")
+        };
         daemon.log().iter().skip(before).filter(|line| says(line)).count()
     };
     // A line is written a moment after what it tells of.
     eventually("lines that say so", DEADLINE, async || ((again("kafka"), again("clickhouse")) == (1, 1)).then_some(()))
         .await;
+    // The second one is that of the end of the outage.
+    let ready = || daemon.log().iter().filter(|line| line.contains("\"message\":\"ready\"")).count();
+    eventually("a line that says ready", DEADLINE, async || (ready() == 2).then_some(())).await;
+    assert!(daemon.log()[0].contains("\"message\":\"starting\""), "{:#?}", daemon.log()[0]);
 }

@@ -59,6 +59,22 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// The table and the kind, by which differences are counted.
+    pub fn group(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Lost { table, .. } => (table, "lost"),
+            Self::Invented { table, .. } => (table, "invented"),
+            Self::Body { table, .. } => (table, "body"),
+            Self::Unreadable { .. } => ("deliveries", "unreadable"),
+            Self::Column { table, .. } => (table, "column"),
+            Self::MissingRow { table, .. } => (table, "missing_row"),
+            Self::ExtraRow { table, .. } => (table, "extra_row"),
+            Self::Time { .. } => ("job_facts", "time"),
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,6 +9,7 @@ mod provider_json;
 mod receipts;
 mod rollup;
 pub mod rows;
+mod scope;
 pub mod tables;
 mod times;
 
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub dead_letters: Vec<DeadLetter>,
     /// The rows of the view `job_facts`.
     pub job_facts: Vec<JobFacts>,
+    /// Rows of jobs that are in no ledger, which the roll-up counts together with others that are.
+    pub other_job_facts: Vec<JobFacts>,
     /// The quantiles of `job_facts`, grouped as `job_stats_by_minute` is.
     pub quantiles: Vec<FactQuantiles>,
     /// The rows of the view `job_stats_by_minute`.
@@ -44,7 +47,8 @@ impl Snapshot {
         let minutes = (&self.quantiles, &self.job_stats);
         let hours = (&self.hourly_quantiles, &self.hourly_job_stats);
         for (resolution, (quantiles, job_stats)) in [(rollup::BY_MINUTE, minutes), (rollup::BY_HOUR, hours)] {
-            found.extend(rollup::differences(resolution, &self.job_facts, quantiles, job_stats));
+            let job_facts = (&*self.job_facts, &*self.other_job_facts);
+            found.extend(rollup::differences(resolution, job_facts, quantiles, job_stats));
         }
         found
     }

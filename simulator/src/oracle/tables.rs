@@ -14,6 +14,7 @@ pub async fn read(client: &Client, attempts: Vec<Attempt>) -> clickhouse::error:
         deliveries: rows(client, "SELECT ?fields FROM deliveries FINAL").await?,
         dead_letters: rows(client, DEAD_LETTERS).await?,
         job_facts: rows(client, "SELECT ?fields FROM job_facts").await?,
+        other_job_facts: Vec::new(),
         quantiles: rows(client, &quantiles("toStartOfMinute")).await?,
         job_stats: rows(client, &job_stats("minute", "job_stats_by_minute")).await?,
         hourly_quantiles: rows(client, &quantiles("toStartOfHour")).await?,

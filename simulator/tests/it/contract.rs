@@ -32,7 +32,7 @@ type Environment = [(String, String)];
 fn help_is_pinned() {
     let mut text = String::new();
     for (binary, commands) in [
-        (INGEST, &["", "verify"][..]),
+        (INGEST, &["", "sign", "verify"][..]),
         (PROCESSOR, &["", "replay"]),
         (ANALYTICS, &["", "migrate", "report"]),
         (SIMULATOR, &["", "check"]),
@@ -219,7 +219,12 @@ fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
         (SIMULATOR, &[], url.clone(), "no secret"),
         (SIMULATOR, &["--secret-file", &missing], url.clone(), "a file that is missing"),
         (SIMULATOR, &["check", "--ledger", &ledger], sound(&[]), "check of tables that are right"),
-        (SIMULATOR, &["check", "--ledger", &wrong_ledger], sound(&[]), "check of tables that are wrong"),
+        (
+            SIMULATOR,
+            &["check", "--within", "0s", "--ledger", &wrong_ledger],
+            sound(&[]),
+            "check of tables that are wrong",
+        ),
         (SIMULATOR, &["check", "--ledger", &missing], sound(&[]), "check of a ledger that is missing"),
     ] {
         let output = run(binary, arguments, &environment);
