@@ -15,6 +15,7 @@ pub mod migrations;
 pub mod outcome;
 pub mod record;
 pub mod rollup;
+pub mod rollup_range;
 pub mod signature;
 pub mod sql;
 pub mod time;

@@ -3,7 +3,15 @@
 use crate::sql::QUANTILE_LEVELS;
 use crate::time::CreatedHour;
 
-/// The statement that refreshes `job_stats` for the given created hours; for none of them it does nothing.
+/// The kinds of durations that the roll-up has quantiles of, as its columns are named.
+const DURATIONS: [&str; 3] = ["total", "run", "queue"];
+
+/// Which created hours still have all of their jobs. What expires goes part by part, so a refresh that came later would count some
+/// of an hour's jobs, and one after it none.
+const KEPT: &str = "created_hour >= (SELECT created_hour FROM jobs_kept_since)";
+
+/// The statement that refreshes `job_stats` for the given created hours; for none of them it does nothing, and neither for an hour
+/// whose facts may have expired.
 ///
 /// May run at any time, repeatedly, and beside another one for the same hours: the row that wins has seen every fact that was
 /// there when any other began. Its version is two numbers. The upper half is the server's time, or one more than that of the
@@ -13,22 +21,25 @@ use crate::time::CreatedHour;
 /// Both are taken before the facts are looked at, and the order is that of the join: its left side is resolved first, with
 /// `now64` and the scalar subquery, and the snapshot of `jobs` is taken after it. `now64` beside a plain `FROM` would be
 /// evaluated after the snapshot, and `nowInBlock` long after. Groups that are in the roll-up and have no finished job any more
-/// become an empty row.
+/// become an empty row, whose first end is after its last.
+///
+/// The jobs are read once, for minutes and hours alike.
 pub fn refresh_statement(hours: &[CreatedHour]) -> String {
     let hours = hours.iter().map(|hour| hour.0.to_string()).collect::<Vec<_>>().join(", ");
-    let state = |seconds: &str| {
-        format!("quantilesDDStateIf({QUANTILE_LEVELS})(assumeNotNull({seconds}), {seconds} IS NOT NULL)")
-    };
-    let (total, run, queue) = (state("total_seconds"), state("run_seconds"), state("queue_seconds"));
+    let each = |column: &dyn Fn(&str) -> String| DURATIONS.map(column).join(",\n                ");
     format!(
-        "INSERT INTO job_stats (created_hour, source, resource, version, cells)
-SETTINGS insert_deduplicate = 0, async_insert = 0, max_partitions_per_insert_block = 0
+        "INSERT INTO job_stats (created_hour, source, resource, version, first_finished_at, last_finished_at, minute_cells, hour_cells)
+SETTINGS insert_deduplicate = 0, async_insert = 0, max_partitions_per_insert_block = 0, group_by_use_nulls = 0,
+    force_grouping_standard_compatibility = 1
 SELECT
     created_hour,
     source,
     resource,
     bitShiftLeft(toUInt128(greatest(began, standing.2[indexOf(standing.1, (created_hour, source, resource))] + 1)), 64) + began,
-    cells
+    first_finished_at,
+    last_finished_at,
+    minute_cells,
+    hour_cells
 FROM
 (
     SELECT
@@ -48,35 +59,77 @@ FROM
 ) AS started
 CROSS JOIN
 (
-SELECT created_hour, source, resource, groupArrayArray(cells) AS cells
+SELECT
+    created_hour,
+    source,
+    resource,
+    min(first) AS first_finished_at,
+    max(last) AS last_finished_at,
+    groupArrayArray(minutes) AS minute_cells,
+    groupArrayArray(hours) AS hour_cells
 FROM
 (
     SELECT
         created_hour,
         source,
         resource,
-        [tuple(
-            toStartOfMinute(assumeNotNull(finished_at)) AS minute,
-            job_type,
-            if(outcome = 'errored', error_code, '') AS code,
-            countIf(outcome = 'completed'),
-            countIf(outcome = 'errored'),
-            max(total_seconds),
-            max(run_seconds),
-            max(queue_seconds),
-            {total},
-            {run},
-            {queue})] AS cells
-    FROM job_facts
-    WHERE created_hour IN ({hours}) AND outcome != 'open'
-    GROUP BY created_hour, source, resource, minute, job_type, code
+        min(first) AS first,
+        max(last) AS last,
+        groupArrayIf(cell, is_minute) AS minutes,
+        groupArrayIf(cell, NOT is_minute) AS hours
+    FROM
+    (
+        SELECT
+            created_hour,
+            source,
+            resource,
+            grouping(minute) = 0 AS is_minute,
+            min(second) AS first,
+            max(second) AS last,
+            tuple(
+                if(is_minute, minute, hour),
+                job_type,
+                code,
+                countIf(outcome = 'completed'),
+                countIf(outcome = 'errored'),
+                {jobs},
+                {max},
+                {state}) AS cell
+        FROM
+        (
+            SELECT
+                created_hour, source, resource, outcome, job_type, total_seconds, run_seconds, queue_seconds,
+                toDateTime(assumeNotNull(finished_at), 'UTC') AS second,
+                toStartOfMinute(second) AS minute,
+                toStartOfHour(second) AS hour,
+                if(outcome = 'errored', error_code, '') AS code
+            FROM job_facts
+            WHERE created_hour IN ({hours}) AND {KEPT} AND outcome != 'open'
+        )
+        GROUP BY GROUPING SETS (
+            (created_hour, source, resource, minute, job_type, code),
+            (created_hour, source, resource, hour, job_type, code))
+    )
+    GROUP BY created_hour, source, resource
     UNION ALL
-    SELECT DISTINCT created_hour, CAST(source, 'String') AS source, CAST(resource, 'String') AS resource, [] AS cells
+    SELECT DISTINCT
+        created_hour,
+        CAST(source, 'String') AS source,
+        CAST(resource, 'String') AS resource,
+        toDateTime(4294967295, 'UTC') AS first,
+        toDateTime(0, 'UTC') AS last,
+        [] AS minutes,
+        [] AS hours
     FROM job_stats
-    WHERE created_hour IN ({hours})
+    WHERE created_hour IN ({hours}) AND {KEPT}
 )
 GROUP BY created_hour, source, resource
-) AS refreshed"
+) AS refreshed",
+        jobs = each(&|kind| format!("count({kind}_seconds)")),
+        max = each(&|kind| format!("max({kind}_seconds)")),
+        state = each(&|kind| format!(
+            "quantilesDDStateIf({QUANTILE_LEVELS})(assumeNotNull({kind}_seconds), {kind}_seconds IS NOT NULL)"
+        )),
     )
 }
 
@@ -89,5 +142,10 @@ mod tests {
         let statement = refresh_statement(&[CreatedHour(1_729_314_000), CreatedHour(1_729_317_600)]);
         assert_eq!(statement.matches("created_hour IN (1729314000, 1729317600)").count(), 3);
         assert_eq!(refresh_statement(&[]).matches("created_hour IN ()").count(), 3);
+        assert_eq!(
+            statement.matches(KEPT).count(),
+            2,
+            "neither an hour's facts nor its row are replaced once jobs may be gone"
+        );
     }
 }

@@ -1,7 +1,36 @@
 -- One row for each job: the facts, and what follows from them. Every column is cast to its public type; a filter on
 -- source, resource, created_hour or job_id still reaches the key.
-CREATE OR REPLACE VIEW job_facts AS
-WITH
+CREATE OR REPLACE VIEW job_facts
+(
+    source String COMMENT 'account or environment, the last part of the webhook\'s path',
+    resource String COMMENT '`video`, `image` or `audio`, from the event\'s `type`',
+    job_id String COMMENT '`payload.id`, unique within source and resource',
+    job_type String COMMENT '`payload.type`; the greatest one given',
+    created_hour DateTime('UTC') COMMENT 'start of the hour of `created_at`; in the key',
+    created_at DateTime64(3, 'UTC') COMMENT '`payload.created_at`, the provider\'s clock; the earliest one given',
+    started_at Nullable(DateTime64(3, 'UTC')) COMMENT 'when the earliest `started` happened: within its signed second, where our clock says',
+    completed_at Nullable(DateTime64(3, 'UTC')) COMMENT 'the same of the earliest `completed`',
+    errored_at Nullable(DateTime64(3, 'UTC')) COMMENT 'the same of the earliest `errored`',
+    finished_at Nullable(DateTime64(3, 'UTC')) COMMENT '`completed_at`, or else `errored_at`',
+    outcome String COMMENT '`completed`, or else `errored`, or else `open`',
+    error_code String COMMENT '`payload.error.code` of `errored`',
+    error_message String COMMENT '`payload.error.message` of the same event',
+    total_seconds Nullable(Float64) COMMENT 'seconds from `created_at` to `finished_at`; `NULL` where negative',
+    run_seconds Nullable(Float64) COMMENT 'seconds from `started_at` to `finished_at`; `NULL` where negative',
+    queue_seconds Nullable(Float64) COMMENT 'seconds from `created_at` to `started_at`; `NULL` where this or the run is negative',
+    width Nullable(Int64) COMMENT '`payload.width` in pixels; the greatest one given',
+    height Nullable(Int64) COMMENT '`payload.height` in pixels; the greatest one given',
+    image_count Nullable(Int64) COMMENT '`payload.image_count`; the greatest one given',
+    fps Nullable(Float64) COMMENT '`payload.fps`, frames per second, of terminal events only: `started` carries an estimate',
+    media_seconds Nullable(Float64) COMMENT '`payload.end_seconds` − `payload.start_seconds`: the length of the media, in seconds',
+    credits_estimated Nullable(Int64) COMMENT '`payload.credits_charged` of `started`',
+    credits_charged Nullable(Int64) COMMENT '`payload.credits_charged` of the event that the outcome follows from',
+    credits_refunded Nullable(Int64) COMMENT '`credits_estimated` − `credits_charged` of a job that errored',
+    first_received_at DateTime64(3, 'UTC') COMMENT 'when ingest received the first webhook about the job',
+    last_received_at DateTime64(3, 'UTC') COMMENT 'when ingest received the last webhook about the job',
+    fold_version UInt16 COMMENT 'oldest version of the fold that had a part in the row'
+)
+AS WITH
     joined AS
     (
         SELECT
@@ -42,4 +71,5 @@ SELECT
     CAST(first_received_at, 'DateTime64(3, \'UTC\')') AS first_received_at,
     CAST(last_received_at, 'DateTime64(3, \'UTC\')') AS last_received_at,
     CAST(fold_version, 'UInt16') AS fold_version
-FROM joined;
+FROM joined
+COMMENT 'View. One row for each job: what is known of it, and what follows from that. Every fact comes from the events about the job; of several values that events give, the stated one stays.';

@@ -15,13 +15,14 @@ use super::{MigrateReport, Step, StepOutcome};
 /// both are seen.
 const CREATE_SCHEMA_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
 (
-    number UInt32,
-    name String,
-    checksum String,
-    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+    number UInt32 COMMENT 'place in the order of migrations',
+    name String COMMENT 'name of the migration\\'s file',
+    checksum String COMMENT 'SHA-256 of the file when it was applied, in hex',
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'when it was applied, by the server\\'s clock'
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (number, checksum)";
+ORDER BY (number, checksum)
+COMMENT 'Table, `ReplacingMergeTree`. The migrations that were applied, written by `hookline-analytics migrate`.'";
 
 /// A row of `schema_migrations`: a migration as it was when it was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]

@@ -143,7 +143,7 @@ fn sql(read_from: ReadFrom, by: &[Dimension], range: Range, source: bool, resour
         ReadFrom::Facts => String::new(),
         ReadFrom::Rollup => format!(
             " AND created_hour IN (SELECT created_hour FROM job_stats WHERE created_hour >= {earliest} \
-             AND arrayExists(minute -> minute >= {from} AND minute < {to}, cells.minute))"
+             AND arrayExists(minute -> minute >= {from} AND minute < {to}, minute_cells.minute))"
         ),
     };
     let quantiles = |kind: &str| match read_from {

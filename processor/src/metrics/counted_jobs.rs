@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 
 use clickhouse::{Client, Row};
 use foldhash::quality::RandomState;
-use hookline_schemas::sql::{LAST_WEBHOOK, MAX_JOB_AGE};
+use hookline_schemas::sql::{LAST_WEBHOOK, created_hours_of};
 use hookline_schemas::time::OccurredAt;
 use hookline_service::bounded_map::BoundedMap;
 use hookline_service::shutdown::CancellationToken;
@@ -98,11 +98,13 @@ impl CountedJobs {
     /// Reads the jobs of the last hours from the tables, whoever inserted them. This has to happen before anything of newly
     /// assigned partitions is inserted: a job that this process inserts and has not counted would be taken for counted.
     pub async fn reload(&mut self, client: &Client, cancel: &CancellationToken) -> Result<(), Cancelled> {
+        // A job may have ended as long before its last webhook as that was tried.
+        let hours = created_hours_of(&format!("(now('UTC') - INTERVAL {LAST_WEBHOOK} - INTERVAL {LAST_WEBHOOK})"));
         let query = format!(
             "SELECT source, resource, job_id, started_at, completed_at IS NOT NULL AS completed, \
              errored_at IS NOT NULL AS errored FROM jobs \
              WHERE last_received_at >= now64(3) - INTERVAL {LAST_WEBHOOK} \
-             AND created_hour >= now() - INTERVAL {LAST_WEBHOOK} - INTERVAL {MAX_JOB_AGE}"
+             AND {hours}"
         );
         let read = until_cancelled(cancel, async || self.read(client, &query).await, retries_read).await?;
         if let Err(error) = read {

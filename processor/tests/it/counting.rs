@@ -1,8 +1,9 @@
 //! A finished job is counted once.
 
+use hookline_schemas::ids::Resource;
 use hookline_testkit::{Daemon, eventually};
 
-use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now};
+use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now, records_of_job};
 
 async fn finished(daemon: &mut Daemon) -> f64 {
     daemon.metric_or_zero("hookline_jobs_finished_total", &[]).await
@@ -31,6 +32,36 @@ async fn duplicates_and_a_restart_count_nothing_again() {
     under_test.wait_until(DELIVERIES, 560).await;
     under_test.wait_until_no_lag(&mut daemon).await;
     assert_eq!(finished(&mut daemon).await, 10.0, "only what the first one had not counted");
+    assert!(daemon.terminate().await.success());
+}
+
+/// Jobs that were created further back than jobs hardly ever last are known from the roll-up.
+#[tokio::test]
+async fn a_job_that_ended_late_is_not_counted_again_either() {
+    let under_test = ProcessorUnderTest::new("counting_late", 2).await;
+    let produce = || {
+        for job in 0..10 {
+            for mut record in records_of_job(Resource::Video, job, now() - 20 * 86_400) {
+                record.signed_at = now() - 60;
+                record.received_ms = i64::from(record.signed_at) * 1_000;
+                under_test.produce(&record);
+            }
+        }
+        under_test.flush();
+    };
+    let mut daemon = under_test.daemon(&[]);
+    daemon.wait_ready().await;
+    produce();
+    under_test.wait_until(DELIVERIES, 20).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert_eq!(finished(&mut daemon).await, 10.0);
+    assert!(daemon.terminate().await.success());
+
+    let mut daemon = under_test.daemon(&[]);
+    produce();
+    under_test.wait_until(DELIVERIES, 40).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert_eq!(finished(&mut daemon).await, 0.0);
     assert!(daemon.terminate().await.success());
 }
 

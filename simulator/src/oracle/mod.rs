@@ -28,6 +28,10 @@ pub struct Snapshot {
     pub quantiles: Vec<FactQuantiles>,
     /// The rows of the view `job_stats_by_minute`.
     pub job_stats: Vec<JobStats>,
+    /// The quantiles of `job_facts`, grouped as `job_stats_by_hour` is.
+    pub hourly_quantiles: Vec<FactQuantiles>,
+    /// The rows of the view `job_stats_by_hour`.
+    pub hourly_job_stats: Vec<JobStats>,
 }
 
 impl Snapshot {
@@ -36,7 +40,11 @@ impl Snapshot {
         let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters);
         found.extend(fold::differences(&self.deliveries, &self.job_facts));
         found.extend(times::differences(&self.attempts, &self.dead_letters, &self.job_facts));
-        found.extend(rollup::differences(&self.job_facts, &self.quantiles, &self.job_stats));
+        let minutes = (&self.quantiles, &self.job_stats);
+        let hours = (&self.hourly_quantiles, &self.hourly_job_stats);
+        for (resolution, (quantiles, job_stats)) in [(rollup::BY_MINUTE, minutes), (rollup::BY_HOUR, hours)] {
+            found.extend(rollup::differences(resolution, &self.job_facts, quantiles, job_stats));
+        }
         found
     }
 }

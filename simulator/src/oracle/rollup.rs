@@ -8,12 +8,24 @@ use super::fold::columns;
 use super::rows::{FactQuantiles, JobFacts, JobStats, StatsKey};
 use crate::provider_time::ProviderTime;
 
+/// A view of the roll-up, by the width of its cells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resolution {
+    view: &'static str,
+    seconds: i64,
+}
+
+pub(super) const BY_MINUTE: Resolution = Resolution { view: "job_stats_by_minute", seconds: 60 };
+pub(super) const BY_HOUR: Resolution = Resolution { view: "job_stats_by_hour", seconds: 3_600 };
+
 pub(super) fn differences(
+    resolution: Resolution,
     job_facts: &[JobFacts],
     quantiles: &[FactQuantiles],
     job_stats: &[JobStats],
 ) -> Vec<Difference> {
-    let mut expected = group(job_facts);
+    let table = resolution.view;
+    let mut expected = group(resolution, job_facts);
     for row in quantiles {
         if let Some(stats) = expected.get_mut(&row.key()) {
             (stats.total, stats.run, stats.queue) = (row.total.clone(), row.run.clone(), row.queue.clone());
@@ -22,27 +34,26 @@ pub(super) fn differences(
     let mut found = Vec::new();
     for actual in job_stats {
         match expected.remove(&actual.key()) {
-            Some(expected) => found.extend(columns(BY_MINUTE, &name(&actual.key()), &expected, actual)),
-            None => found.push(Difference::ExtraRow { table: BY_MINUTE, row: name(&actual.key()) }),
+            Some(expected) => found.extend(columns(table, &name(&actual.key()), &expected, actual)),
+            None => found.push(Difference::ExtraRow { table, row: name(&actual.key()) }),
         }
     }
-    found.extend(expected.into_keys().map(|key| Difference::MissingRow { table: BY_MINUTE, row: name(&key) }));
+    found.extend(expected.into_keys().map(|key| Difference::MissingRow { table, row: name(&key) }));
     found
 }
 
-const BY_MINUTE: &str = "job_stats_by_minute";
-
-/// Groups finished jobs by the key of `job_stats_by_minute`; quantiles stay empty.
-fn group(job_facts: &[JobFacts]) -> BTreeMap<StatsKey, JobStats> {
+/// Groups finished jobs by the key of the view; quantiles stay empty.
+fn group(resolution: Resolution, job_facts: &[JobFacts]) -> BTreeMap<StatsKey, JobStats> {
     let mut groups = BTreeMap::new();
     for job in job_facts {
         let Some(finished_at) = job.finished_at else { continue };
-        let minute = u32::try_from(finished_at.second().div_euclid(60) * 60).unwrap_or(u32::MAX);
+        let Resolution { seconds, .. } = resolution;
+        let ended = u32::try_from(finished_at.second().div_euclid(seconds) * seconds).unwrap_or(u32::MAX);
         // A job that completed counts as completed alone, even if it had sent `errored` before.
         let error_code = if job.outcome == "errored" { job.error_code.clone() } else { String::new() };
         let stats = JobStats {
             created_hour: job.created_hour,
-            minute,
+            ended,
             source: job.source.clone(),
             resource: job.resource.clone(),
             job_type: job.job_type.clone(),
@@ -52,19 +63,20 @@ fn group(job_facts: &[JobFacts]) -> BTreeMap<StatsKey, JobStats> {
         let stats = groups.entry(stats.key()).or_insert(stats);
         stats.completed += u64::from(job.outcome == "completed");
         stats.errored += u64::from(job.outcome == "errored");
-        for (max, seconds) in [
-            (&mut stats.total_max, job.total_seconds),
-            (&mut stats.run_max, job.run_seconds),
-            (&mut stats.queue_max, job.queue_seconds),
+        for (jobs, max, seconds) in [
+            (&mut stats.total_jobs, &mut stats.total_max, job.total_seconds),
+            (&mut stats.run_jobs, &mut stats.run_max, job.run_seconds),
+            (&mut stats.queue_jobs, &mut stats.queue_max, job.queue_seconds),
         ] {
+            *jobs += u64::from(seconds.is_some());
             *max = max.iter().copied().chain(seconds).reduce(f64::max);
         }
     }
     groups
 }
 
-fn name((created_hour, minute, source, resource, job_type, error_code): &StatsKey) -> String {
+fn name((created_hour, ended, source, resource, job_type, error_code): &StatsKey) -> String {
     let time = |second: &u32| ProviderTime(i64::from(*second) * 1000).rfc3339(false);
-    let (hour, minute) = (time(created_hour), time(minute));
-    format!("{source}/{resource}/{job_type}/{error_code} created in {hour}, ended in {minute}")
+    let (hour, ended) = (time(created_hour), time(ended));
+    format!("{source}/{resource}/{job_type}/{error_code} created in {hour}, ended in {ended}")
 }

@@ -95,18 +95,22 @@ impl JobFacts {
     }
 }
 
-/// A row of the view `job_stats_by_minute`. Its states are read as quantiles: p50, p90, p95 and p99, each NaN where no job has the
-/// duration.
+/// A row of the view `job_stats_by_minute` or `job_stats_by_hour`. Its states are read as quantiles: p50, p90, p95 and p99, each NaN
+/// where no job has the duration.
 #[derive(Clone, Debug, Default, PartialEq, Row, Serialize, Deserialize)]
 pub struct JobStats {
     pub created_hour: u32,
-    pub minute: u32,
+    /// The start of the minute or hour in which the jobs ended.
+    pub ended: u32,
     pub source: String,
     pub resource: String,
     pub job_type: String,
     pub error_code: String,
     pub completed: u64,
     pub errored: u64,
+    pub total_jobs: u64,
+    pub run_jobs: u64,
+    pub queue_jobs: u64,
     pub total_max: Option<f64>,
     pub run_max: Option<f64>,
     pub queue_max: Option<f64>,
@@ -119,7 +123,8 @@ pub struct JobStats {
 #[derive(Clone, Debug, PartialEq, Row, Deserialize)]
 pub struct FactQuantiles {
     pub created_hour: u32,
-    pub minute: u32,
+    /// The start of the minute or hour in which the jobs ended.
+    pub ended: u32,
     pub source: String,
     pub resource: String,
     pub job_type: String,
@@ -129,7 +134,7 @@ pub struct FactQuantiles {
     pub queue: Vec<f64>,
 }
 
-/// The key of a row of the roll-up: created hour, minute, source, resource, job type and error code.
+/// The key of a row of the roll-up: created hour, minute or hour of the end, source, resource, job type and error code.
 pub type StatsKey = (u32, u32, String, String, String, String);
 
 macro_rules! receipt {
@@ -153,7 +158,7 @@ macro_rules! stats_key {
             pub fn key(&self) -> StatsKey {
                 let text = [&self.source, &self.resource, &self.job_type, &self.error_code];
                 let [source, resource, job_type, error_code] = text.map(String::clone);
-                (self.created_hour, self.minute, source, resource, job_type, error_code)
+                (self.created_hour, self.ended, source, resource, job_type, error_code)
             }
         }
     )*};

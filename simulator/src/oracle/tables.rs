@@ -9,30 +9,36 @@ use crate::ledger::Attempt;
 pub async fn read(client: &Client, attempts: Vec<Attempt>) -> clickhouse::error::Result<Snapshot> {
     const DEAD_LETTERS: &str = "SELECT source, reason, origin, event_type, job_id, signature, signed_at_text, \
                                 lower(hex(SHA256(body))) AS body_sha256 FROM dead_letters FINAL";
-    const JOB_STATS: &str = "SELECT created_hour, minute, source, resource, job_type, error_code, completed, errored, \
-                             total_max, run_max, queue_max, finalizeAggregation(total_state) AS total, \
-                             finalizeAggregation(run_state) AS run, finalizeAggregation(queue_state) AS queue \
-                             FROM job_stats_by_minute";
     Ok(Snapshot {
         attempts,
         deliveries: rows(client, "SELECT ?fields FROM deliveries FINAL").await?,
         dead_letters: rows(client, DEAD_LETTERS).await?,
         job_facts: rows(client, "SELECT ?fields FROM job_facts").await?,
-        quantiles: rows(client, &quantiles()).await?,
-        job_stats: rows(client, JOB_STATS).await?,
+        quantiles: rows(client, &quantiles("toStartOfMinute")).await?,
+        job_stats: rows(client, &job_stats("minute", "job_stats_by_minute")).await?,
+        hourly_quantiles: rows(client, &quantiles("toStartOfHour")).await?,
+        hourly_job_stats: rows(client, &job_stats("hour", "job_stats_by_hour")).await?,
     })
 }
 
-fn quantiles() -> String {
+fn job_stats(ended: &str, view: &str) -> String {
+    format!(
+        "SELECT created_hour, {ended} AS ended, source, resource, job_type, error_code, completed, errored, total_jobs, \
+         run_jobs, queue_jobs, total_max, run_max, queue_max, finalizeAggregation(total_state) AS total, \
+         finalizeAggregation(run_state) AS run, finalizeAggregation(queue_state) AS queue FROM {view}"
+    )
+}
+
+fn quantiles(start_of: &str) -> String {
     let of = |kind: &str| {
         format!(
             "quantilesDDIf(0.01, 0.5, 0.9, 0.95, 0.99)(assumeNotNull({kind}_seconds), {kind}_seconds IS NOT NULL) AS {kind}"
         )
     };
     format!(
-        "SELECT created_hour, minute, source, resource, job_type, code AS error_code, {}, {}, {} FROM (SELECT *, \
-         toStartOfMinute(assumeNotNull(finished_at)) AS minute, if(outcome = 'errored', error_code, '') AS code \
-         FROM job_facts WHERE outcome != 'open') GROUP BY created_hour, minute, source, resource, job_type, code",
+        "SELECT created_hour, ended, source, resource, job_type, code AS error_code, {}, {}, {} FROM (SELECT *, \
+         {start_of}(assumeNotNull(finished_at)) AS ended, if(outcome = 'errored', error_code, '') AS code \
+         FROM job_facts WHERE outcome != 'open') GROUP BY created_hour, ended, source, resource, job_type, code",
         of("total"),
         of("run"),
         of("queue"),

@@ -114,21 +114,30 @@ fn right() -> Snapshot {
     snapshot
 }
 
-/// Brings the roll-up up to date with the facts, one job after the other.
+/// Brings the roll-up up to date with the facts.
 fn roll_up(snapshot: &mut Snapshot) {
+    (snapshot.quantiles, snapshot.job_stats) = rolled_up(&snapshot.job_facts, 60);
+    (snapshot.hourly_quantiles, snapshot.hourly_job_stats) = rolled_up(&snapshot.job_facts, 3_600);
+}
+
+/// Counts one job after the other.
+fn rolled_up(job_facts: &[JobFacts], seconds: i64) -> (Vec<FactQuantiles>, Vec<JobStats>) {
     let mut stats: Vec<JobStats> = Vec::new();
-    for row in &snapshot.job_facts {
+    for row in job_facts {
         let Some(finished_at) = row.finished_at else { continue };
         let completed = row.outcome == "completed";
         let one = JobStats {
             created_hour: row.created_hour,
-            minute: u32::try_from(finished_at.second() - finished_at.second() % 60).unwrap(),
+            ended: u32::try_from(finished_at.second() - finished_at.second() % seconds).unwrap(),
             source: row.source.clone(),
             resource: row.resource.clone(),
             job_type: row.job_type.clone(),
             error_code: if completed { String::new() } else { row.error_code.clone() },
             completed: u64::from(completed),
             errored: u64::from(!completed),
+            total_jobs: u64::from(row.total_seconds.is_some()),
+            run_jobs: u64::from(row.run_seconds.is_some()),
+            queue_jobs: u64::from(row.queue_seconds.is_some()),
             total_max: row.total_seconds,
             run_max: row.run_seconds,
             queue_max: row.queue_seconds,
@@ -142,6 +151,9 @@ fn roll_up(snapshot: &mut Snapshot) {
         };
         known.completed += one.completed;
         known.errored += one.errored;
+        known.total_jobs += one.total_jobs;
+        known.run_jobs += one.run_jobs;
+        known.queue_jobs += one.queue_jobs;
         // `None` is less than any number.
         for (known, one) in [
             (&mut known.total_max, one.total_max),
@@ -151,13 +163,12 @@ fn roll_up(snapshot: &mut Snapshot) {
             *known = if one > *known { one } else { *known };
         }
     }
-    snapshot.quantiles = stats.iter().map(quantiles).collect();
-    snapshot.job_stats = stats;
+    (stats.iter().map(quantiles).collect(), stats)
 }
 
 fn quantiles(row: &JobStats) -> FactQuantiles {
-    let JobStats { created_hour, minute, source, resource, job_type, error_code, total, run, queue, .. } = row.clone();
-    FactQuantiles { created_hour, minute, source, resource, job_type, error_code, total, run, queue }
+    let JobStats { created_hour, ended, source, resource, job_type, error_code, total, run, queue, .. } = row.clone();
+    FactQuantiles { created_hour, ended, source, resource, job_type, error_code, total, run, queue }
 }
 
 fn row((source, resource, job_id): JobKey, facts: &Facts<'_>) -> JobFacts {
@@ -265,30 +276,35 @@ fn other_than(value: &Value) -> Value {
 #[test]
 fn every_column_of_the_roll_up_counts() {
     let right = right();
-    let index = right.job_stats.iter().position(|row| row.run_max.is_some()).unwrap();
-    let mut row = right.job_stats[index].clone();
-    // NaN is not JSON.
-    row.run.clone_from(&row.total);
-    let row = serde_json::to_value(row).unwrap();
-    let key = ["created_hour", "minute", "source", "resource", "job_type", "error_code"];
-    for (column, value) in row.as_object().unwrap().iter().filter(|(column, _)| !key.contains(&&***column)) {
-        let mut changed = row.clone();
-        changed[column] = other_than(value);
-        let mut job_stats = right.job_stats.clone();
-        job_stats[index] = serde_json::from_value(changed).unwrap();
-        let mut quantiles = right.quantiles.clone();
-        quantiles[index].run = quantiles[index].total.clone();
-        let found = rollup::differences(&right.job_facts, &quantiles, &job_stats);
-        let named =
-            matches!(&*found, [Difference::Column { table: "job_stats_by_minute", column: of, .. }] if of == column);
-        assert!(named, "{column}: {found:#?}");
+    let minutes = (rollup::BY_MINUTE, "job_stats_by_minute", &right.quantiles, &right.job_stats);
+    let hours = (rollup::BY_HOUR, "job_stats_by_hour", &right.hourly_quantiles, &right.hourly_job_stats);
+    for (resolution, view, quantiles, job_stats) in [minutes, hours] {
+        let index = job_stats.iter().position(|row| row.run_max.is_some()).unwrap();
+        let mut row = job_stats[index].clone();
+        // NaN is not JSON.
+        row.run.clone_from(&row.total);
+        let row = serde_json::to_value(row).unwrap();
+        let key = ["created_hour", "ended", "source", "resource", "job_type", "error_code"];
+        for (column, value) in row.as_object().unwrap().iter().filter(|(column, _)| !key.contains(&&***column)) {
+            let mut changed = row.clone();
+            changed[column] = other_than(value);
+            let mut job_stats = job_stats.clone();
+            job_stats[index] = serde_json::from_value(changed).unwrap();
+            let mut quantiles = quantiles.clone();
+            quantiles[index].run = quantiles[index].total.clone();
+            let found = rollup::differences(resolution, &right.job_facts, &quantiles, &job_stats);
+            let named =
+                matches!(&*found, [Difference::Column { table, column: of, .. }] if *table == view && of == column);
+            assert!(named, "{view} {column}: {found:#?}");
+        }
     }
 }
 
 #[test]
 fn a_stale_roll_up_is_noticed() {
     let right = right();
-    let found = |facts: &[JobFacts], stats: &[JobStats]| rollup::differences(facts, &right.quantiles, stats);
+    let found =
+        |facts: &[JobFacts], stats: &[JobStats]| rollup::differences(rollup::BY_MINUTE, facts, &right.quantiles, stats);
     let one = right.job_stats.iter().find(|row| row.completed == 1 && row.errored == 0).unwrap();
     let several = right.job_stats.iter().find(|row| row.completed > 1).unwrap();
 
@@ -324,7 +340,7 @@ fn a_stale_roll_up_is_noticed() {
 fn job_of<'a>(snapshot: &'a Snapshot, group: &JobStats) -> &'a JobFacts {
     let counted = |row: &&JobFacts| {
         let minute = row.finished_at.map(|at| at.second() - at.second() % 60);
-        minute == Some(i64::from(group.minute))
+        minute == Some(i64::from(group.ended))
             && (&row.resource, &row.job_type, row.created_hour)
                 == (&group.resource, &group.job_type, group.created_hour)
             && (row.outcome == "completed") == group.error_code.is_empty()

@@ -79,15 +79,16 @@ pub async fn assert_tables_are_right(pipeline: &Pipeline, attempts: &[Attempt]) 
     // The newest version of a group wins, and this one is empty.
     let JobStats { created_hour, source, resource, .. } = &right.job_stats[0];
     let empty = format!(
-        "INSERT INTO job_stats SELECT created_hour, source, resource, version + 1, [] FROM job_stats FINAL \
+        "INSERT INTO job_stats SELECT * REPLACE (version + 1 AS version, [] AS minute_cells, [] AS hour_cells) FROM job_stats FINAL \
          WHERE created_hour = {created_hour} AND source = '{source}' AND resource = '{resource}'"
     );
     pipeline.execute(&empty).await;
     let emptied = |row: &&JobStats| (row.created_hour, &row.source, &row.resource) == (*created_hour, source, resource);
-    let emptied = right.job_stats.iter().filter(emptied).count();
+    let emptied = right.job_stats.iter().chain(&right.hourly_job_stats).filter(emptied).count();
     let found = snapshot(pipeline, attempts).await.differences();
-    let missing =
-        |difference: &&Difference| matches!(difference, Difference::MissingRow { table: "job_stats_by_minute", .. });
+    let missing = |difference: &&Difference| {
+        matches!(difference, Difference::MissingRow { table: "job_stats_by_minute" | "job_stats_by_hour", .. })
+    };
     let missing = found.iter().filter(missing).count();
     assert_eq!((missing, found.len()), (emptied, emptied + 1), "negative control: {found:#?}");
 }
