@@ -1,6 +1,22 @@
-//! Queries for the jobs that finished in a range of time, grouped by some of their dimensions.
+//! The questions that the API, the gauges and the terminal ask, one file each. A question is a value; it writes its statement, whose
+//! parameters are never a part of the SQL, and makes its answer of the rows. Nothing here knows a command line or HTTP.
+//!
+//! [`groups`] is the question of `report`, which asked before the others did.
 
+pub(crate) mod contradictions;
+pub(crate) mod credits;
+pub(crate) mod dead_letters;
+pub(crate) mod delays;
+pub(crate) mod distribution;
+pub(crate) mod errors;
+pub(crate) mod filter;
+pub(crate) mod finished;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod open;
 pub(crate) mod range;
+pub(crate) mod statement;
+pub(crate) mod timestamp;
 
 use std::fmt;
 
@@ -70,6 +86,16 @@ impl Dimension {
             Self::Resource => "resource",
             Self::JobType => "job_type",
             Self::ErrorCode => "error_code",
+        }
+    }
+
+    /// The column of rows whose error code is empty for jobs that completed.
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Source => "part.source",
+            Self::Resource => "part.resource",
+            Self::JobType => "part.job_type",
+            Self::ErrorCode => "part.code",
         }
     }
 
