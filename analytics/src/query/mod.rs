@@ -14,6 +14,7 @@ pub(crate) mod finished;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod open;
+pub(crate) mod pipeline;
 pub(crate) mod range;
 pub(crate) mod statement;
 pub(crate) mod timestamp;
@@ -22,12 +23,14 @@ use std::fmt;
 
 use clickhouse::{Client, Row};
 use hookline_schemas::sql::{MAX_JOB_AGE, QUANTILE_LEVELS};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::range::{Moment, Range};
 
 /// The view that the numbers are read from. They are the same in both, to the last digit, but the roll-up is up to 10 s behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ReadFrom {
     /// Reads `job_facts`, which has a row for each job.
     Facts,
@@ -65,7 +68,8 @@ impl fmt::Display for ReadFrom {
 }
 
 /// A column that jobs can be grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Dimension {
     /// The account or the environment that the webhooks came from.
     Source,
