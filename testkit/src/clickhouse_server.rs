@@ -14,6 +14,7 @@ use super::eventually;
 const DEADLINE: Duration = Duration::from_secs(60);
 const USER: &str = "hookline";
 const DATABASE: &str = "hookline";
+const READER: &str = "reader";
 const PASSWORD: &str = "test";
 
 /// A server with an empty database; killed when dropped.
@@ -51,6 +52,11 @@ impl ClickHouseServer {
         }
     }
 
+    /// The user that may read, and nothing else.
+    pub fn reader(&self) -> ClickHouseConfig {
+        ClickHouseConfig { user: READER.into(), ..self.config() }
+    }
+
     /// Sends SIGKILL, and waits until the process is gone.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -71,6 +77,7 @@ fn spawn(folder: &TempDir, port: u16) -> Child {
         .arg(folder.path())
         .args(["--until-eof", "--port", &port.to_string()])
         .envs([("CLICKHOUSE_USER", USER), ("CLICKHOUSE_DATABASE", DATABASE), ("CLICKHOUSE_PASSWORD", PASSWORD)])
+        .envs([("CLICKHOUSE_READER_USER", READER), ("CLICKHOUSE_READER_PASSWORD", PASSWORD)])
         .spawn()
         .expect("to run clickhouse.py")
 }

@@ -46,6 +46,7 @@ pub struct Guard {
     pub credentials: Option<Arc<Credentials>>,
     /// Whether the listener is on loopback, where a page of another site may reach it under a name of its own (DNS rebinding).
     pub loopback: bool,
+    pub base_path: Arc<str>,
 }
 
 pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
@@ -56,7 +57,8 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
         )
         .into_response();
     }
-    let health = request.uri().path().contains("/health/");
+    let path = request.uri().path().strip_prefix(&*guard.base_path).unwrap_or_default();
+    let health = matches!(path, "/health/live" | "/health/ready");
     match &guard.credentials {
         Some(credentials) if !health && !credentials.let_in(request.headers().get(AUTHORIZATION)) => {
             let problem = Problem::new(

@@ -62,7 +62,11 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
     let pages = Arc::new(Pages::new(serve.admin_urls()).context("serve.admin_urls")?);
     let answers = Answers::new(serve.query_timeout());
     let state = ServeState { client: client.clone(), answers, statements, pages: Arc::clone(&pages) };
-    let guard = Guard { credentials: serve.credentials()?.map(Arc::new), loopback: serve.listen.ip().is_loopback() };
+    let guard = Guard {
+        credentials: serve.credentials()?.map(Arc::new),
+        loopback: serve.listen.ip().is_loopback(),
+        base_path: serve.base_path.as_str().into(),
+    };
     let router = router(state, Metrics { admin, gauges: Answers::new(serve.query_timeout()) }, guard, &serve.base_path);
     let listener = admin::bind("serve", serve.listen).await?;
     tokio::select! {
