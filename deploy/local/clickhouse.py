@@ -79,7 +79,7 @@ READER = """
 {grants}
       </grants>
     </{user}>"""
-CREATE = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)(.*?)(?=^ENGINE|^AS )", re.MULTILINE | re.DOTALL)
+CREATE = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)(?: AS$|\n\((.*?)^\)$)", re.MULTILINE | re.DOTALL)
 COLUMN = re.compile(r"^    (\w+) ", re.MULTILINE)
 # What a webhook said as it was signed, and the proof of it.
 NOT_FOR_READERS = {"body", "signature"}
@@ -91,7 +91,7 @@ def grants(database: str) -> list[str]:
     statements = []
     for file in sorted((ROOT / "schemas" / "tables").glob("*.sql")):
         for name, head in CREATE.findall(file.read_text()):
-            columns = COLUMN.findall(head)
+            columns = [column for column in COLUMN.findall(head) if column != "INDEX"]
             shown = [column for column in columns if column not in NOT_FOR_READERS]
             of = f"({', '.join(shown)})" if shown != columns else ""
             statements.append(f"GRANT SELECT{of} ON {database}.{name}")

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::ReadFrom;
 use super::filter::Filter;
 use super::range::Range;
+use super::statement::hidden;
 use super::statement::{Parameter, Statement};
 use super::timestamp::Timestamp;
 
@@ -38,11 +39,11 @@ pub struct ErrorGroup {
     #[schema(value_type = String, format = DateTime)]
     pub last_seen: Timestamp,
     /// The created hour of a job that ended in the last minute, where its example is looked for.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "hidden")]
     #[schema(ignore)]
     last_created_hour: u32,
     /// All groups that there are.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "hidden")]
     #[schema(ignore)]
     groups: u64,
 }

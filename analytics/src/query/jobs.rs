@@ -8,6 +8,7 @@ use super::ReadFrom;
 use super::filter::Filter;
 use super::finished::Kind;
 use super::range::Range;
+use super::statement::hidden;
 use super::statement::{Parameter, Statement};
 use super::timestamp::Timestamp;
 use hookline_schemas::sql::created_hours_of;
@@ -107,7 +108,7 @@ pub struct Job {
     #[schema(value_type = String, format = DateTime)]
     pub last_received_at: Timestamp,
     /// What the jobs are ordered by.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "hidden")]
     #[schema(ignore)]
     key: i64,
 }

@@ -115,3 +115,53 @@ pub async fn text(state: &ServeState) -> Result<String, Problem> {
     TextEncoder::new().encode(&gauges.registry.gather(), &mut page).map_err(internal)?;
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use hookline_testkit::docs::assert_section;
+    use hookline_testkit::metrics_table;
+
+    use super::*;
+    use crate::query::finished::Durations;
+
+    fn group() -> FinishedJobs {
+        let durations = Durations { jobs: 1, p50: 1.0, p90: 2.0, p95: 3.0, p99: 4.0, max: 5.0 };
+        let (source, resource) = (Some("s".to_owned()), Some("video".to_owned()));
+        FinishedJobs {
+            source,
+            resource,
+            completed: 3,
+            errored: 1,
+            error_rate: Some(0.25),
+            run: Some(durations),
+            ..FinishedJobs::NONE
+        }
+    }
+
+    fn count(state: &str) -> OpenCount {
+        let (source, resource) = ("s".to_owned(), "video".to_owned());
+        OpenCount { state: state.to_owned(), source, resource, jobs: 2, oldest_seconds: Some(7.0) }
+    }
+
+    #[test]
+    fn an_empty_window_has_no_series() {
+        let gauges = Gauges::new().unwrap();
+        gauges.set_window("5m", &[]);
+        gauges.set_window("1h", &[group()]);
+        let page = TextEncoder::new().encode_to_string(&gauges.registry.gather()).unwrap();
+        assert!(!page.contains("5m"), "{page}");
+        assert!(page.contains("hookline_error_ratio{resource=\"video\",source=\"s\",window=\"1h\"} 0.25"), "{page}");
+        let p95 = "hookline_job_duration_seconds{kind=\"run\",percentile=\"p95\",resource=\"video\",source=\"s\",window=\"1h\"} 3";
+        assert!(page.contains(p95) && !page.contains("kind=\"total\""), "{page}");
+    }
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let gauges = Gauges::new().unwrap();
+        gauges.set_window("1h", &[group()]);
+        gauges.set_open(&[count("open"), count("stuck"), count("unresolved")]);
+        let statements = super::super::statements().unwrap();
+        gauges.registry.register(Box::new(statements)).unwrap();
+        assert_section("metrics.md", "analytics", &metrics_table(&gauges.registry.gather()));
+    }
+}

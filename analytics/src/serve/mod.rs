@@ -45,10 +45,7 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
     shutdown::ignore_hangup()?;
     let readiness = Readiness::waiting_for(&[CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
-    let statements = IntCounter::new(
-        "hookline_analytics_statements_total",
-        "Statements that were sent to ClickHouse for questions and gauges",
-    )?;
+    let statements = statements()?;
     admin.registry.register(Box::new(statements.clone()))?;
 
     let reader = serve.reader(&config.clickhouse);
@@ -74,6 +71,11 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
         () = pages.read_at_intervals() => Ok(()),
         () = watch(&client, &readiness) => Ok(()),
     }
+}
+
+fn statements() -> prometheus::Result<IntCounter> {
+    let help = "Statements that were sent to ClickHouse for questions and gauges";
+    IntCounter::new("hookline_analytics_statements_total", help)
 }
 
 /// Asks the roll-up at intervals, for as long as it is polled.

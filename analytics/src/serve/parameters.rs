@@ -26,9 +26,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
             Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let name = text.split('`').nth(1).unwrap_or_default().to_owned();
                 let reason = text.rsplit("query string: ").next().unwrap_or_default();
-                Err(Problem::parameter(&name, format!("{reason}; /openapi.json lists the parameters of each path")))
+                // serde names an unknown member in backticks, and one whose value it cannot take before a colon.
+                let (name, reason) = match (text.split('`').nth(1), reason.split_once(": ")) {
+                    (Some(name), _) => (name, reason.to_owned()),
+                    (None, Some((name, _))) => (name, format!("{name} is given more than once")),
+                    (None, None) => ("", reason.to_owned()),
+                };
+                Err(Problem::parameter(name, format!("{reason}; /openapi.json lists the parameters of each path")))
             }
         }
     }

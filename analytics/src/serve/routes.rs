@@ -136,3 +136,26 @@ async fn openapi(
 ) -> Json<utoipa::openapi::OpenApi> {
     Json(utoipa::openapi::OpenApi::clone(&document))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set by `make docs`: the document is then written, not compared.
+    const UPDATE: &str = "HOOKLINE_UPDATE_DOCS";
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi-analytics.json");
+        let document = document().to_pretty_json().unwrap() + "\n";
+        if std::env::var_os(UPDATE).is_some() {
+            std::fs::write(path, document).unwrap();
+        } else {
+            assert_eq!(
+                std::fs::read_to_string(path).unwrap(),
+                document,
+                "{path} is not what the code says: run `make docs`"
+            );
+        }
+    }
+}
