@@ -211,7 +211,7 @@ fn flatten(name: &str, value: &Value, cells: &mut Vec<(String, String)>) {
             cells.push((name.to_owned(), texts.join(" ")));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            cells.push((name.to_owned(), text(value)))
+            cells.push((name.to_owned(), text(value)));
         }
     }
 }

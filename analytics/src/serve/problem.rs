@@ -41,10 +41,7 @@ impl Problem {
 
     /// What an error of ClickHouse means to the one who asked. The cause is logged, and not shown.
     pub fn of_clickhouse(error: &Error) -> Self {
-        let code = match error {
-            Error::BadResponse(text) => code_of(text),
-            _ => None,
-        };
+        let code = if let Error::BadResponse(text) = error { code_of(text) } else { None };
         let (status, detail) = match code {
             Some(TIMEOUT_EXCEEDED | QUERY_WAS_CANCELLED) => return Self::timed_out(),
             Some(MEMORY_LIMIT_EXCEEDED | TOO_MANY_ROWS | TOO_MANY_ROWS_OR_BYTES) => (

@@ -2,7 +2,7 @@
 
 use clickhouse::Client;
 use hookline_analytics::config::AnalyticsConfig;
-use hookline_schemas::migrations::MIGRATIONS;
+use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use hookline_schemas::rollup::refresh_statement;
 use hookline_testkit::{ClickHouseServer, Daemon};
 use serde_json::Value;
@@ -29,7 +29,7 @@ impl Api {
     async fn start(more: &[(&str, &str)]) -> Self {
         let server = ClickHouseServer::start().await;
         let client = server.config().client().unwrap();
-        for statement in MIGRATIONS.iter().flat_map(|migration| migration.statements()) {
+        for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
             execute(&client, statement).await;
         }
         execute(&client, JOBS).await;
@@ -348,4 +348,53 @@ async fn a_token_is_asked_for_and_health_is_not() {
         ..Default::default()
     };
     assert!(refused.serve.check().unwrap_err().to_string().starts_with("serve.listen"));
+}
+
+/// Runs schemathesis against the API, bounded in examples and in time.
+fn schemathesis(document: &str, url: &str, paths: &str) -> std::process::Output {
+    let python = std::env::var("HOOKLINE_PYTHON").unwrap();
+    std::process::Command::new(python)
+        .args(["-m", "schemathesis.cli", "run", document, "--url", url, "--seed", "1", "--max-examples", "5"])
+        .args(["--include-path-regex", paths])
+        .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off", "--checks", "all"])
+        // A time or a cursor is any text to the document: what is wrong with one is said by a 400.
+        .args(["--exclude-checks", "positive_data_acceptance,unsupported_method"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
+        .output()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_does_what_the_document_says() {
+    let api = Api::start(&[]).await;
+    let document = "../../docs/openapi-analytics.json";
+    let output = schemathesis(document, &api.url, "");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("No issues found"), "{stdout}\n{}", api.serve.log().join("\n"));
+
+    // The control: a document with another type for the same member must be found wrong.
+    let wrong = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    let document = include_str!("../../../docs/openapi-analytics.json");
+    let mut document: Value = serde_json::from_str(document).unwrap();
+    document["components"]["schemas"]["Summary"]["properties"]["jobs"] = serde_json::json!({ "type": "integer" });
+    std::fs::write(wrong.path(), document.to_string()).unwrap();
+    let output = schemathesis(wrong.path().to_str().unwrap(), &api.url, "summary");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Response violates schema"), "it agrees with anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_documentation_asks_is_answered() {
+    let api = Api::start(&[]).await;
+    let examples = include_str!("../../../docs/api.md").lines().filter(|line| line.starts_with("curl "));
+    let mut asked = 0;
+    for example in examples {
+        let output = std::process::Command::new("sh")
+            .args(["-c", example])
+            .envs([("HOOKLINE_ANALYTICS_URL", api.url.as_str()), ("JOB_ID", "j1")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+        asked += 1;
+    }
+    assert!(asked >= 14, "{asked}");
 }
