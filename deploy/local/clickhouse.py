@@ -2,8 +2,8 @@
 
 `clickhouse.py DIR` serves the data in DIR until SIGTERM, and writes its port to DIR/http_port once it listens. User, password
 and database come from CLICKHOUSE_USER, CLICKHOUSE_PASSWORD and CLICKHOUSE_DATABASE; CLICKHOUSE_READER_USER and
-CLICKHOUSE_READER_PASSWORD add a user that may read that database, without bodies and signatures. For development and tests: loopback only,
-no Keeper, so no replicated tables.
+CLICKHOUSE_READER_PASSWORD add a user that may read that database, without bodies and signatures. For development and tests:
+loopback only, no Keeper, so no replicated tables.
 """
 
 import argparse
