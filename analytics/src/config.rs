@@ -7,6 +7,8 @@ use hookline_service::kafka::KafkaConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::serve::ServeConfig;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnalyticsConfig {
@@ -16,6 +18,8 @@ pub struct AnalyticsConfig {
     pub clickhouse: ClickHouseConfig,
     /// The topics that `migrate` makes.
     pub topics: TopicsConfig,
+    /// The API and the gauges of `serve`.
+    pub serve: ServeConfig,
 }
 
 /// The section `[topics]`.
@@ -48,6 +52,8 @@ impl Settings for AnalyticsConfig {
         Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
         self.kafka.client()?;
         self.clickhouse.client()?;
+        self.serve.check()?;
+        self.serve.reader(&self.clickhouse).client()?;
         Ok(())
     }
 }

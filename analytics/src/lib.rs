@@ -5,3 +5,4 @@ mod expected;
 pub mod migrate;
 mod query;
 pub mod report;
+pub mod serve;

@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use hookline_analytics::config::AnalyticsConfig;
 use hookline_analytics::migrate::{self, MigrateArgs};
 use hookline_analytics::report::{self, ReportArgs};
+use hookline_analytics::serve;
 use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::telemetry;
 
@@ -23,6 +24,7 @@ const EXAMPLES: &[&str] = &[
     "hookline-analytics migrate --dry-run",
     "hookline-analytics report --last 1h",
     "hookline-analytics report --from 2026-11-25T10:00:00Z --by resource,error-code --json",
+    "hookline-analytics serve",
 ];
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +33,8 @@ enum Command {
     Migrate(MigrateArgs),
     /// Show durations and error rates of the jobs that finished in a range of time
     Report(ReportArgs),
+    /// Answer questions by HTTP, as JSON and CSV, and show gauges of the last minutes and hours
+    Serve,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,6 +48,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Some(Command::Migrate(arguments)) => migrate::run(config, arguments).await,
         Some(Command::Report(arguments)) => report::run(&config, arguments).await,
+        Some(Command::Serve) => serve::run(config).await,
         None => Ok(Cli::command().print_help()?),
     }
 }

@@ -1,8 +1,9 @@
 """A real ClickHouse server without Docker: the engine in the wheel chdb-core, serving its own HTTP interface.
 
 `clickhouse.py DIR` serves the data in DIR until SIGTERM, and writes its port to DIR/http_port once it listens. User, password
-and database come from CLICKHOUSE_USER, CLICKHOUSE_PASSWORD and CLICKHOUSE_DATABASE. For development and tests: loopback only,
-no Keeper, so no replicated tables.
+and database come from CLICKHOUSE_USER, CLICKHOUSE_PASSWORD and CLICKHOUSE_DATABASE; CLICKHOUSE_READER_USER and
+CLICKHOUSE_READER_PASSWORD add a user that may read that database, without bodies and signatures. For development and tests:
+loopback only, no Keeper, so no replicated tables.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from paths import ROOT
 from steps import Failure, run_main, wait_until
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,7 +35,19 @@ CONFIG = """<clickhouse>
 # The engine's own statements run as `default`, which has no password and cannot be hidden from HTTP: it may do what they
 # need and nothing else.
 USERS = """<clickhouse>
-  <profiles><default/></profiles>
+  <profiles>
+    <default/>
+    <reader>
+      <readonly>1</readonly>
+      <max_execution_time>10</max_execution_time>
+      <max_memory_usage>2000000000</max_memory_usage>
+      <max_threads>2</max_threads>
+      <max_result_rows>100000</max_result_rows>
+      <max_concurrent_queries_for_user>20</max_concurrent_queries_for_user>
+      <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
+      <constraints><max_execution_time><max>30</max><changeable_in_readonly/></max_execution_time></constraints>
+    </reader>
+  </profiles>
   <quotas><default/></quotas>
   <users>
     <default>
@@ -50,10 +64,50 @@ USERS = """<clickhouse>
       <networks><ip>127.0.0.1</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
-    </{user}>
+    </{user}>{reader}
   </users>
 </clickhouse>
 """
+
+READER = """
+    <{user}>
+      <password_sha256_hex>{password_sha256}</password_sha256_hex>
+      <networks><ip>127.0.0.1</ip></networks>
+      <profile>reader</profile>
+      <quota>default</quota>
+      <grants>
+{grants}
+      </grants>
+    </{user}>"""
+CREATE = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)(?: AS$|\n\((.*?)^\)$)", re.MULTILINE | re.DOTALL)
+COLUMN = re.compile(r"^    (\w+) ", re.MULTILINE)
+# What a webhook said as it was signed, and the proof of it.
+NOT_FOR_READERS = {"body", "signature"}
+
+
+def grants(database: str) -> list[str]:
+    """A view runs as whoever asks it, so each table and view is granted by itself, and where a table has columns that are not for
+    readers, its other columns."""
+    statements = []
+    for file in sorted((ROOT / "schemas" / "tables").glob("*.sql")):
+        for name, head in CREATE.findall(file.read_text()):
+            columns = [column for column in COLUMN.findall(head) if column != "INDEX"]
+            shown = [column for column in columns if column not in NOT_FOR_READERS]
+            of = f"({', '.join(shown)})" if shown != columns else ""
+            statements.append(f"GRANT SELECT{of} ON {database}.{name}")
+    return statements
+
+
+def reader() -> str:
+    password = os.environ.get("CLICKHOUSE_READER_PASSWORD")
+    if not password:
+        return ""
+    queries = [f"        <query>{statement}</query>" for statement in grants(identifier("CLICKHOUSE_DATABASE"))]
+    return READER.format(
+        user=identifier("CLICKHOUSE_READER_USER"),
+        password_sha256=hashlib.sha256(password.encode()).hexdigest(),
+        grants="\n".join(queries),
+    )
 
 
 def identifier(variable: str) -> str:
@@ -78,7 +132,11 @@ def configure(folder: Path, port: int) -> None:
     users = folder / "users.xml"
     users.touch(mode=0o600)
     users.write_text(
-        USERS.format(user=identifier("CLICKHOUSE_USER"), password_sha256=hashlib.sha256(password.encode()).hexdigest())
+        USERS.format(
+            user=identifier("CLICKHOUSE_USER"),
+            password_sha256=hashlib.sha256(password.encode()).hexdigest(),
+            reader=reader(),
+        )
     )
 
 

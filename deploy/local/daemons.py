@@ -1,4 +1,4 @@
-"""The four programs of the stack under supervisord, which starts again what crashes."""
+"""The five programs of the stack under supervisord, which starts again what crashes."""
 
 import http.client
 import shlex
@@ -17,13 +17,14 @@ from tools import PYTHON, VENV
 
 LOGS = LOCAL / "log"
 # In the order of starting; ingest and processor find their servers and topics when they come.
-PROGRAMS = ("kafka", "clickhouse", "ingest", "processor")
+PROGRAMS = ("kafka", "clickhouse", "ingest", "processor", "analytics")
 # What each of them listens on.
 ADDRESSES = {
     "kafka": ("KAFKA_BOOTSTRAP_SERVERS",),
     "clickhouse": ("CLICKHOUSE_URL",),
     "ingest": ("HOOKLINE_WEBHOOK_URL", "HOOKLINE_INGEST_ADMIN_URL"),
     "processor": ("HOOKLINE_PROCESSOR_ADMIN_URL",),
+    "analytics": ("HOOKLINE_ANALYTICS_URL",),
 }
 STARTED = ("STARTING", "RUNNING", "BACKOFF")
 
@@ -100,7 +101,9 @@ class Supervisor:
             for name in ("kafka", "clickhouse")
         }
         servers["kafka"].append("--exec")
-        ours = {name: [binaries / f"hookline-{name}", "--config", LOCAL / f"{name}.toml"] for name in ("ingest", "processor")}
+        daemons = ("ingest", "processor", "analytics")
+        ours = {name: [binaries / f"hookline-{name}", "--config", LOCAL / f"{name}.toml"] for name in daemons}
+        ours["analytics"].append("serve")
         text = CONFIG.format(
             logs=LOGS,
             local=LOCAL,

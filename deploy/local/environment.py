@@ -19,12 +19,15 @@ CHOICES: dict[str, Callable[[], str]] = {
     "HOOKLINE_SOURCE": lambda: SOURCE,
     "HOOKLINE_INGEST_ADMIN_URL": lambda: f"http://127.0.0.1:{free_port()}",
     "HOOKLINE_PROCESSOR_ADMIN_URL": lambda: f"http://127.0.0.1:{free_port()}",
+    "HOOKLINE_ANALYTICS_URL": lambda: f"http://127.0.0.1:{free_port()}",
     "HOOKLINE_TOPIC_PREFIX": lambda: "hookline",
     "KAFKA_BOOTSTRAP_SERVERS": lambda: f"127.0.0.1:{free_port()}",
     "CLICKHOUSE_URL": lambda: f"http://127.0.0.1:{free_port()}",
     "CLICKHOUSE_DATABASE": lambda: "hookline",
     "CLICKHOUSE_USER": lambda: "hookline",
     "CLICKHOUSE_PASSWORD": lambda: secrets.token_hex(16),
+    "CLICKHOUSE_READER_USER": lambda: "reader",
+    "CLICKHOUSE_READER_PASSWORD": lambda: secrets.token_hex(16),
     "SUPERVISOR_URL": lambda: f"http://hookline:{secrets.token_hex(16)}@127.0.0.1:{free_port()}/RPC2",
 }
 

@@ -16,6 +16,8 @@ def missing(name: str, values: dict[str, str]) -> str | None:
             return None if there else "its port does not accept connections"
         case "clickhouse":
             return None if answers(f"{values['CLICKHOUSE_URL']}/ping") else "it does not answer /ping"
+        case "analytics":
+            return reason(*get(f"{values['HOOKLINE_ANALYTICS_URL']}/health/ready"))
         case _:
             return reason(*get(f"{values[f'HOOKLINE_{name.upper()}_ADMIN_URL']}/health/ready"))
 

@@ -1,4 +1,4 @@
-"""The local stack: Kafka, ClickHouse, ingest and processor, supervised, with everything they need in `.local/`."""
+"""The local stack: Kafka, ClickHouse, ingest, processor and the API, supervised, with everything they need in `.local/`."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ NOT_ALL_READY = 3
 READY_SECONDS = 120
 BUSY = "another `up` or `down` is at work: wait for it"
 # Ingest first: the processor then takes in what was acknowledged, while its servers are still there.
-STOP_ORDER = ("ingest", "processor", "clickhouse", "kafka")
+STOP_ORDER = ("analytics", "ingest", "processor", "clickhouse", "kafka")
 SAMPLES_SENT = LOCAL / "samples-sent"
 # What the samples and `make simulate` sent, and what became of it: `hookline-simulator check` holds the tables against it.
 LEDGER = LOCAL / "samples.jsonl"
@@ -42,6 +42,10 @@ listen = "127.0.0.1:{admin}"
 
 [group]
 instance_id = "local-1"
+"""
+ANALYTICS = """[serve]
+listen = "127.0.0.1:{port}"
+admin_urls = "{admin_urls}"
 """
 
 
@@ -74,7 +78,7 @@ def bring_up() -> None:
         start(supervisor, name)
     with step("migrate", "done"):
         tools.check(str(binaries / "hookline-analytics"), "migrate", env=programs)
-    for name in ("ingest", "processor"):
+    for name in ("ingest", "processor", "analytics"):
         start(supervisor, name)
 
     if not SAMPLES_SENT.exists():
@@ -94,6 +98,11 @@ def configure(values: dict[str, str]) -> None:
         source=values["HOOKLINE_SOURCE"],
     )
     processor = PROCESSOR.format(admin=environment.port_of(values["HOOKLINE_PROCESSOR_ADMIN_URL"]))
+    analytics = ANALYTICS.format(
+        port=environment.port_of(values["HOOKLINE_ANALYTICS_URL"]),
+        admin_urls=f"{values['HOOKLINE_INGEST_ADMIN_URL']},{values['HOOKLINE_PROCESSOR_ADMIN_URL']}",
+    )
+    write_private(LOCAL / "analytics.toml", analytics)
     write_private(LOCAL / "ingest.toml", ingest)
     write_private(LOCAL / "processor.toml", processor)
 
@@ -133,6 +142,7 @@ def where_to_look(values: dict[str, str]) -> None:
     print(f"""
 webhooks      {values["HOOKLINE_WEBHOOK_URL"]}
 metrics       {values["HOOKLINE_INGEST_ADMIN_URL"]}/metrics  {values["HOOKLINE_PROCESSOR_ADMIN_URL"]}/metrics
+api           {values["HOOKLINE_ANALYTICS_URL"]}/openapi.json
 clickhouse    {values["CLICKHOUSE_URL"]}  database {values["CLICKHOUSE_DATABASE"]}
 kafka         {values["KAFKA_BOOTSTRAP_SERVERS"]}
 addresses and secrets in {environment.FILE.relative_to(ROOT)}, logs in {LOGS.relative_to(ROOT)}

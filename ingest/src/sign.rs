@@ -91,7 +91,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use hookline_sources::{KeyConfig, SourceConfig};
+    use hookline_sources::{KeyConfig, SourceConfig, signature_headers};
 
     use super::*;
 
@@ -107,11 +107,8 @@ mod tests {
         let sources = sources(&[("prod", &["new", "old"]), ("test", &["one"])]);
         let sign = |source, key| SignedHeaders::new(&sources, source, key, 7, b"body");
         let signed = sign(Some("prod"), Some("old")).unwrap();
-        let verified = sources.get("prod").unwrap().verify(
-            [signed.timestamp.as_bytes()],
-            [signed.signature.as_str().as_bytes()],
-            b"body",
-        );
+        let headers = signature_headers([signed.timestamp.as_bytes()], [signed.signature.as_str().as_bytes()]).unwrap();
+        let verified = sources.get("prod").unwrap().verify(headers, b"body");
         assert_eq!(verified.unwrap().key().as_str(), "old");
         assert!(sign(Some("test"), None).is_ok());
         for (source, key, part) in [

@@ -87,7 +87,17 @@ pub async fn bind(listener: &'static str, address: SocketAddr) -> anyhow::Result
 /// Serves `router` until `shutdown` is cancelled, and what is in flight then for at most a second. `axum::serve` has no
 /// time limit for a head and waits at shutdown for whoever has sent half of one.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    serve_connections(listener, router, CONNECTIONS, shutdown).await
+}
+
+/// The same for as many connections at a time.
+pub async fn serve_connections(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let slots = Arc::new(Semaphore::new(connections));
     let connections = TaskTracker::new();
     let accept = async {
         loop {
@@ -102,7 +112,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the admin listener cannot accept a connection; it tries again in a second");
+                    tracing::warn!(%error, "the listener cannot accept a connection; it tries again in a second");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -16,6 +16,7 @@ use super::small_disk::{Filler, SmallDisk, empty, fill};
 const DEADLINE: Duration = Duration::from_secs(60);
 const USER: &str = "hookline";
 const DATABASE: &str = "hookline";
+const READER: &str = "reader";
 const PASSWORD: &str = "test";
 /// Where `clickhouse.py` keeps the data, in the folder that it is given.
 const DATA: &str = "data";
@@ -80,6 +81,11 @@ impl ClickHouseServer {
         }
     }
 
+    /// The user that may read, and nothing else.
+    pub fn reader(&self) -> ClickHouseConfig {
+        ClickHouseConfig { user: READER.into(), ..self.config() }
+    }
+
     /// Sends SIGKILL, and waits until the process is gone.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -104,6 +110,7 @@ fn spawn(folder: &TempDir, port: u16, disk: Option<SmallDisk>) -> Child {
     command
         .stdin(Stdio::piped())
         .envs([("CLICKHOUSE_USER", USER), ("CLICKHOUSE_DATABASE", DATABASE), ("CLICKHOUSE_PASSWORD", PASSWORD)])
+        .envs([("CLICKHOUSE_READER_USER", READER), ("CLICKHOUSE_READER_PASSWORD", PASSWORD)])
         .spawn()
         .expect("to run clickhouse.py")
 }

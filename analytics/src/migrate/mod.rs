@@ -1,13 +1,14 @@
 //! Creates the tables and topics that this version of Hookline expects. What exists already is compared, and not changed, but
 //! for partitions that are asked for.
 
+mod grants;
 mod tables;
 mod topics;
 
 use std::fmt;
 
 use anyhow::Context as _;
-use hookline_service::cli::print_line;
+use hookline_service::cli::{print, print_line};
 use hookline_service::config::mask_url;
 use serde::Serialize;
 
@@ -27,6 +28,9 @@ pub struct MigrateArgs {
     /// Change nothing, say what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Print the SQL that makes the user `reader`, who may read and sees no body, and exit; serve.reader_user is to be this one
+    #[arg(long)]
+    pub print_grants: bool,
     /// Print one JSON object at the end instead of lines
     #[arg(long)]
     pub json: bool,
@@ -97,6 +101,10 @@ impl MigrateReport {
 
 /// Creates what is missing. Fails where something exists and is not as the configuration asks for.
 pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow::Result<()> {
+    if arguments.print_grants {
+        print(grants::statements(&config.clickhouse.database));
+        return Ok(());
+    }
     let topics = &mut config.topics;
     topics.partitions = arguments.partitions.unwrap_or(topics.partitions);
     topics.replication = arguments.replication.or(topics.replication);

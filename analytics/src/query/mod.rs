@@ -1,17 +1,36 @@
-//! Queries for the jobs that finished in a range of time, grouped by some of their dimensions.
+//! The questions that the API, the gauges and the terminal ask, one file each. A question is a value; it writes its statement, whose
+//! parameters are never a part of the SQL, and makes its answer of the rows. Nothing here knows a command line or HTTP.
+//!
+//! [`groups`] is the question of `report`, which asked before the others did.
 
+pub(crate) mod contradictions;
+pub(crate) mod credits;
+pub(crate) mod dead_letters;
+pub(crate) mod delays;
+pub(crate) mod distribution;
+pub(crate) mod errors;
+pub(crate) mod filter;
+pub(crate) mod finished;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod open;
+pub(crate) mod pipeline;
 pub(crate) mod range;
+pub(crate) mod statement;
+pub(crate) mod timestamp;
 
 use std::fmt;
 
 use clickhouse::{Client, Row};
 use hookline_schemas::sql::{MAX_JOB_AGE, QUANTILE_LEVELS};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::range::{Moment, Range};
 
 /// The view that the numbers are read from. They are the same in both, to the last digit, but the roll-up is up to 10 s behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum ReadFrom {
     /// Reads `job_facts`, which has a row for each job.
     Facts,
@@ -49,7 +68,8 @@ impl fmt::Display for ReadFrom {
 }
 
 /// A column that jobs can be grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum Dimension {
     /// The account or the environment that the webhooks came from.
     Source,
@@ -70,6 +90,16 @@ impl Dimension {
             Self::Resource => "resource",
             Self::JobType => "job_type",
             Self::ErrorCode => "error_code",
+        }
+    }
+
+    /// The column of rows whose error code is empty for jobs that completed.
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Source => "part.source",
+            Self::Resource => "part.resource",
+            Self::JobType => "part.job_type",
+            Self::ErrorCode => "part.code",
         }
     }
 

@@ -5,11 +5,12 @@ mod documentation;
 mod migrate;
 mod report;
 mod rollup;
+mod serve;
 mod views;
 
 use clickhouse::Client;
 
-use hookline_analytics::config::{AnalyticsConfig, TopicsConfig};
+use hookline_analytics::config::{AnalyticsConfig, ServeConfig, TopicsConfig};
 use hookline_analytics::migrate::MigrateArgs;
 use hookline_testkit::Servers;
 
@@ -19,6 +20,7 @@ fn config(servers: &Servers) -> AnalyticsConfig {
         kafka: servers.kafka.clone(),
         clickhouse: servers.clickhouse.clone(),
         topics: TopicsConfig::default(),
+        serve: ServeConfig::default(),
     }
 }
 

@@ -1,0 +1,162 @@
+//! The section `[serve]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hookline_service::clickhouse::ClickHouseConfig;
+use hookline_service::config::{ConfigError, Secret};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::guard::Credentials;
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeConfig {
+    /// The address to listen on; port 0 takes a free one, which the log names. An address other than loopback needs
+    /// `bearer_token_file` or `basic_auth_file`.
+    pub listen: SocketAddr,
+    /// The path that a proxy in front puts before ours, such as `/hookline`; empty for none.
+    pub base_path: String,
+    /// The file that holds the token that clients send as `Authorization: Bearer …`.
+    pub bearer_token_file: Option<PathBuf>,
+    /// The file that holds `user:password` of clients that send `Authorization: Basic …`.
+    pub basic_auth_file: Option<PathBuf>,
+    /// The ClickHouse user that may read and nothing else, see `migrate --print-grants`; `clickhouse.user` if not set.
+    #[schemars(extend("x-environment" = "CLICKHOUSE_READER_USER"))]
+    pub reader_user: Option<String>,
+    /// The password of `reader_user`, only from the environment.
+    #[schemars(extend("x-environment" = "CLICKHOUSE_READER_PASSWORD"))]
+    pub reader_password: Option<Secret>,
+    /// The file that holds the password of `reader_user`.
+    pub reader_password_file: Option<PathBuf>,
+    /// Milliseconds that a question may take; then it is cancelled in ClickHouse, too.
+    #[schemars(range(min = 100, max = 60_000))]
+    pub query_timeout_ms: u32,
+    /// Open connections; more wait.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub connections: u16,
+    /// The admin listeners of ingest and processors whose metrics `/api/v1/pipeline` adds up, such as
+    /// `http://127.0.0.1:9081,http://127.0.0.1:9082`; several separated by commas.
+    pub admin_urls: String,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9083)),
+            base_path: String::new(),
+            bearer_token_file: None,
+            basic_auth_file: None,
+            reader_user: None,
+            reader_password: None,
+            reader_password_file: None,
+            query_timeout_ms: 10_000,
+            connections: 256,
+            admin_urls: String::new(),
+        }
+    }
+}
+
+impl ServeConfig {
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let credentials = self.credentials()?;
+        if !self.listen.ip().is_loopback() && credentials.is_none() {
+            let reason = format_args!(
+                "{} can be reached from other hosts: set serve.bearer_token_file or serve.basic_auth_file, or listen on 127.0.0.1",
+                self.listen
+            );
+            return Err(ConfigError::invalid("serve.listen", reason));
+        }
+        let is_path = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+        let base = &self.base_path;
+        let empty_part = base.split('/').skip(1).any(str::is_empty);
+        if !base.is_empty() && (!base.starts_with('/') || empty_part || !base.chars().all(is_path)) {
+            let reason = format_args!("{base:?}, expected a path such as /hookline, without a slash at its end");
+            return Err(ConfigError::invalid("serve.base_path", reason));
+        }
+        for url in self.admin_urls() {
+            let rest = url.strip_prefix("http://").unwrap_or_default();
+            if rest.is_empty() || rest.contains(['@', '?', '#']) {
+                return Err(ConfigError::invalid(
+                    "serve.admin_urls",
+                    "expected URLs such as http://127.0.0.1:9081, without user and password, separated by commas",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        let read = |key, file: &Option<PathBuf>| file.as_deref().map(|file| Secret::read(key, file)).transpose();
+        let token = read("serve.bearer_token_file", &self.bearer_token_file)?;
+        let basic = read("serve.basic_auth_file", &self.basic_auth_file)?;
+        if basic.as_ref().is_some_and(|basic| !basic.expose().contains(':')) {
+            return Err(ConfigError::invalid("serve.basic_auth_file", "expected one line `user:password`"));
+        }
+        Ok(Credentials::new(token.as_ref(), basic.as_ref()))
+    }
+
+    pub(super) fn admin_urls(&self) -> impl Iterator<Item = &str> {
+        self.admin_urls.split(',').map(str::trim).filter(|url| !url.is_empty())
+    }
+
+    pub(super) fn query_timeout(&self) -> Duration {
+        Duration::from_millis(self.query_timeout_ms.into())
+    }
+
+    /// The connection of the user that may only read.
+    pub(crate) fn reader(&self, clickhouse: &ClickHouseConfig) -> ClickHouseConfig {
+        match &self.reader_user {
+            Some(user) => ClickHouseConfig {
+                user: user.clone(),
+                password: self.reader_password.clone(),
+                password_file: self.reader_password_file.clone(),
+                ..clickhouse.clone()
+            },
+            None => clickhouse.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_others_reach_needs_credentials() {
+        let mut config = ServeConfig { listen: ([0, 0, 0, 0], 80).into(), ..ServeConfig::default() };
+        assert!(config.check().unwrap_err().to_string().starts_with("serve.listen: 0.0.0.0:80 can be reached"));
+        let file = std::env::temp_dir().join(format!("hookline-serve-{}", std::process::id()));
+        for (text, sound) in [("a-token\n", true), ("", false), (" \n", false)] {
+            std::fs::write(&file, text).unwrap();
+            config.bearer_token_file = Some(file.clone());
+            assert_eq!(config.check().is_ok(), sound, "{text:?}");
+        }
+        config.bearer_token_file = None;
+        config.basic_auth_file = Some(file.clone());
+        for (text, sound) in [("me:secret\n", true), ("secret", false)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(config.check().is_ok(), sound, "{text:?}");
+        }
+        std::fs::remove_file(file).unwrap();
+        assert!(config.check().is_err(), "a file that is not there is no credential");
+    }
+
+    #[test]
+    fn a_base_path_is_a_path() {
+        for (base_path, sound) in [
+            ("", true),
+            ("/hookline", true),
+            ("/a/b", true),
+            ("/", false),
+            ("a", false),
+            ("/a/", false),
+            ("/a?b", false),
+        ] {
+            let config = ServeConfig { base_path: base_path.into(), ..ServeConfig::default() };
+            assert_eq!(config.check().is_ok(), sound, "{base_path}");
+        }
+    }
+}
