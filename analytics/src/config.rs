@@ -44,11 +44,14 @@ impl Settings for AnalyticsConfig {
     const BINARY: &'static str = "ANALYTICS";
 
     fn check(&self, _: &Variables) -> Result<(), ConfigError> {
-        self.topics.check()?;
-        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
-        self.kafka.client()?;
-        self.clickhouse.client()?;
-        Ok(())
+        ConfigError::join([
+            self.topics.check(),
+            Topics::new(&self.kafka.topic_prefix)
+                .map(drop)
+                .map_err(|error| ConfigError::invalid("kafka.topic_prefix", error)),
+            self.kafka.check(),
+            self.clickhouse.client().map(drop),
+        ])
     }
 }
 
