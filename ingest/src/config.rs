@@ -231,7 +231,11 @@ mod tests {
     fn a_wrong_value_is_named() {
         for (variable, value, part) in [
             ("HOOKLINE_INGEST__LIMITS__QUEUED_BYTES", "7", "limits.queued_bytes"),
-            ("HOOKLINE_INGEST__LIMITS__IN_FLIGHT", "0", "limits.in_flight: 0, expected a whole number, at least 1"),
+            (
+                "HOOKLINE_INGEST__LIMITS__IN_FLIGHT",
+                "0",
+                "limits.in_flight: 0, expected a whole number, 1 to 1000000, such as 1024",
+            ),
             ("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "104857601", "limits.body_bytes"),
             ("HOOKLINE_INGEST__SERVER__WORKERS", "0", "server.workers"),
             ("HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES", "::1, proxy", "server.trusted_proxies: number 2 is neither"),
