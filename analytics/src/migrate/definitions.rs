@@ -21,8 +21,8 @@ pub(super) struct Definition {
     statement: String,
     /// The engine with its key and settings; empty for a view.
     engine: String,
-    /// Types by names.
-    columns: BTreeMap<String, String>,
+    /// Names and types, in their order.
+    columns: Vec<(String, String)>,
 }
 
 pub(super) type Definitions = BTreeMap<String, Definition>;
@@ -45,19 +45,19 @@ struct ColumnRow {
 pub(super) async fn read(client: &Client, database: &str) -> clickhouse::error::Result<Definitions> {
     const TABLES: &str =
         "SELECT name, create_table_query AS statement, engine_full AS engine FROM system.tables WHERE database = ?";
-    const COLUMNS: &str = "SELECT table, name, type AS kind FROM system.columns WHERE database = ?";
+    const COLUMNS: &str = "SELECT table, name, type AS kind FROM system.columns WHERE database = ? ORDER BY position";
     let server = client.clone().with_database("system");
     let tables = server.query(TABLES).bind(database).fetch_all::<TableRow>().await?;
     let mut definitions: Definitions = tables
         .into_iter()
         .map(|TableRow { name, statement, engine }| {
             let (statement, engine) = (without_ttl(&statement), without_ttl(&engine));
-            (name, Definition { statement, engine, columns: BTreeMap::new() })
+            (name, Definition { statement, engine, columns: Vec::new() })
         })
         .collect();
     for ColumnRow { table, name, kind } in server.query(COLUMNS).bind(database).fetch_all::<ColumnRow>().await? {
         if let Some(definition) = definitions.get_mut(&table) {
-            definition.columns.insert(name, kind);
+            definition.columns.push((name, kind));
         }
     }
     Ok(definitions)
@@ -107,18 +107,25 @@ pub(super) fn difference(name: &str, found: &Definition, expected: &Definition) 
         return Some(format!("{name} is not this version's view: drop it (DROP TABLE {name}) and run migrate again"));
     }
     let mut differences = Vec::new();
+    let kind_of = |columns: &[(String, String)], name: &str| {
+        columns.iter().find(|(column, _)| column == name).map(|(_, kind)| kind.clone())
+    };
+    // The order of the columns is part of what is compared.
+    let mut place = "FIRST".to_owned();
     for (column, kind) in &expected.columns {
-        match found.columns.get(column) {
-            None => differences
-                .push(format!("{name} lacks the column {column}: ALTER TABLE {name} ADD COLUMN {column} {kind}")),
-            Some(found) if found != kind => differences.push(format!(
+        match kind_of(&found.columns, column) {
+            None => differences.push(format!(
+                "{name} lacks the column {column}: ALTER TABLE {name} ADD COLUMN {column} {kind} {place}"
+            )),
+            Some(found) if found != *kind => differences.push(format!(
                 "{name}.{column} is {found}, expected {kind}: ALTER TABLE {name} MODIFY COLUMN {column} {kind}"
             )),
             Some(_) => {}
         }
+        place = format!("AFTER {column}");
     }
-    let more = found.columns.keys().filter(|column| !expected.columns.contains_key(*column));
-    differences.extend(more.map(|column| {
+    let more = found.columns.iter().filter(|(column, _)| kind_of(&expected.columns, column).is_none());
+    differences.extend(more.map(|(column, _)| {
         format!("{name} has a column {column} that this version does not know: ALTER TABLE {name} DROP COLUMN {column}")
     }));
     let again = format!("drop it (DROP TABLE {name}), run migrate again, then replay");
@@ -158,7 +165,7 @@ mod tests {
     fn differences_are_named_with_the_fix() {
         let expected = definition("a", "Memory", &[("x", "UInt8")]);
         for (found, words) in [
-            (definition("b", "Memory", &[]), "t lacks the column x: ALTER TABLE t ADD COLUMN x UInt8"),
+            (definition("b", "Memory", &[]), "t lacks the column x: ALTER TABLE t ADD COLUMN x UInt8 FIRST"),
             (
                 definition("b", "Memory", &[("x", "String")]),
                 "t.x is String, expected UInt8: ALTER TABLE t MODIFY COLUMN x UInt8",
