@@ -128,7 +128,9 @@ pub(super) fn difference(name: &str, found: &Definition, expected: &Definition) 
     differences.extend(more.map(|(column, _)| {
         format!("{name} has a column {column} that this version does not know: ALTER TABLE {name} DROP COLUMN {column}")
     }));
-    let again = format!("drop it (DROP TABLE {name}), run migrate again, then replay");
+    let again = format!(
+        "alter it (MODIFY SETTING for a setting), or drop it with its rows (DROP TABLE {name}), run migrate again, then replay"
+    );
     if found.engine != expected.engine {
         differences.push(format!("the engine of {name} is {}, expected {}: {again}", found.engine, expected.engine));
     }
@@ -176,11 +178,11 @@ mod tests {
             ),
             (
                 definition("b", "Log", &[("x", "UInt8")]),
-                "the engine of t is Log, expected Memory: drop it (DROP TABLE t), run migrate again, then replay",
+                "the engine of t is Log, expected Memory: alter it (MODIFY SETTING for a setting), or drop it with its rows (DROP TABLE t), run migrate again, then replay",
             ),
             (
                 definition("b", "Memory", &[("x", "UInt8")]),
-                "t was made by b, expected a: drop it (DROP TABLE t), run migrate again, then replay",
+                "t was made by b, expected a: alter it (MODIFY SETTING for a setting), or drop it with its rows (DROP TABLE t), run migrate again, then replay",
             ),
         ] {
             assert_eq!(difference("t", &found, &expected).as_deref(), Some(words));
