@@ -178,9 +178,10 @@ fn read_settings<T: Settings>(merged: &Config, known: &[Key]) -> Result<T, (Stri
                 let key = key.filter(|key| key.is_at(&path));
                 let mistake = ConfigError::unreadable(&path, reason(error.inner(), found.as_ref(), key));
                 let text = error.inner().to_string();
-                // The path of an unknown key is that of its section.
+                // The path of an unknown key may be that of its section.
                 let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
                 let path = match unknown {
+                    Some((name, _)) if path == name || path.ends_with(&format!(".{name}")) => path,
                     Some((name, _)) if path == "." => name.to_owned(),
                     Some((name, _)) => format!("{path}.{name}"),
                     None => path,
@@ -433,7 +434,7 @@ mod tests {
         for (start, line) in [
             ("HOOKLINE_TEST_SERVER_NAME: no key has this variable, expected HOOKLINE_TEST__SERVER__NAME", ""),
             ("server.port: expected whole number, 10 to 1000, such as 80", "(line 2 of"),
-            ("server: unknown field `prot`", "(line 3 of"),
+            ("server.prot: unknown field `prot`", "(line 3 of"),
             ("kafka.security_protocol: expected one of plaintext", "(line 6 of"),
             ("people.ada.age: expected whole number", "(line 8 of"),
         ] {
