@@ -48,13 +48,16 @@ impl Settings for AnalyticsConfig {
     const BINARY: &'static str = "ANALYTICS";
 
     fn check(&self, _: &Variables) -> Result<(), ConfigError> {
-        self.topics.check()?;
-        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
-        self.kafka.client()?;
-        self.clickhouse.client()?;
-        self.serve.check()?;
-        self.serve.reader(&self.clickhouse).client()?;
-        Ok(())
+        ConfigError::join([
+            self.topics.check(),
+            Topics::new(&self.kafka.topic_prefix)
+                .map(drop)
+                .map_err(|error| ConfigError::invalid("kafka.topic_prefix", error)),
+            self.kafka.check(),
+            self.clickhouse.client().map(drop),
+            self.serve.check(),
+            self.serve.reader(&self.clickhouse).client().map(drop),
+        ])
     }
 }
 

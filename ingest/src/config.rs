@@ -40,6 +40,7 @@ pub struct ServerConfig {
     /// The address to listen on; port 0 takes a free one, which the log names.
     pub listen: SocketAddr,
     /// Threads that serve requests; librdkafka has its own.
+    #[schemars(range(min = 1, max = 1024))]
     pub workers: NonZeroUsize,
     /// Networks and addresses of the proxies before this listener, such as `10.0.0.0/8`, several separated by commas. Who sends
     /// is told apart by address, so that nobody can use up the limits for everybody else; of these alone it is read from their
@@ -66,21 +67,22 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Open connections; the process needs as many file descriptors and some more. With all of them open, a new one ends the
     /// one that waits longest for its client, of the peer that has most.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub connections: usize,
     /// Requests whose body has arrived and that wait for Kafka; webhooks outside the tolerance have a sixteenth more for
     /// themselves.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub in_flight: usize,
     /// Bytes of bodies that are being read or wait for Kafka; at least `body_bytes`. With all of them in use, a body takes its
     /// bytes from those that are not whole, of the peer that holds most in such bodies. Webhooks outside the tolerance have a
     /// sixteenth more for themselves, at least `body_bytes`.
+    #[schemars(range(max = 68_719_476_736_u64))]
     pub queued_bytes: usize,
     /// Signatures of stale deliveries that are remembered, so that each is stored once.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub stale_signatures: usize,
     /// Events answered with 503 whose first signed time is remembered.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub first_signed_times: usize,
 }
 
@@ -101,6 +103,15 @@ impl Tolerance {
 }
 
 impl Limits {
+    fn check(self) -> Result<(), ConfigError> {
+        let Self { body_bytes, queued_bytes, .. } = self;
+        if queued_bytes < body_bytes {
+            let reason = format_args!("{queued_bytes}, but a single body may have limits.body_bytes = {body_bytes}");
+            return Err(ConfigError::invalid("limits.queued_bytes", reason));
+        }
+        Ok(())
+    }
+
     /// Webhooks outside the tolerance have this part of the limits beside all others, whose part they cannot use up.
     const STALE_SHARE: usize = 16;
 
@@ -157,15 +168,30 @@ impl Settings for IngestConfig {
     const BINARY: &'static str = "INGEST";
 
     fn check(&self, environment: &Variables) -> Result<(), ConfigError> {
-        let Limits { body_bytes, queued_bytes, .. } = self.limits;
-        if queued_bytes < body_bytes {
-            let reason = format_args!("{queued_bytes}, but a single body may have limits.body_bytes = {body_bytes}");
-            return Err(ConfigError::invalid("limits.queued_bytes", reason));
+        ConfigError::join([
+            self.check_addresses(),
+            self.limits.check(),
+            Topics::new(&self.kafka.topic_prefix)
+                .map(drop)
+                .map_err(|error| ConfigError::invalid("kafka.topic_prefix", error)),
+            self.kafka.check(),
+            self.server.proxies().map(drop),
+            Sources::read(&self.sources, |name| environment.get(name).cloned()).map(drop),
+        ])
+    }
+}
+
+impl IngestConfig {
+    /// Two listeners cannot have one port, unless each has an address of its own.
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let (server, admin) = (self.server.listen, self.admin.listen);
+        let is_shared = server.ip() == admin.ip() || server.ip().is_unspecified() || admin.ip().is_unspecified();
+        if server.port() != 0 && server.port() == admin.port() && is_shared {
+            let reason = format_args!(
+                "{admin}, but server.listen = {server} has this port, expected another one, such as 127.0.0.1:9081"
+            );
+            return Err(ConfigError::invalid("admin.listen", reason));
         }
-        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
-        self.kafka.client()?;
-        self.server.proxies()?;
-        Sources::read(&self.sources, |name| environment.get(name).cloned())?;
         Ok(())
     }
 }
@@ -205,11 +231,38 @@ mod tests {
     fn a_wrong_value_is_named() {
         for (variable, value, part) in [
             ("HOOKLINE_INGEST__LIMITS__QUEUED_BYTES", "7", "limits.queued_bytes"),
-            ("HOOKLINE_INGEST__LIMITS__IN_FLIGHT", "0", "limits.in_flight: 0, expected a whole number, at least 1"),
+            (
+                "HOOKLINE_INGEST__LIMITS__IN_FLIGHT",
+                "0",
+                "limits.in_flight: 0, expected a whole number, 1 to 1000000, such as 1024",
+            ),
             ("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "104857601", "limits.body_bytes"),
             ("HOOKLINE_INGEST__SERVER__WORKERS", "0", "server.workers"),
             ("HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES", "::1, proxy", "server.trusted_proxies: number 2 is neither"),
             ("HOOKLINE_TOPIC_PREFIX", "a b", "kafka.topic_prefix"),
+            ("KAFKA_BOOTSTRAP_SERVERS", "", "kafka.bootstrap_servers: expected host:port"),
+            ("KAFKA_BOOTSTRAP_SERVERS", "host:abc", "kafka.bootstrap_servers: expected host:port"),
+            (
+                "HOOKLINE_INGEST__SERVER__WORKERS",
+                "100000",
+                "server.workers: 100000, expected a whole number, 1 to 1024, such as 1",
+            ),
+            (
+                "HOOKLINE_INGEST__ADMIN__LISTEN",
+                "0.0.0.0:8080",
+                "admin.listen: 0.0.0.0:8080, but server.listen = 127.0.0.1:8080 has this port, expected another one, such as \
+                 127.0.0.1:9081 (set by HOOKLINE_INGEST__ADMIN__LISTEN)",
+            ),
+            (
+                "HOOKLINE_INGEST_SERVER_LISTEN",
+                "127.0.0.1:8081",
+                "HOOKLINE_INGEST_SERVER_LISTEN: no key has this variable, expected HOOKLINE_INGEST__SERVER__LISTEN",
+            ),
+            (
+                "HOOKLINE_INGEST__SERVER__LISTEN",
+                "localhost:8080",
+                "server.listen: expected an IP address and a port, such as 127.0.0.1:8080",
+            ),
             ("HOOKLINE_INGEST__SOURCES__A__KEYS__B__TEXT", "s", "sources.a.keys.b"),
             ("HOOKLINE_INGEST__SOURCES__A__KEYS__B__ENV", "GONE", "sources.a.keys.b.env"),
         ] {

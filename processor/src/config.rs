@@ -48,6 +48,7 @@ pub struct GroupConfig {
     /// if not set; empty for a group without static members.
     pub instance_id: Option<String>,
     /// Milliseconds without a heartbeat after which a member's partitions go to the others.
+    #[schemars(range(min = 1_000, max = 300_000))]
     pub session_timeout_ms: u32,
     /// Milliseconds that inserts under way may take when partitions are revoked or the daemon ends. What is not in the tables
     /// by then stays uncommitted and is read again. Must be less than `shutdown_timeout_ms`.
@@ -58,6 +59,7 @@ pub struct GroupConfig {
     #[schemars(range(min = 1, max = 3_600_000))]
     pub shutdown_timeout_ms: u64,
     /// Milliseconds of lag without progress after which the consumer is made anew.
+    #[schemars(range(min = 1, max = 3_600_000))]
     pub watchdog_ms: u64,
 }
 
@@ -85,6 +87,7 @@ pub struct BatchConfig {
     #[schemars(range(min = 1_048_576, max = 4_294_967_296_u64))]
     pub max_bytes: usize,
     /// A batch is written when its first record was read this many milliseconds ago.
+    #[schemars(range(max = 3_600_000))]
     pub max_age_ms: u64,
     /// Milliseconds between two refreshes of the roll-up, each of which is followed by a commit of offsets.
     pub refresh_ms: u64,
@@ -119,10 +122,20 @@ impl Settings for ProcessorConfig {
     const BINARY: &'static str = "PROCESSOR";
 
     fn check(&self, _: &Variables) -> Result<(), ConfigError> {
-        Topics::new(&self.kafka.topic_prefix).map_err(|error| ConfigError::invalid("kafka.topic_prefix", error))?;
-        self.kafka.client()?;
-        self.clickhouse.client()?;
-        let GroupConfig { settle_timeout_ms, shutdown_timeout_ms, .. } = self.group;
+        ConfigError::join([
+            Topics::new(&self.kafka.topic_prefix)
+                .map(drop)
+                .map_err(|error| ConfigError::invalid("kafka.topic_prefix", error)),
+            self.kafka.check(),
+            self.clickhouse.client().map(drop),
+            self.group.check(),
+        ])
+    }
+}
+
+impl GroupConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { settle_timeout_ms, shutdown_timeout_ms, .. } = *self;
         if settle_timeout_ms >= shutdown_timeout_ms {
             let expected =
                 format!("{settle_timeout_ms}, expected less than group.shutdown_timeout_ms, {shutdown_timeout_ms}");
@@ -169,6 +182,27 @@ mod tests {
     fn a_wrong_value_is_named() {
         let error = load(&[("HOOKLINE_PROCESSOR__BATCH__MAX_ROWS", "0")]).unwrap_err().to_string();
         assert!(error.contains("batch.max_rows: 0, expected a whole number, 1 to 1000000"), "{error}");
+    }
+
+    #[test]
+    fn absurd_times_are_named() {
+        for (variable, value, expected) in [
+            (
+                "GROUP__SESSION_TIMEOUT_MS",
+                "1",
+                "group.session_timeout_ms: 1, expected a whole number, 1000 to 300000, such as 15000",
+            ),
+            (
+                "GROUP__SETTLE_TIMEOUT_MS",
+                "99999999",
+                "group.settle_timeout_ms: 99999999, expected a whole number, 1 to 600000",
+            ),
+            ("CLICKHOUSE__DATABASE", "a b;drop", "clickhouse.database: \"a b;drop\", expected 1 to 200 of"),
+        ] {
+            let variable = format!("HOOKLINE_PROCESSOR__{variable}");
+            let error = load(&[(&variable, value)]).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains(&format!("(set by {variable})")), "{error}");
+        }
     }
 
     #[test]

@@ -39,6 +39,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a connection that could not be accepted, mostly because the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// The answer to `/` and to paths that do not exist.
+const PATHS: &str = "the paths are /metrics, /health/live and /health/ready, and of ingest also /openapi.json\n";
+
 /// The section `[admin]` of every daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +75,8 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/health/live", get(async || "live\n"))
             .route("/health/ready", get(ready))
+            .route("/", get(async || PATHS))
+            .fallback(async || (StatusCode::NOT_FOUND, PATHS))
             .with_state(self)
     }
 }
@@ -176,6 +181,8 @@ mod tests {
         let admin = Admin::new(Readiness::waiting_for(&["kafka"])).unwrap();
         let router = admin.clone().router();
         assert_eq!(get(&router, "/health/live").await.0, StatusCode::OK);
+        assert_eq!(get(&router, "/").await, (StatusCode::OK, PATHS.into()));
+        assert_eq!(get(&router, "/healthz").await, (StatusCode::NOT_FOUND, PATHS.into()));
         assert_eq!(
             get(&router, "/health/ready").await,
             (StatusCode::SERVICE_UNAVAILABLE, r#"{"missing":{"kafka":"starting"},"ready":false,"warnings":[]}"#.into())

@@ -56,10 +56,22 @@ pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Says what is wrong with the name of a database.
+fn check_database(name: &str) -> Result<(), String> {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if name.is_empty() || name.len() > 200 || !name.bytes().all(is_legal) {
+        return Err(format!("{name:?}, expected 1 to 200 of A-Z, a-z, 0-9, '_', '-', such as hookline"));
+    }
+    Ok(())
+}
+
 impl ClickHouseConfig {
     /// A client for the database; reads the file that holds the password.
     pub fn client(&self) -> Result<Client, ConfigError> {
-        check_url(&self.url).map_err(|reason| ConfigError::invalid("clickhouse.url", reason))?;
+        ConfigError::join([
+            check_url(&self.url).map_err(|reason| ConfigError::invalid("clickhouse.url", reason)),
+            check_database(&self.database).map_err(|reason| ConfigError::invalid("clickhouse.database", reason)),
+        ])?;
         let password = Secret::either("clickhouse.password", self.password.as_ref(), self.password_file.as_deref())?;
         let client = Client::default().with_url(&self.url).with_database(&self.database).with_user(&self.user);
         Ok(match password {
@@ -103,6 +115,17 @@ impl ClickHouseConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn databases_have_plain_names() {
+        for name in ["hookline", "a-b_9"] {
+            assert_eq!(check_database(name), Ok(()));
+        }
+        for name in ["", "a b;drop", "a`b"] {
+            let expected = format!("{name:?}, expected 1 to 200 of A-Z, a-z, 0-9, '_', '-', such as hookline");
+            assert_eq!(check_database(name), Err(expected));
+        }
+    }
 
     #[test]
     fn a_url_with_what_may_be_a_password_is_refused_and_not_shown() {

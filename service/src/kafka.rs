@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,14 +66,18 @@ impl Default for KafkaConfig {
     }
 }
 
-/// The values of librdkafka's `security.protocol`.
+/// The values of librdkafka's `security.protocol`, taken in capitals, too: so Kafka itself writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "librdkafka's own names")]
 pub enum SecurityProtocol {
+    #[serde(alias = "PLAINTEXT")]
     Plaintext,
+    #[serde(alias = "SSL")]
     Ssl,
+    #[serde(alias = "SASL_PLAINTEXT")]
     SaslPlaintext,
+    #[serde(alias = "SASL_SSL")]
     SaslSsl,
 }
 
@@ -85,11 +91,11 @@ impl fmt::Display for SecurityProtocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "librdkafka's own names")]
 pub enum SaslMechanism {
-    #[serde(rename = "PLAIN")]
+    #[serde(rename = "PLAIN", alias = "plain")]
     Plain,
-    #[serde(rename = "SCRAM-SHA-256")]
+    #[serde(rename = "SCRAM-SHA-256", alias = "scram-sha-256")]
     ScramSha256,
-    #[serde(rename = "SCRAM-SHA-512")]
+    #[serde(rename = "SCRAM-SHA-512", alias = "scram-sha-512")]
     ScramSha512,
 }
 
@@ -164,6 +170,33 @@ impl KafkaConfig {
         }
         Ok(client)
     }
+
+    /// Finds what would fail at start, without asking a broker: also files that hold no certificate or no key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut client = self.client()?;
+        // Without brokers librdkafka reads its settings and files, and connects to nobody.
+        client.remove("bootstrap.servers");
+        let files = [&self.ssl_ca_location, &self.ssl_certificate_location, &self.ssl_key_location];
+        if files.iter().any(|path| path.is_some()) && self.security_protocol == SecurityProtocol::Plaintext {
+            client.set("security.protocol", "ssl");
+        }
+        let made: KafkaResult<BaseConsumer> = client.create();
+        made.map(drop).map_err(|error| {
+            let text = error.to_string();
+            let keys = [
+                ("ssl.ca.location", "kafka.ssl_ca_location"),
+                ("ssl.certificate.location", "kafka.ssl_certificate_location"),
+                ("ssl.key.location", "kafka.ssl_key_location"),
+            ];
+            match keys.iter().find(|(name, _)| text.contains(name)) {
+                Some((_, key)) => {
+                    let reason = "librdkafka cannot use this file, expected PEM that begins with -----BEGIN";
+                    ConfigError::invalid(key, format_args!("{reason}: {text}"))
+                }
+                None => ConfigError::invalid("kafka.security_protocol", text),
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -190,6 +223,30 @@ mod tests {
         let config = KafkaConfig { ssl_ca_location: Some("/tmp/no-such-ca.pem".into()), ..KafkaConfig::default() };
         let error = config.client().unwrap_err().to_string();
         assert!(error.contains("kafka.ssl_ca_location: no such file: /tmp/no-such-ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_certificate_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "no certificate").unwrap();
+        let config = KafkaConfig { ssl_ca_location: Some(file.path().into()), ..KafkaConfig::default() };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.starts_with("kafka.ssl_ca_location: librdkafka cannot use this file, expected PEM"), "{error}");
+        assert!(KafkaConfig::default().check().is_ok());
+    }
+
+    #[test]
+    fn protocols_are_taken_as_kafka_writes_them() {
+        for (text, expected) in [
+            ("sasl_ssl", SecurityProtocol::SaslSsl),
+            ("SASL_SSL", SecurityProtocol::SaslSsl),
+            ("SASL_PLAINTEXT", SecurityProtocol::SaslPlaintext),
+            ("SSL", SecurityProtocol::Ssl),
+            ("PLAINTEXT", SecurityProtocol::Plaintext),
+        ] {
+            assert_eq!(serde_json::from_value::<SecurityProtocol>(text.into()).unwrap(), expected, "{text}");
+        }
+        assert_eq!(SecurityProtocol::SaslSsl.to_string(), "sasl_ssl");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Creates the tables and topics that this version of Hookline expects. What exists already is compared, and not changed, but
 //! for partitions that are asked for.
 
+mod definitions;
 mod grants;
 mod tables;
 mod topics;

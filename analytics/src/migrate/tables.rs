@@ -9,6 +9,7 @@ use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::definitions::{self, Definitions};
 use super::{MigrateReport, Step, StepOutcome};
 
 /// The migrations that were applied. The checksum is part of the key, so that of two versions which migrated at the same time
@@ -81,23 +82,71 @@ pub(super) async fn migrate(client: &Client, database: &str, report: &mut Migrat
 
     let applied = applied_migrations(client, exists, report.dry_run).await?;
     let pending = pending(MIGRATIONS, &applied)?;
+    let before = definitions::read(client, database).await?;
+    let expected = expected(client, database, &before, report).await;
     for migration in MIGRATIONS {
-        let began = Instant::now();
-        let is_pending = pending.contains(&migration);
-        if is_pending && !report.dry_run {
-            apply(client, migration)
-                .await
-                .with_context(|| format!("migration {} {}", migration.number, migration.name))?;
-        }
-        let outcome = outcome(!is_pending, report.dry_run);
-        let detail = match outcome {
-            StepOutcome::Done => format!("{} ms", began.elapsed().as_millis()),
-            StepOutcome::Unchanged | StepOutcome::Pending | StepOutcome::Differs => String::new(),
-        };
-        let name = format!("{} {}", migration.number, migration.name);
-        report.add_step(Step { kind: "tables", name, outcome, detail });
+        let step = step(client, migration, pending.contains(&migration), (&before, &expected), report.dry_run);
+        let step = step.await.with_context(|| format!("migration {} {}", migration.number, migration.name))?;
+        report.add_step(step);
     }
     Ok(())
+}
+
+/// What the tables and views should be; nothing where none is there to be compared, or where this server makes none beside them.
+async fn expected(client: &Client, database: &str, before: &Definitions, report: &mut MigrateReport) -> Definitions {
+    let mut made = MIGRATIONS.iter().flat_map(Migration::statements).map(definitions::made_by);
+    if !made.any(|name| before.contains_key(name)) {
+        return Definitions::new();
+    }
+    definitions::expected(client, database).await.unwrap_or_else(|error| {
+        report.add_note(format!(
+            "the tables were not compared with those of this version, which are made in the database {database}_migrate_check \
+             for that, unless another migrate does so: {error}"
+        ));
+        Definitions::new()
+    })
+}
+
+/// Applies a migration, or makes again what the server lacks of it, and compares what was there before.
+async fn step(
+    client: &Client,
+    migration: &Migration,
+    is_pending: bool,
+    (before, expected): (&Definitions, &Definitions),
+    dry_run: bool,
+) -> anyhow::Result<Step> {
+    let began = Instant::now();
+    let name = format!("{} {}", migration.number, migration.name);
+    let lacks = |statement: &&str| !before.contains_key(definitions::made_by(statement));
+    let lacking: Vec<_> = migration.statements().filter(lacks).collect();
+    if !dry_run && is_pending {
+        apply(client, migration).await?;
+    } else if !dry_run {
+        for statement in &lacking {
+            client.query_raw(statement).execute().await?;
+        }
+    }
+    let differences: Vec<_> = migration
+        .statements()
+        .map(definitions::made_by)
+        // A migration that is applied now replaces its views.
+        .filter(|_| !is_pending)
+        .filter_map(|name| definitions::difference(name, before.get(name)?, expected.get(name)?))
+        .collect();
+    let mut details = Vec::new();
+    if !is_pending && !lacking.is_empty() {
+        let names = lacking.iter().map(|statement| definitions::made_by(statement)).collect::<Vec<_>>().join(", ");
+        details.push(format!("{} was not there any more", names));
+    }
+    let mut outcome = outcome(!is_pending && lacking.is_empty(), dry_run);
+    if outcome == StepOutcome::Done {
+        details.push(format!("{} ms", began.elapsed().as_millis()));
+    }
+    if !differences.is_empty() {
+        outcome = StepOutcome::Differs;
+        details.extend(differences);
+    }
+    Ok(Step { kind: "tables", name, outcome, detail: details.join("; ") })
 }
 
 /// Reads `schema_migrations`, and creates it unless this is a dry run.

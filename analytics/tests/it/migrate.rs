@@ -4,7 +4,7 @@ use hookline_analytics::migrate::{MigrateArgs, run};
 use hookline_schemas::migrations::MIGRATIONS;
 use hookline_testkit::Servers;
 
-use crate::{config, migrated};
+use crate::{config, execute, migrated};
 
 #[tokio::test]
 async fn a_second_run_changes_nothing_and_an_edited_migration_is_refused() {
@@ -39,4 +39,48 @@ async fn a_dry_run_makes_nothing() {
     let client = servers.clickhouse.client().unwrap();
     let tables = client.query("SELECT count() FROM system.tables WHERE database = currentDatabase()");
     assert_eq!(tables.fetch_one::<u64>().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_was_dropped_is_made_again() {
+    let servers = migrated("migrate_dropped").await;
+    let client = servers.clickhouse.client().unwrap();
+    let names = async || {
+        let query = "SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name";
+        client.query(query).fetch_all::<String>().await.unwrap()
+    };
+    let all = names().await;
+    execute(&client, "DROP TABLE jobs").await;
+    execute(&client, "DROP TABLE open_jobs").await;
+    let left = names().await;
+    run(config(&servers), MigrateArgs { dry_run: true, ..MigrateArgs::default() }).await.unwrap();
+    assert_eq!(names().await, left, "a dry run makes nothing");
+    // What a run that was killed may leave, and what is in it is nobody's.
+    let scratch = format!("{}_migrate_check", servers.clickhouse.database);
+    execute(&client, &format!("CREATE DATABASE {scratch}")).await;
+    execute(&client, &format!("CREATE TABLE {scratch}.jobs (x UInt8) ENGINE = Memory")).await;
+    run(config(&servers), MigrateArgs::default()).await.unwrap();
+    assert_eq!(names().await, all);
+    let left_over = client.query("SELECT count() FROM system.databases WHERE name = ?").bind(scratch);
+    assert_eq!(left_over.fetch_one::<u64>().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_differs_is_named_with_the_fix() {
+    for (statement, expected) in [
+        ("ALTER TABLE jobs DROP COLUMN fps", "jobs lacks the column fps: ALTER TABLE jobs ADD COLUMN fps "),
+        ("ALTER TABLE jobs ADD COLUMN y UInt8", "jobs has a column y that this version does not know"),
+        (
+            "ALTER TABLE deliveries MODIFY SETTING fsync_after_insert = 0",
+            "the engine of deliveries is ReplacingMergeTree",
+        ),
+        ("CREATE OR REPLACE VIEW open_jobs AS SELECT 1 AS x", "open_jobs is not this version's view: drop it"),
+    ] {
+        let servers = migrated("migrate_differs").await;
+        execute(&servers.clickhouse.client().unwrap(), statement).await;
+        for dry_run in [true, false] {
+            let differs = run(config(&servers), MigrateArgs { dry_run, ..MigrateArgs::default() }).await.unwrap_err();
+            assert!(differs.to_string().contains(expected), "{statement}: {differs:#}");
+        }
+    }
 }

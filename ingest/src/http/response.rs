@@ -113,7 +113,11 @@ impl WebhookResponse {
         match self {
             Self::Accepted | Self::DeadLettered => None,
             Self::Unauthorized => Some(problem!("401", "Unauthorized", "the request is not authentic")),
-            Self::NotFound => Some(problem!("404", "Not Found", "no such source")),
+            Self::NotFound => Some(problem!(
+                "404",
+                "Not Found",
+                "no such source: webhooks are posted to /webhooks/SOURCE, without a slash at the end; health and metrics are on the admin listener"
+            )),
             Self::MethodNotAllowed => Some(problem!("405", "Method Not Allowed", "webhooks are posted")),
             Self::BodyTooLarge => Some(problem!("413", "Content Too Large", "the body is over the limit")),
             Self::BodyTooSlow => Some(problem!("408", "Request Timeout", "the body did not arrive in time")),

@@ -113,7 +113,16 @@ impl Key {
             _ if !is_a("integer") => "text".into(),
             (0, None) => "whole number".into(),
             (least, None) => format!("whole number, at least {least}"),
+            (0, Some(most)) => format!("whole number, at most {most}"),
             (least, Some(most)) => format!("whole number, {least} to {most}"),
+        }
+    }
+
+    /// The default as an example of a right value, where that is a number.
+    pub fn example(&self) -> String {
+        match &self.default {
+            Value::Number(number) => format!(", such as {number}"),
+            _ => String::new(),
         }
     }
 
@@ -126,7 +135,8 @@ impl Key {
         let (least, most) = self.bounds();
         match self.value.as_u64() {
             Some(value) if value < least || most.is_some_and(|most| value > most) => {
-                Err(ConfigError::invalid(&self.path, format_args!("{value}, expected a {}", self.kind())))
+                let reason = format_args!("{value}, expected a {}{}", self.kind(), self.example());
+                Err(ConfigError::invalid(&self.path, reason))
             }
             _ => Ok(()),
         }

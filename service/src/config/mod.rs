@@ -4,6 +4,7 @@
 //! Secrets come from the environment or from files of their own, never from the TOML file.
 
 mod keys;
+mod places;
 mod secret;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::keys::to_markdown;
 use self::keys::{Key, keys, to_toml};
+use self::places::Places;
 pub use self::secret::{Secret, mask_url, shown_path};
 
 /// The variables that the process was started with.
@@ -40,22 +42,43 @@ pub trait Settings: Default + DeserializeOwned + Serialize + JsonSchema {
     }
 }
 
-/// A configuration that cannot be used; the message names the key, the value and what was expected.
+/// A configuration that cannot be used; the message names every mistake: the key, the value and what was expected, a line each.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+#[error("{}", .0.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError(Vec<Mistake>);
+
+#[derive(Debug)]
+struct Mistake {
+    /// The path of the key; empty where the mistake is none of one key.
+    key: String,
+    reason: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.key.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}{}", self.key, self.reason)
+    }
+}
 
 impl ConfigError {
     /// A value that `key` cannot have; `reason` tells it, unless it may be a secret, and what was expected.
     pub fn invalid(key: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Self(format!("{key}: {reason}"))
+        Self(vec![Mistake { key: key.to_string(), reason: reason.to_string() }])
     }
 
-    fn unreadable<T: Settings>(key: &str, reason: impl fmt::Display) -> Self {
-        if matches!(key, "" | ".") {
-            return Self(reason.to_string());
-        }
-        Self(format!("{key}: {reason} (set by the file as {key}, or by the environment as {})", T::variable(key)))
+    /// All mistakes of several checks.
+    pub fn join(checks: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let errors: Vec<_> = checks.into_iter().filter_map(Result::err).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Self::all(errors)) }
+    }
+
+    fn all(errors: Vec<Self>) -> Self {
+        Self(errors.into_iter().flat_map(|error| error.0).collect())
+    }
+
+    fn unreadable(key: &str, reason: impl fmt::Display) -> Self {
+        Self::invalid(if key == "." { "" } else { key }, reason)
     }
 }
 
@@ -79,6 +102,7 @@ pub fn changed_keys<T: Settings>(old: &T, new: &T) -> Result<Vec<String>, Config
 pub struct Loaded<'a, T> {
     settings: T,
     keys: Vec<Key>,
+    layers: Layers,
     environment: &'a Variables,
 }
 
@@ -86,35 +110,41 @@ impl<'a, T: Settings> Loaded<'a, T> {
     /// Reads the configuration from `file` and `environment`.
     pub fn read(file: Option<&Path>, environment: &'a Variables) -> Result<Self, ConfigError> {
         let known = keys(&T::default())?;
-        let layers = Layers {
-            file: file.map_or_else(|| Ok(Config::default()), |path| read_file::<T>(path, &known))?,
-            shared: shared_variables(&known, environment).map_err(|error| ConfigError::unreadable::<T>("", error))?,
-            own: own_variables::<T>(environment).map_err(|error| ConfigError::unreadable::<T>("", error))?,
+        let (file, places) = match file {
+            Some(path) => read_file::<T>(path, &known)?,
+            None => (Config::default(), Places::default()),
         };
-        let merged = layers.merged().map_err(|error| ConfigError::unreadable::<T>("", error))?;
-        let settings: T = serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
-            let path = error.path().to_string();
-            let found = merged.get::<Value>(&path).ok().map(|value| value.kind);
-            match (known.iter().find(|key| key.is_within(&path)), found) {
-                // The value may be a secret that stands one level too high, so it is not shown.
-                (Some(key), Some(found)) if !key.is_at(&path) && !matches!(found, ValueKind::Table(_)) => {
-                    let example = key.path.split('.').nth(path.split('.').count()).unwrap_or_default();
-                    ConfigError::unreadable::<T>(
-                        &path,
-                        format_args!("expected a table with keys such as {example}, found a single value"),
-                    )
-                }
-                (key, found) => {
-                    let key = key.filter(|key| key.is_at(&path));
-                    ConfigError::unreadable::<T>(&path, reason(error.inner(), found.as_ref(), key))
-                }
+        let layers = Layers {
+            file,
+            places,
+            shared: shared_variables(&known, environment).map_err(|error| ConfigError::unreadable("", error))?,
+            own: own_variables::<T>(environment).map_err(|error| ConfigError::unreadable("", error))?,
+        };
+        let mut merged = layers.merged().map_err(|error| ConfigError::unreadable("", error))?;
+        let mut mistakes = misspelt_variables::<T>(&known, environment);
+        // What cannot be read is taken away, so that the next mistake is found, too.
+        let settings: T = loop {
+            let (path, mistake) = match read_settings(&merged, &known) {
+                Ok(settings) => break settings,
+                Err(found) => found,
+            };
+            let is_removed = places::remove(&mut merged.cache, &path);
+            mistakes.push(layers.placed::<T>(&path, mistake));
+            if !is_removed {
+                return Err(ConfigError::all(mistakes));
             }
-        })?;
+        };
         let mut keys = keys(&settings)?;
         for key in &mut keys {
             key.origin = layers.origin::<T>(key);
         }
-        Ok(Self { settings, keys, environment })
+        if !mistakes.is_empty() {
+            // What was taken away has its default, so that only the values by themselves can be checked.
+            let bounds = keys.iter().filter_map(|key| key.check().err());
+            mistakes.extend(bounds.map(|error| layers.with_places(error, &keys)));
+            return Err(ConfigError::all(mistakes));
+        }
+        Ok(Self { settings, keys, layers, environment })
     }
 
     /// Every key with its meaning, its value and its origin; secrets are masked, and a program can read it again.
@@ -124,10 +154,57 @@ impl<'a, T: Settings> Loaded<'a, T> {
 
     /// The configuration, if it can be used.
     pub fn checked(self) -> Result<T, ConfigError> {
-        self.keys.iter().try_for_each(Key::check)?;
-        self.settings.check(self.environment)?;
+        let bounds = self.keys.iter().map(Key::check);
+        ConfigError::join(bounds.chain([self.settings.check(self.environment)]))
+            .map_err(|error| self.layers.with_places(error, &self.keys))?;
         Ok(self.settings)
     }
+}
+
+/// Reads the values; where one cannot be read, returns its path and what is wrong with it.
+fn read_settings<T: Settings>(merged: &Config, known: &[Key]) -> Result<T, (String, ConfigError)> {
+    serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
+        let path = error.path().to_string();
+        let found = merged.get::<Value>(&path).ok().map(|value| value.kind);
+        match (known.iter().find(|key| key.is_within(&path)), found) {
+            // The value may be a secret that stands one level too high, so it is not shown.
+            (Some(key), Some(found)) if !key.is_at(&path) && !matches!(found, ValueKind::Table(_)) => {
+                let example = key.path.split('.').nth(path.split('.').count()).unwrap_or_default();
+                let reason = format_args!("expected a table with keys such as {example}, found a single value");
+                let mistake = ConfigError::unreadable(&path, reason);
+                (path, mistake)
+            }
+            (key, found) => {
+                let key = key.filter(|key| key.is_at(&path));
+                let mistake = ConfigError::unreadable(&path, reason(error.inner(), found.as_ref(), key));
+                let text = error.inner().to_string();
+                // The path of an unknown key may be that of its section.
+                let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+                let path = match unknown {
+                    Some((name, _)) if path == name || path.ends_with(&format!(".{name}")) => path,
+                    Some((name, _)) if path == "." => name.to_owned(),
+                    Some((name, _)) => format!("{path}.{name}"),
+                    None => path,
+                };
+                (path, mistake)
+            }
+        }
+    })
+}
+
+/// Names variables of this program that would be ignored or not understood, because the underscores are not those of a key.
+fn misspelt_variables<T: Settings>(known: &[Key], environment: &Variables) -> Vec<ConfigError> {
+    let right: HashMap<_, _> =
+        known.iter().map(|key| T::variable(&key.path)).map(|name| (name.replace("__", "_"), name)).collect();
+    let mut wrong: Vec<_> = environment
+        .keys()
+        .filter_map(|name| Some((name, right.get(&name.to_uppercase().replace("__", "_"))?)))
+        .filter(|(name, right)| name.to_uppercase() != **right)
+        .collect();
+    wrong.sort();
+    let mistake =
+        |(name, right)| ConfigError::invalid(name, format_args!("no key has this variable, expected {right}"));
+    wrong.into_iter().map(mistake).collect()
 }
 
 /// Says what is wrong with a value of the wrong type or form. A text is never shown, since it may be a secret in the wrong place.
@@ -148,14 +225,16 @@ fn reason(error: &::config::ConfigError, found: Option<&ValueKind>, key: Option<
             "expected an IP address and a port, such as 127.0.0.1:8080".to_owned()
         }
         (Some(said), _) => said.to_owned(),
-        (None, Some(key)) => format!("{found}expected {}", key.kind()),
+        (None, Some(key)) => format!("{found}expected {}{}", key.kind(), key.example()),
         (None, None) => format!("{found}a value of the wrong type"),
     }
 }
 
 /// What was set, from the weakest to the strongest.
+#[derive(Debug)]
 struct Layers {
     file: Config,
+    places: Places,
     shared: Config,
     own: Config,
 }
@@ -176,6 +255,33 @@ impl Layers {
             sets(&self.file).then(|| "file".to_owned())
         }
     }
+
+    /// Adds where the value of `path` is set, which is no known key's or cannot be read.
+    fn placed<T: Settings>(&self, path: &str, mut error: ConfigError) -> ConfigError {
+        let variable = T::variable(path);
+        let place = if self.own.get::<Value>(path).is_ok() {
+            format!("set by {variable}")
+        } else if let Some(place) = self.places.of(path) {
+            format!("{place}; its variable is {variable}")
+        } else {
+            return error;
+        };
+        error.0.iter_mut().for_each(|mistake| mistake.reason += &format!(" ({place})"));
+        error
+    }
+
+    /// Adds to each mistake where the value is set, unless that is the default.
+    fn with_places(&self, mut error: ConfigError, keys: &[Key]) -> ConfigError {
+        for mistake in &mut error.0 {
+            let origin = keys.iter().find(|key| key.path == mistake.key).and_then(|key| key.origin.as_deref());
+            match (origin, self.places.of(&mistake.key)) {
+                (Some("file") | None, Some(place)) => mistake.reason += &format!(" ({place})"),
+                (Some(variable), _) if variable != "file" => mistake.reason += &format!(" (set by {variable})"),
+                _ => {}
+            }
+        }
+        error
+    }
 }
 
 fn shared_variables(known: &[Key], environment: &Variables) -> Result<Config, ::config::ConfigError> {
@@ -188,7 +294,7 @@ fn own_variables<T: Settings>(environment: &Variables) -> Result<Config, ::confi
     Config::builder().add_source(own.source(Some(environment.clone().into_iter().collect()))).build()
 }
 
-fn read_file<T: Settings>(path: &Path, known: &[Key]) -> Result<Config, ConfigError> {
+fn read_file<T: Settings>(path: &Path, known: &[Key]) -> Result<(Config, Places), ConfigError> {
     let unreadable = |reason: String| ConfigError::invalid(path.display(), reason);
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let file = Config::builder().add_source(File::from_str(&text, FileFormat::Toml)).build();
@@ -203,7 +309,7 @@ fn read_file<T: Settings>(path: &Path, known: &[Key]) -> Result<Config, ConfigEr
             "the secret {key} does not belong in this file; set {}, or name a file in {key}_file",
             T::variable(key)
         ))),
-        None => Ok(file),
+        None => Ok((file, Places::of_file(path, &text))),
     }
 }
 
@@ -316,6 +422,29 @@ mod tests {
                 assert!(message.contains(part), "{part:?} is not in {message:?}");
             }
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_with_their_lines() {
+        let file =
+            "[server]\nport = \"x\"\nprot = 1\n\n[kafka]\nsecurity_protocol = \"tls\"\n[people.ada]\nage = \"old\"\n";
+        let message = load(file, &[("HOOKLINE_TEST_SERVER_NAME", "b")]).unwrap_err().to_string();
+        let lines: Vec<_> = message.lines().collect();
+        assert_eq!(lines.len(), 5, "{message}");
+        for (start, line) in [
+            ("HOOKLINE_TEST_SERVER_NAME: no key has this variable, expected HOOKLINE_TEST__SERVER__NAME", ""),
+            ("server.port: expected whole number, 10 to 1000, such as 80", "(line 2 of"),
+            ("server.prot: unknown field `prot`", "(line 3 of"),
+            ("kafka.security_protocol: expected one of plaintext", "(line 6 of"),
+            ("people.ada.age: expected whole number", "(line 8 of"),
+        ] {
+            assert!(lines.iter().any(|text| text.starts_with(start) && text.contains(line)), "{start} in {message}");
+        }
+        let message = load("[server]\nport = 7\nname = \"b\"", &[]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("server.port: 7, expected a whole number, 10 to 1000, such as 80 (line 2 of"),
+            "{message}"
+        );
     }
 
     #[test]
