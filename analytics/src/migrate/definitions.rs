@@ -25,6 +25,12 @@ pub(super) struct Definition {
     columns: Vec<(String, String)>,
 }
 
+impl Definition {
+    pub(super) const fn is_view(&self) -> bool {
+        self.engine.is_empty()
+    }
+}
+
 pub(super) type Definitions = BTreeMap<String, Definition>;
 
 #[derive(Row, Deserialize)]
@@ -92,19 +98,19 @@ pub(super) async fn expected(client: &Client, database: &str) -> clickhouse::err
 
 async fn make_and_read(client: &Client, scratch: &str) -> clickhouse::error::Result<Definitions> {
     let inside = client.clone().with_database(scratch);
-    for statement in MIGRATIONS.iter().flat_map(|migration| migration.statements()) {
+    for statement in MIGRATIONS.iter().flat_map(hookline_schemas::migrations::Migration::statements) {
         inside.query_raw(statement).execute().await?;
     }
     read(client, scratch).await
 }
 
-/// Says in what a table or view differs from what is expected, and how to mend it.
+/// Says in what a table or view differs from what is expected, and how to mend it. Comments, codecs and indexes of a table change
+/// no number, so they are not compared.
 pub(super) fn difference(name: &str, found: &Definition, expected: &Definition) -> Option<String> {
-    if found.statement == expected.statement {
-        return None;
-    }
-    if expected.engine.is_empty() {
-        return Some(format!("{name} is not this version's view: drop it (DROP TABLE {name}) and run migrate again"));
+    if expected.is_view() {
+        let differs =
+            || format!("{name} is not this version's view: drop it (DROP TABLE {name}) and run migrate again");
+        return (found.statement != expected.statement).then(differs);
     }
     let mut differences = Vec::new();
     let kind_of = |columns: &[(String, String)], name: &str| {
@@ -128,17 +134,14 @@ pub(super) fn difference(name: &str, found: &Definition, expected: &Definition) 
     differences.extend(more.map(|(column, _)| {
         format!("{name} has a column {column} that this version does not know: ALTER TABLE {name} DROP COLUMN {column}")
     }));
-    let again = format!(
-        "alter it (MODIFY SETTING for a setting), or drop it with its rows (DROP TABLE {name}), run migrate again, then replay"
-    );
     if found.engine != expected.engine {
-        differences.push(format!("the engine of {name} is {}, expected {}: {again}", found.engine, expected.engine));
+        differences.push(format!(
+            "the engine of {name} is {}, expected {}: where a setting differs, ALTER TABLE {name} MODIFY SETTING; for another engine \
+             or key, RENAME TABLE {name} TO {name}_before, run migrate again, and INSERT INTO {name} SELECT * FROM {name}_before",
+            found.engine, expected.engine
+        ));
     }
-    if differences.is_empty() {
-        let found = &found.statement;
-        differences.push(format!("{name} was made by {found}, expected {}: {again}", expected.statement));
-    }
-    Some(differences.join("; "))
+    (!differences.is_empty()).then(|| differences.join("; "))
 }
 
 #[cfg(test)]
@@ -152,7 +155,8 @@ mod tests {
 
     #[test]
     fn every_statement_says_what_it_makes() {
-        let made: Vec<_> = MIGRATIONS.iter().flat_map(|migration| migration.statements()).map(made_by).collect();
+        let made: Vec<_> =
+            MIGRATIONS.iter().flat_map(hookline_schemas::migrations::Migration::statements).map(made_by).collect();
         assert!(made.contains(&"jobs") && made.contains(&"open_jobs"), "{made:?}");
         assert!(made.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')), "{made:?}");
     }
@@ -178,16 +182,15 @@ mod tests {
             ),
             (
                 definition("b", "Log", &[("x", "UInt8")]),
-                "the engine of t is Log, expected Memory: alter it (MODIFY SETTING for a setting), or drop it with its rows (DROP TABLE t), run migrate again, then replay",
-            ),
-            (
-                definition("b", "Memory", &[("x", "UInt8")]),
-                "t was made by b, expected a: alter it (MODIFY SETTING for a setting), or drop it with its rows (DROP TABLE t), run migrate again, then replay",
+                "the engine of t is Log, expected Memory: where a setting differs, ALTER TABLE t MODIFY SETTING; for another engine \
+                 or key, RENAME TABLE t TO t_before, run migrate again, and INSERT INTO t SELECT * FROM t_before",
             ),
         ] {
             assert_eq!(difference("t", &found, &expected).as_deref(), Some(words));
         }
         assert_eq!(difference("t", &expected, &expected), None);
+        let commented = definition("a COMMENT 'c'", "Memory", &[("x", "UInt8")]);
+        assert_eq!(difference("t", &commented, &expected), None);
         let view = difference("v", &definition("b", "", &[]), &definition("a", "", &[]));
         assert_eq!(view.unwrap(), "v is not this version's view: drop it (DROP TABLE v) and run migrate again");
     }

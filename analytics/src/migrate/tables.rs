@@ -129,14 +129,15 @@ async fn step(
     let differences: Vec<_> = migration
         .statements()
         .map(definitions::made_by)
-        // A migration that is applied now replaces its views.
-        .filter(|_| !is_pending)
-        .filter_map(|name| definitions::difference(name, before.get(name)?, expected.get(name)?))
+        .filter_map(|name| Some((name, before.get(name)?, expected.get(name)?)))
+        // A migration that is applied now replaces its views; a table that is there already stays as it is.
+        .filter(|(_, _, expected)| !(is_pending && expected.is_view()))
+        .filter_map(|(name, found, expected)| definitions::difference(name, found, expected))
         .collect();
     let mut details = Vec::new();
     if !is_pending && !lacking.is_empty() {
         let names = lacking.iter().map(|statement| definitions::made_by(statement)).collect::<Vec<_>>().join(", ");
-        details.push(format!("{} was not there any more", names));
+        details.push(format!("{names} was not there any more"));
     }
     let mut outcome = outcome(!is_pending && lacking.is_empty(), dry_run);
     if outcome == StepOutcome::Done {

@@ -122,7 +122,7 @@ impl Key {
     pub fn example(&self) -> String {
         match &self.default {
             Value::Number(number) => format!(", such as {number}"),
-            _ => String::new(),
+            Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => String::new(),
         }
     }
 
