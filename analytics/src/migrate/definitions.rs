@@ -158,7 +158,12 @@ mod tests {
         let made: Vec<_> =
             MIGRATIONS.iter().flat_map(hookline_schemas::migrations::Migration::statements).map(made_by).collect();
         assert!(made.contains(&"jobs") && made.contains(&"open_jobs"), "{made:?}");
-        assert!(made.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')), "{made:?}");
+        assert!(
+            made.iter().all(|name| name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')),
+            "{made:?}"
+        );
     }
 
     #[test]
