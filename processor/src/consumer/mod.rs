@@ -153,7 +153,7 @@ impl ConsumerContext for RebalanceContext {
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
             let mut batcher = self.batcher();
             tracing::info!(partitions = partitions.count(), "partitions assigned");
@@ -167,6 +167,8 @@ impl ConsumerContext for RebalanceContext {
             let Batcher { lag, assigned, .. } = &mut *batcher;
             lag.keep_only(assigned);
             let assigned = assigned.iter().copied().collect();
+            // A partition that was paused when it was revoked comes back paused.
+            batcher.resume(consumer);
             batcher.send(WriterCommand::Assigned(assigned));
         }
     }

@@ -123,6 +123,10 @@ impl Fault {
         if self == Self::ReplayKilled {
             assert_replay_changes_nothing(&pipeline).await;
         }
+        if self == Self::RebalanceInOutage {
+            let restarts = processor.metric("hookline_processor_consumer_restarts_total", &[]).await;
+            assert_eq!(restarts, 0.0, "it goes on by itself, and not by the watchdog");
+        }
         assert_tables_are_right(&pipeline, &attempts).await;
         Survived { attempts: attempts.len(), settled }
     }
