@@ -207,6 +207,8 @@ fn shown(name: &str, value: &Value) -> String {
     let Some(text) = value.as_str() else { return value.to_string() };
     let shown = match name {
         "url" if check_url(text).is_err() && !text.contains("://") => MASK.into(),
+        "admin_urls" if !text.is_empty() && !text.split(',').all(|url| check_url(url.trim()).is_ok()) => MASK.into(),
+        "base_path" if !text.is_empty() && !text.starts_with('/') => MASK.into(),
         "bootstrap_servers" if check_servers(text).is_err() => MASK.into(),
         "trusted_proxies" if !text.is_empty() && !text.split(',').all(is_network) => MASK.into(),
         _ if name.ends_with("file") || name.ends_with("location") => shown_path(Path::new(text)),

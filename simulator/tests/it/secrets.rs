@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// What is searched for. The second one could be the name of a variable.
 const MARKERS: [&str; 2] = ["mhw_live_4711MARKER0815", "MARKER0815MARKER"];
 /// Keys whose values are names. They are shown, so that they are the control of the search.
-const NAMES: [&str; 6] = ["database", "user", "topic_prefix", "sasl_username", "id", "instance_id"];
+const NAMES: [&str; 7] = ["database", "user", "reader_user", "topic_prefix", "sasl_username", "id", "instance_id"];
 
 const PROGRAMS: [(&str, &str); 4] = [
     ("hookline-ingest", "INGEST"),
