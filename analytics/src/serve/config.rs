@@ -73,7 +73,7 @@ impl ServeConfig {
         let base = &self.base_path;
         let empty_part = base.split('/').skip(1).any(str::is_empty);
         if !base.is_empty() && (!base.starts_with('/') || empty_part || !base.chars().all(is_path)) {
-            let reason = format_args!("{base:?}, expected a path such as /hookline, without a slash at its end");
+            let reason = "expected a path such as /hookline, without a slash at its end";
             return Err(ConfigError::invalid("serve.base_path", reason));
         }
         for url in self.admin_urls() {
