@@ -35,7 +35,7 @@ pub struct StoppedLetter {
     pub cut: KeptMessage,
 }
 
-/// What succeeded after all.
+/// The records whose rows and letters went in at a later try.
 #[derive(Debug, Default)]
 pub struct Healed {
     pub ranges: WrittenRanges,
@@ -49,6 +49,14 @@ impl Waiting {
             Self::Row(row) => &row.position,
             Self::Letter(letter) => &letter.position,
         }
+    }
+
+    const fn row(&self) -> Option<&DeadLetterRow> {
+        if let Self::Row(row) = self { Some(row) } else { None }
+    }
+
+    const fn letter(&self) -> Option<&StoppedLetter> {
+        if let Self::Letter(letter) = self { Some(letter) } else { None }
     }
 }
 
@@ -66,13 +74,16 @@ impl StoppedPartitions {
         self.0.entry((topic, partition)).or_default().push(waiting);
     }
 
-    fn waiting(&self) -> impl Iterator<Item = &Waiting> {
-        self.0.values().flatten()
+    fn rows(&self) -> Vec<DeadLetterRow> {
+        self.0.values().flatten().filter_map(Waiting::row).cloned().collect()
+    }
+
+    fn letters(&self) -> Vec<StoppedLetter> {
+        self.0.values().flatten().filter_map(Waiting::letter).cloned().collect()
     }
 
     /// Keeps what is not among the records that `succeeded`.
-    fn release(&mut self, succeeded: &[RecordPosition]) -> Healed {
-        let mut healed = Healed::default();
+    fn release(&mut self, succeeded: &[RecordPosition], healed: &mut Healed) {
         self.0.retain(|key, waiting| {
             waiting.retain(|waiting| {
                 let has_succeeded = succeeded.contains(waiting.position());
@@ -87,7 +98,6 @@ impl StoppedPartitions {
             }
             !waiting.is_empty()
         });
-        healed
     }
 }
 
@@ -101,24 +111,21 @@ impl Writer {
         self.stopped = StoppedPartitions::default();
     }
 
-    /// Inserts the refused rows again, and publishes the letters again.
+    /// Publishes the letters again, and inserts the refused rows again. A letter is released as soon as it is out, so that rows
+    /// that are still in doubt cannot make it go out twice.
     pub async fn retry_stopped_partitions(&mut self, cancel: &CancellationToken) -> Result<Healed, NotWritten> {
-        let (mut rows, mut letters) = (Vec::new(), Vec::new());
-        for waiting in self.stopped.waiting().cloned() {
-            match waiting {
-                Waiting::Row(row) => rows.push(row),
-                Waiting::Letter(letter) => letters.push(letter),
-            }
-        }
-        let refused = self.insert_with_or_without_payload(&rows, cancel).await?;
-        let is_refused = |row: &DeadLetterRow| refused.iter().any(|(refused, _)| refused.position == row.position);
-        let mut succeeded: Vec<_> = rows.iter().filter(|row| !is_refused(row)).map(|row| row.position).collect();
-        for StoppedLetter { position, whole, cut } in &letters {
+        let mut healed = Healed::default();
+        for StoppedLetter { position, whole, cut } in self.stopped.letters() {
             if self.publish_whole_or_cut(&whole.message(), || cut.message(), cancel).await?.is_ok() {
-                succeeded.push(*position);
+                self.stopped.release(&[position], &mut healed);
             }
         }
-        let healed = self.stopped.release(&succeeded);
+        let rows = self.stopped.rows();
+        if let Ok(refused) = self.insert_with_or_without_payload(&rows, cancel).await {
+            let is_refused = |row: &DeadLetterRow| refused.iter().any(|(refused, _)| refused.position == row.position);
+            let taken: Vec<_> = rows.iter().filter(|row| !is_refused(row)).map(|row| row.position).collect();
+            self.stopped.release(&taken, &mut healed);
+        }
         for key in &healed.resumed {
             let partition = named(*key, &self.topics);
             tracing::info!(partition, "the dead letters that had stopped a partition are in: it goes on");
