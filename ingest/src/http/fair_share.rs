@@ -5,6 +5,7 @@
 //! whole. So what is not whole yet is shared by peers, whoever they are. There are at most as many entries as things
 //! are held, however many addresses a stranger has.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::http::peer::Peer;
@@ -80,8 +81,8 @@ impl<T> FairShare<T> {
     }
 
     /// Takes a thing from the peer that holds most, for the sake of `peer`, who wants `amount` and must hold less with it
-    /// than that other one does now. `choose` says which thing of a peer is taken: the one with the highest value, none
-    /// without any.
+    /// than that other one does now. `choose` says which thing of a peer is taken: the one with the highest value, the
+    /// oldest of equal ones, none without any.
     pub fn take_for<V: Ord>(
         &mut self,
         peer: Peer,
@@ -92,8 +93,8 @@ impl<T> FairShare<T> {
         let mut chosen = None;
         for (other, holdings) in self.peers.iter().filter(|(other, _)| **other != peer) {
             if holdings.amount > most
-                && let Some((_, number)) =
-                    holdings.things.iter().filter_map(|(number, held)| Some((choose(held)?, *number))).max()
+                && let Some((_, Reverse(number))) =
+                    holdings.things.iter().filter_map(|(number, held)| Some((choose(held)?, Reverse(*number)))).max()
             {
                 most = holdings.amount;
                 chosen = Some(HeldId { peer: *other, number });
@@ -157,7 +158,7 @@ mod tests {
         }
         hold(&mut share, 2, 1, "one");
         hold(&mut share, 2, 1, "two");
-        assert!(share.take_for(peer(3), 1, largest).is_some());
+        assert_eq!(share.take_for(peer(3), 1, largest).unwrap().thing, "one", "the oldest of equal ones");
         assert!(share.take_for(peer(3), 1, largest).is_none());
         assert_eq!(share.peers[&peer(1)].things.len(), 100);
     }

@@ -67,7 +67,7 @@ impl ConnectionTimeouts {
 #[derive(Clone)]
 pub struct ConnectionPhase {
     opened: Instant,
-    /// The lowest two bits are the phase, the others the milliseconds from `opened` to its beginning.
+    /// The lowest two bits are the phase, the others the microseconds from `opened` to its beginning.
     state: Arc<AtomicU64>,
 }
 
@@ -79,7 +79,7 @@ impl Default for ConnectionPhase {
 
 impl ConnectionPhase {
     pub fn enter(&self, phase: Phase) {
-        self.state.store(self.milliseconds() << 2 | phase as u64, Ordering::Relaxed);
+        self.state.store(self.microseconds() << 2 | phase as u64, Ordering::Relaxed);
     }
 
     /// The current phase, and how long it has lasted.
@@ -91,7 +91,7 @@ impl ConnectionPhase {
             2 => Phase::Busy,
             _ => Phase::Body,
         };
-        (phase, Duration::from_millis(self.milliseconds().saturating_sub(state >> 2)))
+        (phase, Duration::from_micros(self.microseconds().saturating_sub(state >> 2)))
     }
 
     /// How long the connection has waited for its client; none while the client waits for it.
@@ -102,8 +102,8 @@ impl ConnectionPhase {
         }
     }
 
-    fn milliseconds(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX >> 2)
+    fn microseconds(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX >> 2)
     }
 }
 

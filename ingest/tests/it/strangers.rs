@@ -179,8 +179,6 @@ async fn a_lone_peer_has_every_connection_until_another_comes() {
         let mut connection = Connection::open_from(STRANGER, ingest.address).await;
         assert_eq!(connection.exchange(Webhook::new().request()).await.unwrap().status, 200);
         lone.push(connection);
-        // The clock of a connection has milliseconds.
-        sleep(Duration::from_millis(5)).await;
     }
     let mut surplus = Connection::open_from(STRANGER, ingest.address).await;
     surplus.answer().await.expect("an answer").assert_problem(503);
