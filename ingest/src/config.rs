@@ -45,7 +45,8 @@ pub struct ServerConfig {
     /// Networks and addresses of the proxies before this listener, such as `10.0.0.0/8`, several separated by commas. Who sends
     /// is told apart by address, so that nobody can use up the limits for everybody else; of these alone it is read from their
     /// header `X-Forwarded-For` instead, to which they must add the address that they see.
-    pub trusted_proxies: String,
+    #[schemars(with = "String")]
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// The section `[tolerance]`, both ends included.
@@ -84,15 +85,6 @@ pub struct Limits {
     /// Events answered with 503 whose first signed time is remembered.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub first_signed_times: usize,
-}
-
-impl ServerConfig {
-    pub fn proxies(&self) -> Result<TrustedProxies, ConfigError> {
-        TrustedProxies::parse(&self.trusted_proxies).map_err(|place| {
-            let reason = format_args!("number {place} is neither a network, such as 10.0.0.0/8, nor an address");
-            ConfigError::invalid("server.trusted_proxies", reason)
-        })
-    }
 }
 
 impl Tolerance {
@@ -141,7 +133,11 @@ impl Default for IngestConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 8080).into(), workers: NonZeroUsize::MIN, trusted_proxies: String::new() }
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            workers: NonZeroUsize::MIN,
+            trusted_proxies: TrustedProxies::default(),
+        }
     }
 }
 
@@ -175,7 +171,6 @@ impl Settings for IngestConfig {
                 .map(drop)
                 .map_err(|error| ConfigError::invalid("kafka.topic_prefix", error)),
             self.kafka.check(),
-            self.server.proxies().map(drop),
             Sources::read(&self.sources, |name| environment.get(name).cloned()).map(drop),
         ])
     }
@@ -238,7 +233,11 @@ mod tests {
             ),
             ("HOOKLINE_INGEST__LIMITS__BODY_BYTES", "104857601", "limits.body_bytes"),
             ("HOOKLINE_INGEST__SERVER__WORKERS", "0", "server.workers"),
-            ("HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES", "::1, proxy", "server.trusted_proxies: number 2 is neither"),
+            (
+                "HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES",
+                "::1, proxy",
+                "server.trusted_proxies: expected networks such as 10.0.0.0/8, or addresses, separated by commas; number 2 is neither",
+            ),
             ("HOOKLINE_TOPIC_PREFIX", "a b", "kafka.topic_prefix"),
             ("KAFKA_BOOTSTRAP_SERVERS", "", "kafka.bootstrap_servers: expected host:port"),
             ("KAFKA_BOOTSTRAP_SERVERS", "host:abc", "kafka.bootstrap_servers: expected host:port"),

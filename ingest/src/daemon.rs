@@ -40,7 +40,6 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
     let topics = Topics::new(&config.kafka.topic_prefix)?;
     let sources = read_sources(&config)?;
     let client = config.kafka.client()?;
-    let trusted_proxies = config.server.proxies()?;
     let shutdown = shutdown::on_signal()?;
 
     let admin = Admin::new(Readiness::waiting_for(&[readiness::PART]))?;
@@ -51,7 +50,7 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
         topics.clone(),
         config.tolerance,
         config.limits,
-        &trusted_proxies,
+        &config.server.trusted_proxies,
         Arc::clone(&producer),
         metrics.clone(),
     ));
@@ -93,7 +92,8 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
         }
     });
 
-    let server = Server::new(webhooks, metrics, config.limits.connections, trusted_proxies, shutdown);
+    let server =
+        Server::new(webhooks, metrics, config.limits.connections, config.server.trusted_proxies.clone(), shutdown);
     let serve = async {
         let connections = server.run(listener, CONNECTIONS_DEADLINE).await;
         (connections, producer.flush(RECORDS_DEADLINE).await)

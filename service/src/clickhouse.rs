@@ -43,7 +43,7 @@ impl Default for ClickHouseConfig {
 }
 
 /// Says what is wrong with the URL of a server, without the URL: it may hold a password.
-pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
+pub fn check_url(url: &str) -> Result<(), &'static str> {
     let Some(rest) = url.strip_prefix("http://") else { return Err("expected a URL such as http://127.0.0.1:8123") };
     if rest.contains(['@', '?', '#']) {
         return Err("it has a user, a password or a query, which do not belong here: set clickhouse.user and \

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hookline_service::clickhouse::ClickHouseConfig;
+use hookline_service::clickhouse::{ClickHouseConfig, check_url};
 use hookline_service::config::{ConfigError, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,8 @@ pub struct ServeConfig {
     /// `bearer_token_file` or `basic_auth_file`.
     pub listen: SocketAddr,
     /// The path that a proxy in front puts before ours, such as `/hookline`; empty for none.
-    pub base_path: String,
+    #[schemars(with = "String")]
+    pub base_path: BasePath,
     /// The file that holds the token that clients send as `Authorization: Bearer …`.
     pub bearer_token_file: Option<PathBuf>,
     /// The file that holds `user:password` of clients that send `Authorization: Basic …`.
@@ -39,14 +40,75 @@ pub struct ServeConfig {
     pub connections: u16,
     /// The admin listeners of ingest and processors whose metrics `/api/v1/pipeline` adds up, such as
     /// `http://127.0.0.1:9081,http://127.0.0.1:9082`; several separated by commas.
-    pub admin_urls: String,
+    #[schemars(with = "String")]
+    pub admin_urls: AdminUrls,
+}
+
+/// A path without a slash at its end, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BasePath(String);
+
+/// Addresses of admin listeners. Whoever needs a user or a password is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AdminUrls(Vec<String>);
+
+// An error does not show the text, which may be a secret in the wrong place.
+impl TryFrom<String> for BasePath {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+        let is_path =
+            text.starts_with('/') && text.chars().all(is_allowed) && !text.split('/').skip(1).any(str::is_empty);
+        let is_valid = text.is_empty() || is_path;
+        is_valid.then_some(Self(text)).ok_or("expected a path such as /hookline, without a slash at its end")
+    }
+}
+
+impl TryFrom<String> for AdminUrls {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let urls: Vec<_> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+        let is_url = |url: &String| check_url(url).is_ok();
+        urls.iter()
+            .all(is_url)
+            .then_some(Self(urls))
+            .ok_or("expected URLs such as http://127.0.0.1:9081, without user and password, separated by commas")
+    }
+}
+
+impl From<BasePath> for String {
+    fn from(path: BasePath) -> Self {
+        path.0
+    }
+}
+
+impl From<AdminUrls> for String {
+    fn from(urls: AdminUrls) -> Self {
+        urls.0.join(",")
+    }
+}
+
+impl BasePath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AdminUrls {
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
 }
 
 impl Default for ServeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9083)),
-            base_path: String::new(),
+            base_path: BasePath::default(),
             bearer_token_file: None,
             basic_auth_file: None,
             reader_user: None,
@@ -54,7 +116,7 @@ impl Default for ServeConfig {
             reader_password_file: None,
             query_timeout_ms: 10_000,
             connections: 256,
-            admin_urls: String::new(),
+            admin_urls: AdminUrls::default(),
         }
     }
 }
@@ -69,22 +131,6 @@ impl ServeConfig {
             );
             return Err(ConfigError::invalid("serve.listen", reason));
         }
-        let is_path = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
-        let base = &self.base_path;
-        let empty_part = base.split('/').skip(1).any(str::is_empty);
-        if !base.is_empty() && (!base.starts_with('/') || empty_part || !base.chars().all(is_path)) {
-            let reason = "expected a path such as /hookline, without a slash at its end";
-            return Err(ConfigError::invalid("serve.base_path", reason));
-        }
-        for url in self.admin_urls() {
-            let rest = url.strip_prefix("http://").unwrap_or_default();
-            if rest.is_empty() || rest.contains(['@', '?', '#']) {
-                return Err(ConfigError::invalid(
-                    "serve.admin_urls",
-                    "expected URLs such as http://127.0.0.1:9081, without user and password, separated by commas",
-                ));
-            }
-        }
         Ok(())
     }
 
@@ -96,10 +142,6 @@ impl ServeConfig {
             return Err(ConfigError::invalid("serve.basic_auth_file", "expected one line `user:password`"));
         }
         Ok(Credentials::new(token.as_ref(), basic.as_ref()))
-    }
-
-    pub(super) fn admin_urls(&self) -> impl Iterator<Item = &str> {
-        self.admin_urls.split(',').map(str::trim).filter(|url| !url.is_empty())
     }
 
     pub(super) fn query_timeout(&self) -> Duration {
@@ -155,8 +197,16 @@ mod tests {
             ("/a/", false),
             ("/a?b", false),
         ] {
-            let config = ServeConfig { base_path: base_path.into(), ..ServeConfig::default() };
-            assert_eq!(config.check().is_ok(), sound, "{base_path}");
+            assert_eq!(BasePath::try_from(base_path.to_owned()).is_ok(), sound, "{base_path}");
+        }
+    }
+
+    #[test]
+    fn admin_urls_have_no_user() {
+        let urls = AdminUrls::try_from("http://127.0.0.1:1, http://127.0.0.1:2,".to_owned()).unwrap();
+        assert_eq!(urls.iter().collect::<Vec<_>>(), ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
+        for refused in ["127.0.0.1:1", "http://", "http://me:x@127.0.0.1:1", "http://127.0.0.1:1,http://h?password=x"] {
+            assert!(AdminUrls::try_from(refused.to_owned()).is_err(), "{refused}");
         }
     }
 }

@@ -56,7 +56,7 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
         );
     }
     let client = reader.client()?;
-    let pages = Arc::new(Pages::new(serve.admin_urls()).context("serve.admin_urls")?);
+    let pages = Arc::new(Pages::new(serve.admin_urls.iter()).context("serve.admin_urls")?);
     let answers = Answers::new(serve.query_timeout());
     let state = ServeState { client: client.clone(), answers, statements, pages: Arc::clone(&pages) };
     let guard = Guard {
@@ -64,7 +64,8 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
         loopback: serve.listen.ip().is_loopback(),
         base_path: serve.base_path.as_str().into(),
     };
-    let router = router(state, Metrics { admin, gauges: Answers::new(serve.query_timeout()) }, guard, &serve.base_path);
+    let router =
+        router(state, Metrics { admin, gauges: Answers::new(serve.query_timeout()) }, guard, serve.base_path.as_str());
     let listener = admin::bind("serve", serve.listen).await?;
     tokio::select! {
         served = admin::serve_connections(listener, router, serve.connections.into(), shutdown) => Ok(served?),

@@ -132,7 +132,7 @@ mod tests {
 
     fn limited_to(limit: usize, trusted_proxies: &str) -> Arc<Connections> {
         let metrics = Metrics::new(&Registry::new()).unwrap();
-        Arc::new(Connections::new(limit, TrustedProxies::parse(trusted_proxies).unwrap(), metrics))
+        Arc::new(Connections::new(limit, TrustedProxies::try_from(trusted_proxies.to_owned()).unwrap(), metrics))
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// Only this header is read. A proxy passes on what it does not write, so a second one, such as `Forwarded`, would be
 /// the stranger's own word beside a proxy that writes the first.
@@ -24,20 +25,36 @@ impl From<IpAddr> for Peer {
 }
 
 /// The proxies whose word is taken for who sends.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TrustedProxies(Vec<IpNet>);
 
-impl TrustedProxies {
-    /// Reads networks and addresses that are separated by commas; an error is the place of the one that is neither.
-    pub fn parse(text: &str) -> Result<Self, usize> {
+impl TryFrom<String> for TrustedProxies {
+    type Error = String;
+
+    /// Reads networks and addresses that are separated by commas. An error does not show what is neither, which may be anything.
+    fn try_from(text: String) -> Result<Self, String> {
         let entries = text.split(',').map(str::trim).enumerate().filter(|_| !text.trim().is_empty());
         let network = |(index, entry): (usize, &str)| {
             let address = |_| entry.parse::<IpAddr>().map(IpNet::from);
-            entry.parse::<IpNet>().or_else(address).map_err(|_| index + 1)
+            let place = index + 1;
+            entry.parse::<IpNet>().or_else(address).map_err(|_| {
+                format!(
+                    "expected networks such as 10.0.0.0/8, or addresses, separated by commas; number {place} is neither"
+                )
+            })
         };
         entries.map(network).collect::<Result<_, _>>().map(Self)
     }
+}
 
+impl From<TrustedProxies> for String {
+    fn from(proxies: TrustedProxies) -> Self {
+        proxies.0.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl TrustedProxies {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
@@ -79,7 +96,7 @@ mod tests {
 
     fn peer(proxies: &str, from: &str, forwarded_for: &[&str]) -> Peer {
         let headers = forwarded_for.iter().map(|value| (FORWARDED_FOR.clone(), value.parse().unwrap())).collect();
-        TrustedProxies::parse(proxies).unwrap().peer(address(from), &headers)
+        TrustedProxies::try_from(proxies.to_owned()).unwrap().peer(address(from), &headers)
     }
 
     #[test]
@@ -131,7 +148,11 @@ mod tests {
             ("::1,proxy.example", Err(2)),
             ("::1,", Err(2)),
         ] {
-            assert_eq!(TrustedProxies::parse(text).map(|proxies| proxies.0.len()), result, "{text:?}");
+            let place =
+                |error: String| error.split_once("number ").unwrap().1.split_once(' ').unwrap().0.parse().unwrap();
+            let read = TrustedProxies::try_from(text.to_owned());
+            assert_eq!(read.clone().map(|proxies| proxies.0.len()).map_err(place), result, "{text:?}");
+            assert_eq!(read.clone().map(String::from).and_then(TrustedProxies::try_from), read, "{text:?}");
         }
     }
 }

@@ -209,8 +209,8 @@ fn misspelt_variables<T: Settings>(known: &[Key], environment: &Variables) -> Ve
 
 /// Says what is wrong with a value of the wrong type or form. A text is never shown, since it may be a secret in the wrong place.
 fn reason(error: &::config::ConfigError, found: Option<&ValueKind>, key: Option<&Key>) -> String {
-    /// How messages begin that tell no value, but the name of a key or of a form.
-    const WITHOUT_VALUES: [&str; 3] = ["unknown field", "missing field", "invalid socket address syntax"];
+    /// How messages begin that tell no value, but the name of a key or of a form. Types with a form of their own say "expected".
+    const WITHOUT_VALUES: [&str; 4] = ["unknown field", "missing field", "invalid socket address syntax", "expected "];
     let found = match found {
         Some(ValueKind::String(text)) if text.parse::<f64>().is_ok() => format!("{text}, "),
         Some(number @ (ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::U64(_) | ValueKind::Float(_))) => {
