@@ -11,7 +11,7 @@ use super::statement::Statement;
 use super::timestamp::Timestamp;
 use super::{Dimension, ReadFrom};
 
-/// What is asked. Credits are not in the roll-up, so the facts answer.
+/// Asks for credits, which are not in the roll-up, so the facts answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credits {
     pub range: Range,
@@ -40,7 +40,7 @@ pub struct CreditsOfJobs {
     pub jobs_without_credits: u64,
     pub estimated: String,
     pub charged: String,
-    /// Of errored jobs.
+    /// Estimated and not charged, of jobs that errored.
     pub refunded: String,
 }
 

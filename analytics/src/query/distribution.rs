@@ -12,7 +12,7 @@ use super::range::{Range, Step};
 use super::statement::Statement;
 use super::timestamp::Timestamp;
 
-/// What is asked.
+/// Asks how the durations of one kind are distributed in each step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
     pub range: Range,

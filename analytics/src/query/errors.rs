@@ -14,7 +14,7 @@ use super::statement::hidden;
 use super::statement::{Parameter, Statement};
 use super::timestamp::Timestamp;
 
-/// What is asked.
+/// Asks for the errors of the jobs that ended in a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
     pub range: Range,
@@ -59,7 +59,7 @@ pub struct ErrorExample {
     message: String,
 }
 
-/// The same with examples.
+/// The errors of one code, with jobs that show them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ErrorWithExamples {
     #[serde(flatten)]

@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// What is asked.
+/// Asks for finished jobs and, of the kinds that are named, their durations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
     pub range: Range,

@@ -10,7 +10,7 @@ use super::jobs::{COLUMNS, NAMES};
 use super::statement::{Parameter, Statement};
 use super::timestamp::Timestamp;
 
-/// What is asked.
+/// Asks for every job that has an id, and for what was received about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobById {
     pub job_id: String,
@@ -28,7 +28,7 @@ pub struct Delivery {
     pub resource: String,
     /// `started`, `completed` or `errored`.
     pub action: String,
-    /// When the event happened.
+    /// When the event happened: within its signed second, where ingest's clock says.
     #[schema(value_type = String, format = DateTime)]
     pub occurred_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]

@@ -13,10 +13,10 @@ use super::statement::{Parameter, Statement};
 use super::timestamp::Timestamp;
 use hookline_schemas::sql::created_hours_of;
 
-/// Which jobs are listed.
+/// Whether jobs have ended and, where not, how likely an end still is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Every job.
+    /// Jobs with an end and without one.
     Any,
     /// Jobs without an end whose last event may still come.
     Open,
@@ -50,7 +50,7 @@ pub enum Order {
     Slowest(Kind),
 }
 
-/// What is asked.
+/// Asks for one page of jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jobs {
     pub state: State,

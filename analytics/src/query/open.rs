@@ -8,7 +8,7 @@ use super::ReadFrom;
 use super::filter::Filter;
 use super::statement::Statement;
 
-/// What is asked. There is no range: it is about now.
+/// Asks for the jobs without an end. There is no range: it is about now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenNow {
     pub filter: Filter,

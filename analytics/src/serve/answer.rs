@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use crate::query::timestamp::Timestamp;
 
-/// Answers that are kept.
+/// The most answers that are kept at the same time.
 const ENTRIES: u64 = 1_000;
 /// How long an answer is kept whose range reaches now, and how long any other is: a late event may still change it.
 const RECENT: Duration = Duration::from_secs(5);

@@ -3,9 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::Serialize;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
 
 use super::answer::Format;
 use super::parameters::{
@@ -13,12 +11,13 @@ use super::parameters::{
     ErrorsParameters, JobParameters, JobsParameters, SeriesParameters, SummaryParameters,
 };
 use super::problem::Problem;
+use super::schema::{Answer, Compared, ComparedJobs, DeadLettersAnswer, JobAnswer, Summary, timestamp};
 use super::state::ServeState;
 use super::values::{compared, dimensions, kinds, limit, one_of, range, step, texts};
 use super::{cursor, pages};
-use crate::query::contradictions::{self, ContradictionCounts, Contradictions};
+use crate::query::contradictions::{self, Contradictions};
 use crate::query::credits::{Credits, CreditsOfJobs};
-use crate::query::dead_letters::{DeadLetter, DeadLetterCount, DeadLetters};
+use crate::query::dead_letters::DeadLetters;
 use crate::query::delays::{self, Delays, WebhookDelay};
 use crate::query::distribution::{Bin, Distribution};
 use crate::query::errors::{ErrorWithExamples, Errors};
@@ -26,119 +25,11 @@ use crate::query::filter::Filter;
 use crate::query::finished::{Finished, FinishedJobs, Kind};
 use crate::query::job::{Delivery, JobById, JobDeadLetter};
 use crate::query::jobs::{Job, Jobs, Order, State as JobState, Time};
-use crate::query::open::{OpenCount, OpenNow};
+use crate::query::open::OpenNow;
 use crate::query::range::{Range, Step};
-use crate::query::timestamp::Timestamp;
 use crate::query::{Dimension, ReadFrom};
 
 const DAY: i64 = 86_400;
-
-/// A range as it was snapped to whole minutes.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct Snapped {
-    #[schema(value_type = String, format = DateTime)]
-    from: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    to: Timestamp,
-}
-
-impl From<Range> for Snapped {
-    fn from(range: Range) -> Self {
-        Self { from: Timestamp::of_seconds(range.from.0), to: Timestamp::of_seconds(range.to.0) }
-    }
-}
-
-/// The answer to a question about a range.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Answer<T> {
-    /// When ClickHouse was asked.
-    #[schema(value_type = String, format = DateTime)]
-    as_of: Timestamp,
-    range: Snapped,
-    /// Seconds of a step, where the answer has some.
-    step: Option<u32>,
-    read_from: ReadFrom,
-    rows: Vec<T>,
-    /// The comparison range, where one was asked for, and its rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compared: Option<Compared<T>>,
-    /// All groups that there are, where `limit` may have left some out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<u64>,
-    /// The cursor of the next page; none on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Compared<T> {
-    range: Snapped,
-    rows: Vec<T>,
-}
-
-/// What is known of a range at a glance.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Summary {
-    /// When ClickHouse was asked.
-    #[schema(value_type = String, format = DateTime)]
-    as_of: Timestamp,
-    range: Snapped,
-    read_from: ReadFrom,
-    /// All jobs that finished in the range.
-    jobs: FinishedJobs,
-    /// Those of the comparison range, where one was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compared: Option<ComparedJobs>,
-    /// Jobs without an end, now.
-    open: Vec<OpenCount>,
-    /// Events that contradict each other; null for a range of more than a day, whose jobs are too many to look at one by one.
-    contradictions: Option<ContradictionCounts>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ComparedJobs {
-    range: Snapped,
-    jobs: FinishedJobs,
-}
-
-/// The jobs that have an id, and what was received about them.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct JobAnswer {
-    /// When ClickHouse was asked.
-    #[schema(value_type = String, format = DateTime)]
-    as_of: Timestamp,
-    /// One for each source and resource that has the id.
-    jobs: Vec<Job>,
-    /// The oldest first, at most 500.
-    deliveries: Vec<Delivery>,
-    /// The oldest first, at most 500.
-    dead_letters: Vec<JobDeadLetter>,
-}
-
-/// Dead letters by reason, and a page of them, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DeadLettersAnswer {
-    /// When ClickHouse was asked.
-    #[schema(value_type = String, format = DateTime)]
-    as_of: Timestamp,
-    range: Snapped,
-    by_reason: Vec<DeadLetterCount>,
-    rows: Vec<DeadLetter>,
-    /// The cursor of the next page; none on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-impl<T> Answer<T> {
-    fn new(as_of: Timestamp, range: Range, step: Option<Step>, read_from: ReadFrom, rows: Vec<T>) -> Self {
-        let step = step.map(Step::seconds);
-        Self { as_of, range: range.into(), step, read_from, rows, compared: None, groups: None, next: None }
-    }
-}
-
-fn timestamp(now: OffsetDateTime) -> Timestamp {
-    Timestamp(i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX))
-}
 
 /// The finished jobs of a question and of its comparison range.
 async fn finished(

@@ -40,7 +40,7 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// What the guard knows.
+/// Which requests are let through: their credentials, their `Host` and their path.
 #[derive(Clone, Debug)]
 pub struct Guard {
     pub credentials: Option<Arc<Credentials>>,

@@ -11,6 +11,7 @@ mod pages;
 mod parameters;
 mod problem;
 mod routes;
+mod schema;
 mod state;
 mod values;
 
@@ -38,7 +39,7 @@ const CLICKHOUSE: &str = "clickhouse";
 const READINESS_INTERVAL: Duration = Duration::from_secs(5);
 const READINESS_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Answers until SIGTERM.
+/// Serves the API until SIGTERM or SIGINT.
 pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
     let serve = &config.serve;
     let shutdown = shutdown::on_signal()?;

@@ -14,7 +14,7 @@ use crate::query::pipeline::{PipelineTotals, totals};
 use crate::query::timestamp::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(15);
-/// An hour of them.
+/// Pages are kept for an hour.
 const KEPT: usize = 240;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A page that is larger is none of ours.

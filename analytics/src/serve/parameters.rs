@@ -98,7 +98,7 @@ parameters!(SeriesParameters {
     /// Width of the groups of time: `1m`, `6h`; whole minutes. Chosen to fit a chart by default.
     #[param(example = "1h")]
     step: Option<String>,
-    /// Dimensions to group by.
+    /// Dimensions to group by; all jobs are one group by default.
     #[param(inline, value_type = Vec<Dimension>)]
     by: Vec<String>,
     /// Durations to answer with: `total`, `run`, `queue`; each costs as much again. None by default.
@@ -134,7 +134,7 @@ parameters!(CreditsParameters {
     /// Width of the groups of time: `1m`, `6h`; whole minutes. The range is one group by default.
     #[param(example = "1h")]
     step: Option<String>,
-    /// Dimensions to group by.
+    /// Dimensions to group by; all jobs are one group by default.
     #[param(inline, value_type = Vec<Dimension>)]
     by: Vec<String>,
 });
@@ -205,7 +205,7 @@ pub struct DeadLettersParameters {
     pub cursor: Option<String>,
 }
 
-/// Names for the document.
+/// The names of parameters' values, which the OpenAPI document lists.
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(

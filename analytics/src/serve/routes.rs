@@ -128,7 +128,7 @@ async fn ready(State((_, shown)): State<(ServeState, Metrics)>) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// This document.
+/// This API as an OpenAPI document.
 #[utoipa::path(get, path = "/openapi.json", tag = "operation", responses((status = 200, body = serde_json::Value),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn openapi(

@@ -4,27 +4,25 @@
 mod lag;
 mod log_offsets;
 pub mod offset_tracker;
+pub mod rebalance;
 pub mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
-use hookline_service::kafka::KafkaContext;
+use hookline_schemas::topics::{Offset, Topic, Topics};
 use prometheus::IntCounter;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientContext, Message, Statistics, TopicPartitionList};
+use rdkafka::{Message, TopicPartitionList};
 
 use crate::batch::position::RecordPosition;
 use crate::batch::{Batch, PartitionOffsets};
 use crate::config::{BatchConfig, GroupConfig};
-use crate::consumer::lag::{Assignment, Lag};
+use crate::consumer::lag::Lag;
 use crate::consumer::offset_tracker::{OffsetTracker, PartitionKey};
+use crate::consumer::rebalance::RebalanceContext;
 use crate::expired::{Gap, ReadOffsets};
 use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::LogIds;
@@ -66,14 +64,8 @@ pub struct Batcher {
     consumed: BTreeMap<Topic, IntCounter>,
 }
 
-/// librdkafka calls this context inside `poll`: on a rebalance, and with statistics.
-pub struct RebalanceContext {
-    batcher: Mutex<Batcher>,
-    kafka: KafkaContext,
-}
-
-impl RebalanceContext {
-    pub fn new(
+impl Batcher {
+    fn new(
         topics: Topics,
         batch: &BatchConfig,
         group: &GroupConfig,
@@ -81,7 +73,7 @@ impl RebalanceContext {
         writer: WriterHandle,
         log_ids: LogIds,
     ) -> Self {
-        let batcher = Mutex::new(Batcher {
+        Self {
             lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
             topics,
@@ -105,76 +97,9 @@ impl RebalanceContext {
             log_ids,
             broken: None,
             metrics,
-        });
-        Self { batcher, kafka: KafkaContext::new("consumer") }
-    }
-
-    /// The guard must not be held while polling: the rebalance callback locks the batcher, too.
-    pub fn batcher(&self) -> MutexGuard<'_, Batcher> {
-        self.batcher.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for RebalanceContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.kafka.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.kafka.error(error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let mut batcher = self.batcher();
-        let Batcher { lag, assigned, stopped, offsets, written, filling, is_writing, is_paused, .. } = &mut *batcher;
-        let (filling, is_writing, is_paused) = (&filling.positions, *is_writing, *is_paused);
-        lag.observe(&statistics, &Assignment { assigned, stopped, offsets, written, filling, is_writing, is_paused });
-    }
-}
-
-impl ConsumerContext for RebalanceContext {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(partitions) = rebalance {
-            let mut batcher = self.batcher();
-            let topics = batcher.topics.clone();
-            if let Err(error) = log_offsets::begin_where_log_is_new(consumer, partitions, &topics, &batcher.log_ids) {
-                batcher.broken = Some(("committed_offsets", format!("the committed offsets are not known: {error}")));
-            }
-        }
-        if let Rebalance::Revoke(partitions) = rebalance {
-            let mut batcher = self.batcher();
-            tracing::info!(partitions = partitions.count(), "partitions revoked");
-            batcher.metrics.rebalances.with_label_values(&["revoke"]).inc();
-            if !batcher.is_finished {
-                let deadline = Instant::now() + batcher.settle_timeout;
-                batcher.flush_and_commit(consumer, deadline);
-            }
-            batcher.clear_assignment();
         }
     }
 
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(partitions) = rebalance {
-            let mut batcher = self.batcher();
-            tracing::info!(partitions = partitions.count(), "partitions assigned");
-            batcher.metrics.rebalances.with_label_values(&["assign"]).inc();
-            let topics = batcher.topics.clone();
-            batcher.assigned = partitions
-                .elements()
-                .iter()
-                .filter_map(|element| Some((Topic::named(element.topic(), &topics)?, Partition(element.partition()))))
-                .collect();
-            let Batcher { lag, assigned, .. } = &mut *batcher;
-            lag.keep_only(assigned);
-            let assigned = assigned.iter().copied().collect();
-            // A partition that was paused when it was revoked comes back paused.
-            batcher.resume(consumer);
-            batcher.send(WriterCommand::Assigned(assigned));
-        }
-    }
-}
-
-impl Batcher {
     pub fn push(&mut self, message: &BorrowedMessage<'_>) {
         let Some(topic) = Topic::named(message.topic(), &self.topics) else { return };
         let position = RecordPosition::of(message, topic);

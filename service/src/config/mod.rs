@@ -5,13 +5,14 @@
 
 mod keys;
 mod places;
+mod read;
 mod secret;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use ::config::{Config, Environment, File, FileFormat, Value, ValueKind};
+use ::config::{Config, Environment, File, FileFormat, Value};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 pub use self::keys::to_markdown;
 use self::keys::{Key, keys, to_toml};
 use self::places::Places;
+use self::read::{misspelt_variables, read_settings};
 pub use self::secret::{Secret, mask_url, shown_path};
 
 /// The variables that the process was started with.
@@ -158,75 +160,6 @@ impl<'a, T: Settings> Loaded<'a, T> {
         ConfigError::join(bounds.chain([self.settings.check(self.environment)]))
             .map_err(|error| self.layers.with_places(error, &self.keys))?;
         Ok(self.settings)
-    }
-}
-
-/// Reads the values; where one cannot be read, returns its path and what is wrong with it.
-fn read_settings<T: Settings>(merged: &Config, known: &[Key]) -> Result<T, (String, ConfigError)> {
-    serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
-        let path = error.path().to_string();
-        let found = merged.get::<Value>(&path).ok().map(|value| value.kind);
-        match (known.iter().find(|key| key.is_within(&path)), found) {
-            // The value may be a secret that stands one level too high, so it is not shown.
-            (Some(key), Some(found)) if !key.is_at(&path) && !matches!(found, ValueKind::Table(_)) => {
-                let example = key.path.split('.').nth(path.split('.').count()).unwrap_or_default();
-                let reason = format_args!("expected a table with keys such as {example}, found a single value");
-                let mistake = ConfigError::unreadable(&path, reason);
-                (path, mistake)
-            }
-            (key, found) => {
-                let key = key.filter(|key| key.is_at(&path));
-                let mistake = ConfigError::unreadable(&path, reason(error.inner(), found.as_ref(), key));
-                let text = error.inner().to_string();
-                // The path of an unknown key may be that of its section.
-                let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
-                let path = match unknown {
-                    Some((name, _)) if path == name || path.ends_with(&format!(".{name}")) => path,
-                    Some((name, _)) if path == "." => name.to_owned(),
-                    Some((name, _)) => format!("{path}.{name}"),
-                    None => path,
-                };
-                (path, mistake)
-            }
-        }
-    })
-}
-
-/// Names variables of this program that would be ignored or not understood, because the underscores are not those of a key.
-fn misspelt_variables<T: Settings>(known: &[Key], environment: &Variables) -> Vec<ConfigError> {
-    let right: HashMap<_, _> =
-        known.iter().map(|key| T::variable(&key.path)).map(|name| (name.replace("__", "_"), name)).collect();
-    let mut wrong: Vec<_> = environment
-        .keys()
-        .filter_map(|name| Some((name, right.get(&name.to_uppercase().replace("__", "_"))?)))
-        .filter(|(name, right)| name.to_uppercase() != **right)
-        .collect();
-    wrong.sort();
-    let mistake =
-        |(name, right)| ConfigError::invalid(name, format_args!("no key has this variable, expected {right}"));
-    wrong.into_iter().map(mistake).collect()
-}
-
-/// Says what is wrong with a value of the wrong type or form. A text is never shown, since it may be a secret in the wrong place.
-fn reason(error: &::config::ConfigError, found: Option<&ValueKind>, key: Option<&Key>) -> String {
-    /// How messages begin that tell no value, but the name of a key or of a form. Types with a form of their own say "expected".
-    const WITHOUT_VALUES: [&str; 4] = ["unknown field", "missing field", "invalid socket address syntax", "expected "];
-    let found = match found {
-        Some(ValueKind::String(text)) if text.parse::<f64>().is_ok() => format!("{text}, "),
-        Some(number @ (ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::U64(_) | ValueKind::Float(_))) => {
-            format!("{number}, ")
-        }
-        _ => String::new(),
-    };
-    let text = error.to_string();
-    let said = text.lines().next().filter(|text| WITHOUT_VALUES.iter().any(|start| text.starts_with(start)));
-    match (said, key) {
-        (Some(said), _) if said.starts_with("invalid socket") => {
-            "expected an IP address and a port, such as 127.0.0.1:8080".to_owned()
-        }
-        (Some(said), _) => said.to_owned(),
-        (None, Some(key)) => format!("{found}expected {}{}", key.kind(), key.example()),
-        (None, None) => format!("{found}a value of the wrong type"),
     }
 }
 
