@@ -21,7 +21,6 @@ pub struct Errors {
     pub filter: Filter,
     /// The groups to answer with, the largest first.
     pub limit: u16,
-    pub read_from: Option<ReadFrom>,
 }
 
 /// The jobs of a source, resource and type that failed with one code.
@@ -72,11 +71,7 @@ pub struct ErrorWithExamples {
 
 impl Errors {
     pub fn read_from(&self) -> ReadFrom {
-        match self.read_from {
-            _ if !self.filter.outcome.is_empty() => ReadFrom::Facts,
-            Some(read_from) => read_from,
-            None => ReadFrom::faster_for(self.range),
-        }
+        ReadFrom::answering(&self.filter, self.range)
     }
 
     pub fn statement(&self) -> Statement {

@@ -124,13 +124,10 @@ pub struct FinishedRow {
 }
 
 impl Finished {
-    /// The view that answers. The roll-up does not know the outcome of a job whose error has no code.
+    /// The view that answers: the one that is asked for, where it can.
     pub fn read_from(&self) -> ReadFrom {
-        match self.read_from {
-            _ if !self.filter.outcome.is_empty() => ReadFrom::Facts,
-            Some(read_from) => read_from,
-            None => ReadFrom::faster_for(self.range),
-        }
+        let asked = self.read_from.filter(|_| self.filter.outcome.is_empty());
+        asked.unwrap_or_else(|| ReadFrom::answering(&self.filter, self.range))
     }
 
     pub fn statement(&self) -> Statement {
@@ -236,13 +233,28 @@ impl Finished {
 }
 
 /// The share of errored jobs; nothing where no job finished, which is not 0.
-#[expect(clippy::cast_precision_loss, reason = "a share of more than 2^53 jobs is not counted to the last one")]
 pub fn error_rate(completed: u64, errored: u64) -> Option<f64> {
-    let jobs = completed.saturating_add(errored);
-    (jobs > 0).then(|| errored as f64 / jobs as f64)
+    share(errored, completed.saturating_add(errored))
+}
+
+/// The share that `part` is of `whole`; nothing where that is nothing.
+#[expect(clippy::cast_precision_loss, reason = "a share of more than 2^53 jobs is not counted to the last one")]
+pub fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 impl FinishedJobs {
+    /// The value of a dimension that the jobs are grouped by; empty for any other.
+    pub fn value(&self, dimension: Dimension) -> &str {
+        let value = match dimension {
+            Dimension::Source => &self.source,
+            Dimension::Resource => &self.resource,
+            Dimension::JobType => &self.job_type,
+            Dimension::ErrorCode => &self.error_code,
+        };
+        value.as_deref().unwrap_or_default()
+    }
+
     /// The group of no jobs at all, which ClickHouse does not answer with.
     pub const NONE: Self = Self {
         at: None,

@@ -13,7 +13,7 @@ impl ValueEnum for ReadFrom {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()).help(match self {
             Self::Facts => "`job_facts`, a row for each job",
-            Self::Rollup => "`job_stats_by_minute`, a row for each minute and kind of job",
+            Self::Rollup => "`job_stats_by_hour`, a row for each hour and kind of job, and minutes at the edges",
         }))
     }
 }

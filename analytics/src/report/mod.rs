@@ -11,9 +11,11 @@ use hookline_service::config::mask_url;
 use time::OffsetDateTime;
 
 use crate::config::AnalyticsConfig;
+use crate::query::Dimension;
 pub use crate::query::ReadFrom;
+use crate::query::filter::Filter;
+use crate::query::finished::{Finished, FinishedJobs, Kind};
 use crate::query::range::Range;
-use crate::query::{self, Dimension, Group};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
@@ -51,9 +53,9 @@ pub struct Report {
     pub range: Range,
     /// A group has the jobs that have the same values of these dimensions.
     pub by: Vec<Dimension>,
-    pub durations: Vec<Group>,
+    pub durations: Vec<FinishedJobs>,
     /// The same groups, each divided by error code.
-    pub errors: Vec<Group>,
+    pub errors: Vec<FinishedJobs>,
 }
 
 /// Asks ClickHouse and prints the answer.
@@ -74,16 +76,34 @@ pub async fn ask(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Res
     let seconds = |point: TimePoint| point.as_millis(now).div_euclid(1000);
     let last = TimePoint::Ago(i64::try_from(arguments.last.as_secs()).unwrap_or(i64::MAX));
     let range = Range::new(seconds(arguments.from.unwrap_or(last)), seconds(arguments.to))?;
-    let read_from = arguments.basis.unwrap_or(ReadFrom::faster_for(range));
-    let client = config.clickhouse.answering_client().await?;
-    let groups = async |by: &[Dimension]| {
-        let filter = (arguments.source.as_deref(), arguments.resource.as_deref());
-        let groups = query::groups(&client, read_from, by, range, filter);
-        config.clickhouse.within_timeout(groups).await.with_context(|| {
-            format!("cannot read the jobs of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
-        })
+    let durations = Finished {
+        range,
+        filter: Filter {
+            source: arguments.source.into_iter().collect(),
+            resource: arguments.resource.into_iter().collect(),
+            ..Filter::default()
+        },
+        by: arguments.by,
+        step: None,
+        kinds: Kind::ALL.to_vec(),
+        read_from: arguments.basis,
     };
-    let by_code: Vec<_> = arguments.by.iter().copied().chain([Dimension::ErrorCode]).collect();
-    let (durations, errors) = (groups(&arguments.by).await?, groups(&by_code).await?);
-    Ok(Report { read_from, range, by: arguments.by, durations, errors })
+    let by_code = durations.by.iter().copied().chain([Dimension::ErrorCode]).collect();
+    let errors = Finished { by: by_code, kinds: Vec::new(), ..durations.clone() };
+    let client = config.clickhouse.answering_client().await?;
+    let groups = async |question: &Finished| {
+        let statement = question.statement();
+        let rows = config.clickhouse.within_timeout(statement.rows(&client)).await.with_context(|| {
+            format!("cannot read the jobs of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
+        })?;
+        anyhow::Ok(question.answer(rows))
+    };
+    let read_from = durations.read_from();
+    Ok(Report {
+        read_from,
+        range,
+        durations: groups(&durations).await?,
+        errors: groups(&errors).await?,
+        by: durations.by,
+    })
 }

@@ -4,23 +4,14 @@ use comfy_table::{CellAlignment, Table};
 use hookline_service::cli::printable;
 use serde_json::{Map, Value, json};
 
-use super::{Dimension, Group, Range, Report};
+use super::{Dimension, FinishedJobs, Range, Report};
+use crate::query::finished::{Durations, share};
 
-const QUANTILES: [&str; 4] = ["p50", "p90", "p95", "p99"];
-
-fn rate(errored: u64, finished: u64) -> Option<f64> {
-    (finished > 0).then(|| errored as f64 / finished as f64)
+fn kinds(group: &FinishedJobs) -> [(&'static str, Option<Durations>); 3] {
+    [("total", group.total), ("run", group.run), ("queue", group.queue)]
 }
 
-fn kinds(group: &Group) -> [(&'static str, &[f64], Option<f64>); 3] {
-    [
-        ("total", &group.total, group.total_max),
-        ("run", &group.run, group.run_max),
-        ("queue", &group.queue, group.queue_max),
-    ]
-}
-
-fn names(group: &Group, by: &[Dimension]) -> Map<String, Value> {
+fn names(group: &FinishedJobs, by: &[Dimension]) -> Map<String, Value> {
     by.iter().map(|dimension| (dimension.name().to_owned(), group.value(*dimension).into())).collect()
 }
 
@@ -34,18 +25,9 @@ impl Report {
                 let mut row = names(group, by);
                 row.insert("completed".into(), group.completed.into());
                 row.insert("errored".into(), group.errored.into());
-                row.insert("error_rate".into(), json!(rate(group.errored, group.completed + group.errored)));
-                for (kind, quantiles, max) in kinds(group) {
-                    let seconds = max.map(|max| {
-                        let mut seconds: Map<_, _> = QUANTILES
-                            .iter()
-                            .zip(quantiles)
-                            .map(|(name, value)| ((*name).to_owned(), json!(value)))
-                            .collect();
-                        seconds.insert("max".into(), json!(max));
-                        seconds
-                    });
-                    row.insert(format!("{kind}_seconds"), json!(seconds));
+                row.insert("error_rate".into(), json!(group.error_rate));
+                for (kind, durations) in kinds(group) {
+                    row.insert(format!("{kind}_seconds"), json!(durations));
                 }
                 row
             })
@@ -55,9 +37,9 @@ impl Report {
             .filter(|group| group.errored > 0)
             .map(|group| {
                 let mut row = names(group, by);
-                row.insert("error_code".into(), group.error_code.clone().into());
+                row.insert("error_code".into(), group.value(Dimension::ErrorCode).into());
                 row.insert("errored".into(), group.errored.into());
-                row.insert("error_rate".into(), json!(rate(group.errored, finished_of(group, durations, by))));
+                row.insert("error_rate".into(), json!(share_of_code(group, durations, by)));
                 row
             })
             .collect();
@@ -72,7 +54,8 @@ impl Report {
             return format!("No job finished from {from} to {to}, by {read_from}.\n");
         }
         let keys: Vec<_> = by.iter().map(|dimension| dimension.name().replace('_', " ")).collect();
-        let values = |group: &Group| by.iter().map(|dimension| printable(group.value(*dimension))).collect::<Vec<_>>();
+        let values =
+            |group: &FinishedJobs| by.iter().map(|dimension| printable(group.value(*dimension))).collect::<Vec<_>>();
 
         let mut table = Table::new();
         let measures = ["total", "run", "queue"]
@@ -84,10 +67,10 @@ impl Report {
         for group in durations {
             let jobs = group.completed + group.errored;
             let mut row = values(group);
-            row.extend([jobs.to_string(), percent(rate(group.errored, jobs))]);
-            for (_, quantiles, max) in kinds(group) {
-                let shown = [quantiles.first(), quantiles.get(2), quantiles.get(3), max.as_ref()];
-                row.extend(shown.map(|value| seconds(value.copied().filter(|_| max.is_some()))));
+            row.extend([jobs.to_string(), percent(group.error_rate)]);
+            for (_, durations) in kinds(group) {
+                let of = |value: fn(Durations) -> f64| seconds(durations.map(value));
+                row.extend([of(|all| all.p50), of(|all| all.p95), of(|all| all.p99), of(|all| all.max)]);
             }
             table.add_row(row);
         }
@@ -103,8 +86,8 @@ impl Report {
             );
             for group in errors.iter().filter(|group| group.errored > 0) {
                 let mut row: Vec<_> = keys.clone().map(|dimension| printable(group.value(*dimension))).collect();
-                let rate = rate(group.errored, finished_of(group, durations, by));
-                row.extend([printable(&group.error_code), group.errored.to_string(), percent(rate)]);
+                let share = percent(share_of_code(group, durations, by));
+                row.extend([printable(group.value(Dimension::ErrorCode)), group.errored.to_string(), share]);
                 table.add_row(row);
             }
             style(&mut table, keys.count() + 1);
@@ -122,13 +105,14 @@ fn style(table: &mut Table, names: usize) {
     }
 }
 
-/// Counts the finished jobs that the rate of an error code is a share of: those with the same values of all other dimensions.
-fn finished_of(group: &Group, durations: &[Group], by: &[Dimension]) -> u64 {
-    let same = |other: &&Group| {
+/// The share that an error code has of the finished jobs with the same values of all other dimensions.
+fn share_of_code(group: &FinishedJobs, durations: &[FinishedJobs], by: &[Dimension]) -> Option<f64> {
+    let same = |other: &&FinishedJobs| {
         let mut whole = by.iter().filter(|dimension| **dimension != Dimension::ErrorCode);
         whole.all(|dimension| other.value(*dimension) == group.value(*dimension))
     };
-    durations.iter().filter(same).map(|other| other.completed + other.errored).sum()
+    let finished: u64 = durations.iter().filter(same).map(|other| other.completed + other.errored).sum();
+    share(group.errored, finished)
 }
 
 fn seconds(value: Option<f64>) -> String {
@@ -143,25 +127,22 @@ fn percent(rate: Option<f64>) -> String {
 mod tests {
     use super::super::ReadFrom;
     use super::*;
+    use crate::query::finished::error_rate;
 
-    fn group(job_type: &str, error_code: &str, completed: u64, errored: u64, max: Option<f64>) -> Group {
-        Group {
-            source: String::new(),
-            resource: "video".into(),
-            job_type: job_type.into(),
-            error_code: error_code.into(),
+    fn group(job_type: &str, error_code: &str, completed: u64, errored: u64, max: Option<f64>) -> FinishedJobs {
+        FinishedJobs {
+            resource: Some("video".into()),
+            job_type: Some(job_type.into()),
+            error_code: Some(error_code.into()),
             completed,
             errored,
-            total_max: max,
-            run_max: None,
-            queue_max: None,
-            total: vec![1.0, 2.0, 3.0, 4.0],
-            run: vec![f64::NAN; 4],
-            queue: vec![f64::NAN; 4],
+            error_rate: error_rate(completed, errored),
+            total: Durations::new(completed + errored, max, &[1.0, 2.0, 3.0, 4.0]),
+            ..FinishedJobs::NONE
         }
     }
 
-    fn report(durations: &[Group], errors: &[Group]) -> Report {
+    fn report(durations: &[FinishedJobs], errors: &[FinishedJobs]) -> Report {
         let range = Range::new(0, 60).unwrap();
         let by = vec![Dimension::Resource, Dimension::JobType];
         Report {
@@ -182,6 +163,7 @@ mod tests {
         assert_eq!(shown["groups"][0]["error_rate"], 0.25);
         assert_eq!(shown["groups"][1]["error_rate"], 0.0);
         assert_eq!(shown["groups"][0]["total_seconds"]["p95"], 3.0);
+        assert_eq!(shown["groups"][0]["total_seconds"]["jobs"], 8);
         assert_eq!(shown["groups"][0]["run_seconds"], Value::Null);
         assert_eq!(shown["errors"].as_array().unwrap().len(), 1);
         assert_eq!(shown["errors"][0]["error_rate"], 0.25);
@@ -192,7 +174,7 @@ mod tests {
         let nothing = "No job finished from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z, by the facts.\n";
         assert_eq!(report(&[], &[]).text(), nothing);
         assert!(report(&[group("FACE_SWAP", "", 1, 0, None)], &[]).text().contains('–'));
-        assert_eq!(rate(0, 0), None);
+        assert_eq!(error_rate(0, 0), None);
     }
 
     #[test]
