@@ -17,6 +17,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Each outcome once, in the order in which messages list them.
+    pub const ALL: [Self; 3] = [Self::Completed, Self::Errored, Self::Open];
+
     /// The text in views and metrics.
     pub fn as_str(self) -> &'static str {
         self.into()

@@ -42,6 +42,17 @@ impl Default for ClickHouseConfig {
     }
 }
 
+/// Reads the number at the beginning of ClickHouse's own answer: `Code: 241. DB::Exception: …`, the same from the libraries
+/// it is built on, or only `Code: 241` from the header of an answer without a text.
+pub fn exception_code(text: &str) -> Option<u32> {
+    let exception = ["Poco::Exception. ", "std::exception. "].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let rest = exception.unwrap_or(text).strip_prefix("Code: ")?;
+    let digits = rest.split(|character: char| !character.is_ascii_digit()).next()?;
+    let after = rest.strip_prefix(digits)?;
+    let is_own = after.is_empty() || after.starts_with(". DB::") || (exception.is_some() && after.starts_with(','));
+    is_own.then(|| digits.parse().ok()).flatten()
+}
+
 /// Says what is wrong with the URL of a server, without the URL: it may hold a password.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     let Some(rest) = url.strip_prefix("http://") else { return Err("expected a URL such as http://127.0.0.1:8123") };

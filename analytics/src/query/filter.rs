@@ -1,27 +1,9 @@
 //! Which jobs a question is about. Every dimension takes several values; none means all.
 
+use hookline_schemas::outcome::Outcome;
+
 use super::statement::Parameter;
 use super::{Dimension, ReadFrom};
-
-/// The outcome of a job, as the tables write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Completed,
-    Errored,
-    Open,
-}
-
-impl Outcome {
-    pub const ALL: [Self; 3] = [Self::Completed, Self::Errored, Self::Open];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Errored => "errored",
-            Self::Open => "open",
-        }
-    }
-}
 
 /// The values that each dimension may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +45,7 @@ impl Filter {
         let dimensions = Dimension::ALL.into_iter().filter(|dimension| !self.values(*dimension).is_empty());
         let dimensions =
             dimensions.map(|dimension| (dimension.name(), Parameter::Texts(self.values(dimension).to_vec())));
-        let outcomes = || self.outcome.iter().map(|outcome| outcome.name().to_owned()).collect();
+        let outcomes = || self.outcome.iter().map(|outcome| outcome.as_str().to_owned()).collect();
         let outcome = (!self.outcome.is_empty()).then(|| ("outcome", Parameter::Texts(outcomes())));
         dimensions.chain(outcome).collect()
     }

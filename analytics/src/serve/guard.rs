@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 
-/// Digests of the values of `Authorization` that are let in: comparing them takes the same time whatever was sent.
+/// Digests of the values of `Authorization` that are let in. How long it takes to compare digests tells of a digest only, from which
+/// no value can be made.
 #[derive(Clone, Debug)]
 pub struct Credentials(Vec<[u8; 32]>);
 

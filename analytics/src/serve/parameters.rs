@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum_extra::extract::Query;
+use hookline_schemas::outcome::Outcome;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -11,7 +12,7 @@ use utoipa::IntoParams;
 use super::problem::Problem;
 use super::values::{one_of, range, texts};
 use crate::query::Dimension;
-use crate::query::filter::{Filter, Outcome};
+use crate::query::filter::Filter;
 use crate::query::finished::Kind;
 use crate::query::range::Range;
 
@@ -74,7 +75,7 @@ macro_rules! parameters {
             }
 
             pub fn filter(&self) -> Result<Filter, Problem> {
-                let outcome = self.outcome.iter().map(|text| one_of("outcome", text, &Outcome::ALL, Outcome::name));
+                let outcome = self.outcome.iter().map(|text| one_of("outcome", text, &Outcome::ALL, Outcome::as_str));
                 Ok(Filter {
                     source: texts("source", &self.source)?,
                     resource: texts("resource", &self.resource)?,

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use clickhouse::error::Error;
+use hookline_service::clickhouse::exception_code;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,7 +42,7 @@ impl Problem {
 
     /// What an error of ClickHouse means to the one who asked. The cause is logged, and not shown.
     pub fn of_clickhouse(error: &Error) -> Self {
-        let code = if let Error::BadResponse(text) = error { code_of(text) } else { None };
+        let code = if let Error::BadResponse(text) = error { exception_code(text) } else { None };
         let (status, detail) = match code {
             Some(TIMEOUT_EXCEEDED | QUERY_WAS_CANCELLED) => return Self::timed_out(),
             Some(MEMORY_LIMIT_EXCEEDED | TOO_MANY_ROWS | TOO_MANY_ROWS_OR_BYTES) => (
@@ -77,12 +78,6 @@ const MEMORY_LIMIT_EXCEEDED: u32 = 241;
 const QUERY_WAS_CANCELLED: u32 = 394;
 const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
 
-/// The number in `Code: 159. DB::Exception: …`.
-fn code_of(text: &str) -> Option<u32> {
-    let (_, rest) = text.split_once("Code: ")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -112,12 +107,16 @@ mod tests {
             ("Code: 202. DB::Exception: too many", 503),
             ("Code: 497. DB::Exception: no right", 500),
             ("something else", 503),
+            // A gateway's page says nothing of the question.
+            ("<html>Error Code: 159 Bad Gateway</html>", 503),
         ] {
             assert_eq!(status(text), expected, "{text}");
         }
         assert_eq!(Problem::of_clickhouse(&Error::TimedOut).status, 503);
-        let shown =
-            serde_json::to_string(&Problem::of_clickhouse(&Error::BadResponse("Code: 60. secret".into()))).unwrap();
+        let shown = serde_json::to_string(&Problem::of_clickhouse(&Error::BadResponse(
+            "Code: 60. DB::Exception: secret".into(),
+        )))
+        .unwrap();
         assert!(!shown.contains("secret"), "{shown}");
     }
 }

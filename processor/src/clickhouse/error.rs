@@ -1,6 +1,7 @@
 //! What an error of ClickHouse means, and what is done about it: [`Cause::remedy`] is the only place that decides.
 
 use clickhouse::error::Error;
+use hookline_service::clickhouse::exception_code;
 
 use crate::clickhouse::{code, gateway};
 
@@ -154,17 +155,6 @@ pub fn retries_read(error: &Error) -> bool {
         tracing::warn!(%error, "a query of ClickHouse failed, trying again");
     }
     retries
-}
-
-/// Reads the number at the beginning of ClickHouse's own answer: `Code: 241. DB::Exception: …`, the same from the libraries
-/// it is built on, or only `Code: 241` from the header of an answer without a text.
-fn exception_code(text: &str) -> Option<u32> {
-    let exception = ["Poco::Exception. ", "std::exception. "].iter().find_map(|prefix| text.strip_prefix(prefix));
-    let rest = exception.unwrap_or(text).strip_prefix("Code: ")?;
-    let digits = rest.split(|character: char| !character.is_ascii_digit()).next()?;
-    let after = rest.strip_prefix(digits)?;
-    let is_own = after.is_empty() || after.starts_with(". DB::") || (exception.is_some() && after.starts_with(','));
-    is_own.then(|| digits.parse().ok()).flatten()
 }
 
 #[cfg(test)]
