@@ -1,7 +1,5 @@
 //! The questions that the API, the gauges and the terminal ask, one file each. A question is a value; it writes its statement, whose
 //! parameters are never a part of the SQL, and makes its answer of the rows. Nothing here knows a command line or HTTP.
-//!
-//! [`groups`] is the question of `report`, which asked before the others did.
 
 pub(crate) mod contradictions;
 pub(crate) mod credits;
