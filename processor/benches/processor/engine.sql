@@ -67,7 +67,8 @@ SELECT
     if(action = 'started', NULL, fps) AS fps,
     received_at AS first_received_at,
     received_at AS last_received_at,
-    {fold_version} AS fold_version
+    {fold_version} AS fold_version,
+    multiIf(action = 'completed', 1, action = 'errored', 2, 0) AS counted_ends
 FROM events;
 
 CREATE MATERIALIZED VIEW to_events TO events AS
