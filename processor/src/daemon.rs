@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::inserter::{ClickHouse, InsertError};
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::consumer::rebalance::RebalanceContext;
 use crate::consumer::settings;
@@ -97,7 +97,7 @@ struct Daemon {
 
 impl Daemon {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
-        let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
+        let clickhouse = ClickHouse::new(&self.config.clickhouse)?;
         let mut fenced_at: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
             let Some(log_watch) = self.wait_for_servers(&clickhouse, runtime)? else { break };
@@ -319,10 +319,9 @@ fn join(writer: JoinHandle<()>) -> anyhow::Result<()> {
 
 async fn check_tables(clickhouse: &ClickHouse) -> Result<(), String> {
     for table in Table::ALL {
-        clickhouse.check(table).await.map_err(|error| error.text)?;
+        clickhouse.check(table).await.map_err(|error| error.to_string())?;
     }
-    let expired = unacknowledged(clickhouse.client()).await.map_err(InsertError::from);
-    expired.map_err(|error| {
+    unacknowledged(clickhouse).await.map_err(|error| {
         format!("the table expired_offsets cannot be read ({error}): run hookline-analytics migrate")
     })?;
     Ok(())

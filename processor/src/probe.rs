@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use clickhouse::Client;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::Readiness;
 use hookline_service::kafka::{KafkaContext, ask};
@@ -13,7 +12,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::clickhouse::inserter::InsertError;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::daemon::KAFKA;
 use crate::expired::table::{ExpiredRange, unacknowledged};
@@ -31,7 +30,7 @@ pub struct Probe {
     kafka: BaseConsumer<KafkaContext>,
     /// The topic whose metadata is asked for: all topics of a large cluster would be many.
     topic: String,
-    clickhouse: Client,
+    clickhouse: ClickHouse,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -61,7 +60,7 @@ impl Probe {
     pub fn new(config: &ProcessorConfig, readiness: Readiness, metrics: Metrics) -> anyhow::Result<Self> {
         let topics = Topics::new(&config.kafka.topic_prefix)?;
         let kafka = config.kafka.client()?.create_with_context(KafkaContext::new("probe"))?;
-        let clickhouse = config.clickhouse.client()?;
+        let clickhouse = ClickHouse::new(&config.clickhouse)?;
         Ok(Self { kafka, topic: topics.dead_letter().to_owned(), clickhouse, readiness, metrics })
     }
 
@@ -86,7 +85,7 @@ impl Probe {
     async fn ask_clickhouse(&self) -> Result<(), String> {
         let answer = timeout(TIMEOUT, unacknowledged(&self.clickhouse)).await;
         let ranges = answer.map_err(|_| format!("no answer within {TIMEOUT:?}"))?;
-        let ranges = ranges.map_err(|error| InsertError::from(error).text)?;
+        let ranges = ranges.map_err(|error| error.to_string())?;
         self.metrics.expired_unacknowledged.set(ranges.iter().map(ExpiredRange::records).sum());
         self.readiness.set_warnings(ranges.iter().map(ExpiredRange::warning).collect());
         Ok(())

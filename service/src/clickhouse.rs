@@ -107,13 +107,13 @@ impl ClickHouseConfig {
         Ok(client)
     }
 
-    /// Waits for the statements of a command.
+    /// Waits for the statements of a command; an error says which server it is from.
     pub async fn within_timeout<T, E: Into<anyhow::Error>>(
         &self,
         statements: impl Future<Output = Result<T, E>>,
     ) -> anyhow::Result<T> {
         match timeout(STATEMENTS_TIMEOUT, statements).await {
-            Ok(result) => result.map_err(Into::into),
+            Ok(result) => result.map_err(|error| error.into().context(format!("ClickHouse at {}", self.url))),
             Err(_) => Err(self.silent(STATEMENTS_TIMEOUT)),
         }
     }

@@ -71,7 +71,7 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
     tokio::select! {
         served = admin::serve_connections(listener, router, serve.connections.into(), shutdown) => Ok(served?),
         () = pages.read_at_intervals() => Ok(()),
-        () = watch(&client, &readiness) => Ok(()),
+        () = watch(&client, &reader.url, &readiness) => Ok(()),
     }
 }
 
@@ -80,15 +80,16 @@ fn statements() -> prometheus::Result<IntCounter> {
     IntCounter::new("hookline_analytics_statements_total", help)
 }
 
-/// Asks the roll-up at intervals, for as long as it is polled.
-async fn watch(client: &Client, readiness: &Readiness) {
+/// Asks the roll-up at intervals, for as long as it is polled. Readiness is for everybody and the log is not, so only that names
+/// the server.
+async fn watch(client: &Client, server: &str, readiness: &Readiness) {
     loop {
         let ask =
             client.query("SELECT count() FROM job_stats WHERE created_hour = toDateTime(0, 'UTC')").fetch_one::<u64>();
         match timeout(READINESS_TIMEOUT, ask).await {
             Ok(Ok(_)) => readiness.ready(CLICKHOUSE),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "ClickHouse cannot be asked");
+                tracing::debug!(server, %error, "ClickHouse cannot be asked");
                 readiness.not_ready(CLICKHOUSE, "it cannot be asked for the roll-up; the log at debug says why");
             }
             Err(_) => readiness.not_ready(CLICKHOUSE, "it does not answer"),

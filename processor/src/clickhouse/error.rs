@@ -148,15 +148,6 @@ impl From<&Error> for Cause {
     }
 }
 
-/// Says for [`crate::retry::until_cancelled`] whether a query is run again, and logs that it is.
-pub fn retries_read(error: &Error) -> bool {
-    let retries = Cause::from(error).remedy(Operation::Read) == Remedy::Retry;
-    if retries {
-        tracing::warn!(%error, "a query of ClickHouse failed, trying again");
-    }
-    retries
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

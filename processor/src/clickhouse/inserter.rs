@@ -1,4 +1,4 @@
-//! Sends blocks and statements to ClickHouse.
+//! Sends blocks and statements to ClickHouse. Every error says which server it is from.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,16 @@ use clickhouse::error::Error;
 use clickhouse::{Client, Row};
 use hookline_schemas::rollup::refresh_statement;
 use hookline_schemas::time::CreatedHour;
+use hookline_service::clickhouse::ClickHouseConfig;
+use hookline_service::config::ConfigError;
+use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::clickhouse::code;
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::error::Cause;
+use crate::clickhouse::error::{Cause, Operation, Remedy};
+use crate::retry::{Cancelled, until_cancelled};
 
 /// A busy server may take long for a block; a connection that was cut shows earlier.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,26 +27,19 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{text}")]
-pub struct InsertError {
+#[error("ClickHouse at {address}: {text}")]
+pub struct ClickHouseError {
     pub cause: Cause,
+    /// The URL of the server, which holds no user.
+    address: Arc<str>,
     /// At most 500 characters of what the server or the client said.
     pub text: String,
-}
-
-impl From<Error> for InsertError {
-    fn from(error: Error) -> Self {
-        let mut text = error.to_string();
-        if let Some((end, _)) = text.char_indices().nth(500) {
-            text.truncate(end);
-        }
-        Self { cause: Cause::from(&error), text }
-    }
 }
 
 #[derive(Clone, Debug)]
 pub struct ClickHouse {
     client: Client,
+    address: Arc<str>,
     /// The client of inserts and refreshes, made once the server has said which settings it knows.
     writing: Arc<OnceCell<Client>>,
 }
@@ -54,12 +51,43 @@ struct Column {
 }
 
 impl ClickHouse {
-    pub fn new(client: Client) -> Self {
-        let client = client
+    /// Reads the file that holds the password; asks nothing.
+    pub fn new(config: &ClickHouseConfig) -> Result<Self, ConfigError> {
+        let client = config
+            .client()?
             .with_setting("insert_deduplicate", "0")
             .with_setting("async_insert", "0")
             .with_setting("input_format_skip_unknown_fields", "0");
-        Self { client, writing: Arc::default() }
+        Ok(Self { client, address: config.url.as_str().into(), writing: Arc::default() })
+    }
+
+    pub(super) fn error(&self, error: &Error) -> ClickHouseError {
+        let mut text = error.to_string();
+        if let Some((end, _)) = text.char_indices().nth(500) {
+            text.truncate(end);
+        }
+        ClickHouseError { cause: Cause::from(error), address: self.address.clone(), text }
+    }
+
+    /// Runs a query of this client's.
+    pub async fn query<T>(&self, query: impl Future<Output = Result<T, Error>>) -> Result<T, ClickHouseError> {
+        query.await.map_err(|error| self.error(&error))
+    }
+
+    /// Runs a query of this client's, again and again while ClickHouse does not answer or is busy.
+    pub async fn query_until_cancelled<T>(
+        &self,
+        cancel: &CancellationToken,
+        mut query: impl AsyncFnMut(&Client) -> Result<T, Error>,
+    ) -> Result<Result<T, ClickHouseError>, Cancelled> {
+        let retry = |error: &ClickHouseError| {
+            let retries = error.cause.remedy(Operation::Read) == Remedy::Retry;
+            if retries {
+                tracing::warn!(%error, "a query failed, trying again");
+            }
+            retries
+        };
+        until_cancelled(cancel, async || self.query(query(&self.client)).await, retry).await
     }
 
     /// Gives the client that writes. A block that is sent again is meant to be inserted again: what it replaced may be gone.
@@ -69,8 +97,7 @@ impl ClickHouse {
         let ask = async || {
             let query =
                 "SELECT name FROM system.settings WHERE name IN ('deduplicate_insert', 'deduplicate_insert_select')";
-            let known = tokio::time::timeout(CHECK_TIMEOUT, self.client.query(query).fetch_all::<String>());
-            let known = known.await.unwrap_or(Err(Error::TimedOut))?;
+            let known = within(CHECK_TIMEOUT, self.client.query(query).fetch_all::<String>()).await?;
             Ok(known.into_iter().fold(self.client.clone(), |client, setting| client.with_setting(setting, "disable")))
         };
         self.writing.get_or_try_init(ask).await
@@ -81,28 +108,31 @@ impl ClickHouse {
     }
 
     /// Inserts a block in its pieces; ClickHouse has all of it when this returns `Ok`.
-    pub async fn insert(&self, table: Table, block: impl Iterator<Item = Bytes>) -> Result<(), InsertError> {
+    pub async fn insert(&self, table: Table, block: impl Iterator<Item = Bytes>) -> Result<(), ClickHouseError> {
         let statement = format!("INSERT INTO {} FORMAT Native", table.as_str());
-        let insert = self.writing_client().await?.insert_formatted_with(statement);
-        let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-        for chunk in block {
-            insert.send(chunk).await?;
-        }
-        Ok(insert.end().await?)
+        let inserted = async {
+            let insert = self.writing_client().await?.insert_formatted_with(statement);
+            let mut insert = insert.with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+            for chunk in block {
+                insert.send(chunk).await?;
+            }
+            insert.end().await
+        };
+        self.query(inserted).await
     }
 
-    pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), InsertError> {
+    pub async fn refresh(&self, hours: &[CreatedHour]) -> Result<(), ClickHouseError> {
         let statement = refresh_statement(hours);
         let refreshed = async { self.writing_client().await?.query_raw(&statement).execute().await };
-        Ok(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await.unwrap_or(Err(Error::TimedOut))?)
+        self.query(within(REFRESH_TIMEOUT, refreshed)).await
     }
 
     /// Compares a table with the columns that are written. Inserts do not fail where they differ: Native matches columns by name and
     /// fills the others with defaults.
-    pub async fn check(&self, table: Table) -> Result<(), InsertError> {
+    pub async fn check(&self, table: Table) -> Result<(), ClickHouseError> {
         let query = "SELECT name, type AS kind FROM system.columns WHERE database = currentDatabase() AND table = ?";
         let columns = self.client.query(query).bind(table.as_str()).fetch_all::<Column>();
-        let columns = tokio::time::timeout(CHECK_TIMEOUT, columns).await.unwrap_or(Err(Error::TimedOut))?;
+        let columns = self.query(within(CHECK_TIMEOUT, columns)).await?;
         let mut found: Vec<_> = columns.into_iter().map(|column| (column.name, plain(&column.kind))).collect();
         let mut written = table.columns();
         found.sort();
@@ -110,8 +140,9 @@ impl ClickHouse {
         let difference = written.iter().find(|column| !found.contains(column));
         match difference.or_else(|| found.iter().find(|column| !written.contains(column))) {
             None => Ok(()),
-            Some((name, kind)) => Err(InsertError {
+            Some((name, kind)) => Err(ClickHouseError {
                 cause: Cause::Configuration(code::NO_SUCH_COLUMN_IN_TABLE),
+                address: self.address.clone(),
                 text: if found.is_empty() {
                     format!("the table {} is missing: run hookline-analytics migrate", table.as_str())
                 } else {
@@ -123,6 +154,10 @@ impl ClickHouse {
             }),
         }
     }
+}
+
+async fn within<T>(timeout: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Error::TimedOut))
 }
 
 /// Gives the type that the values of a column have on the wire.

@@ -4,6 +4,7 @@ use hookline_service::cli::print_line;
 use serde_json::json;
 
 use super::table::{ExpiredRange, acknowledge as acknowledge_range, unacknowledged};
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 
 /// Lists the offsets that were removed from the topics before they were read, and ends the warnings about them.
@@ -20,11 +21,11 @@ pub struct AcknowledgeArgs {
 }
 
 pub async fn acknowledge(config: ProcessorConfig, args: AcknowledgeArgs) -> anyhow::Result<()> {
-    let client = config.clickhouse.client()?;
-    let ranges = unacknowledged(&client).await?;
+    let clickhouse = ClickHouse::new(&config.clickhouse)?;
+    let ranges = unacknowledged(&clickhouse).await?;
     if !args.dry_run {
         for range in &ranges {
-            acknowledge_range(&client, range).await?;
+            acknowledge_range(&clickhouse, range).await?;
         }
     }
     let records: i64 = ranges.iter().map(ExpiredRange::records).sum();

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clickhouse::Client;
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::kafka::{KafkaContext, NoAnswer, ask};
@@ -13,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::{Gap, expired, table};
-use crate::clickhouse::inserter::InsertError;
+use crate::clickhouse::inserter::{ClickHouse, ClickHouseError};
 use crate::config::ProcessorConfig;
 use crate::log_ids::LogIds;
 use crate::metrics::Metrics;
@@ -28,7 +27,7 @@ type Offsets = BTreeMap<(Topic, Partition), Offset>;
 pub struct Detector {
     /// Knows the group's offsets, and does not join it.
     consumer: BaseConsumer<KafkaContext>,
-    clickhouse: Client,
+    clickhouse: ClickHouse,
     topics: Topics,
     log_ids: LogIds,
     metrics: Metrics,
@@ -48,7 +47,7 @@ impl Detector {
         let mut client = config.kafka.client()?;
         client.set("group.id", config.group_id());
         let consumer = client.create_with_context(KafkaContext::new("detector"))?;
-        let clickhouse = config.clickhouse.client()?;
+        let clickhouse = ClickHouse::new(&config.clickhouse)?;
         Ok(Self { consumer, clickhouse, topics, log_ids, metrics, readiness, next: Offsets::new() })
     }
 
@@ -110,11 +109,11 @@ impl Detector {
             if !rest.is_empty() {
                 table::insert(&self.clickhouse, log_id, name, partition.0, &rest).await?;
             }
-            Ok::<_, InsertError>(rest)
+            Ok::<_, ClickHouseError>(rest)
         };
-        let retry = |error: &InsertError| {
+        let retry = |error: &ClickHouseError| {
             tracing::warn!(%error, "offsets that expired could not be recorded, trying again");
-            self.readiness.not_ready(CLICKHOUSE, error.text.clone());
+            self.readiness.not_ready(CLICKHOUSE, error.to_string());
             true
         };
         // Every error is retried, so none comes back.

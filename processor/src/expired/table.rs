@@ -1,10 +1,13 @@
 //! The table `expired_offsets`: what the warnings of every processor are read from, also after a restart.
 
-use clickhouse::error::Result;
-use clickhouse::{Client, Row};
+use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::clickhouse::inserter::{ClickHouse, ClickHouseError};
+
+type Result<T> = std::result::Result<T, ClickHouseError>;
 
 /// A range of offsets that expired and that nobody has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
@@ -51,32 +54,33 @@ impl ExpiredRange {
 }
 
 /// Reads what expired and is not acknowledged.
-pub async fn unacknowledged(client: &Client) -> Result<Vec<ExpiredRange>> {
-    client.query(UNACKNOWLEDGED).fetch_all().await
+pub async fn unacknowledged(clickhouse: &ClickHouse) -> Result<Vec<ExpiredRange>> {
+    clickhouse.query(clickhouse.client().query(UNACKNOWLEDGED).fetch_all()).await
 }
 
 /// Returns the end of what is known to have expired of a partition, 0 where nothing is.
-pub async fn known_end(client: &Client, log_id: &str, topic: &str, partition: i32) -> Result<i64> {
+pub async fn known_end(clickhouse: &ClickHouse, log_id: &str, topic: &str, partition: i32) -> Result<i64> {
     let query = "SELECT max(to_offset) FROM expired_offsets WHERE log_id = ? AND topic = ? AND partition = ?";
-    client.query(query).bind(log_id).bind(topic).bind(partition).fetch_one().await
+    let query = clickhouse.client().query(query).bind(log_id).bind(topic).bind(partition);
+    clickhouse.query(query.fetch_one()).await
 }
 
 /// Adds a range that was found just now.
 pub async fn insert(
-    client: &Client,
+    clickhouse: &ClickHouse,
     log_id: &str,
     topic: &str,
     partition: i32,
     range: &std::ops::Range<i64>,
 ) -> Result<()> {
     let statement = "INSERT INTO expired_offsets SELECT ?, ?, ?, ?, ?, now64(3), toDateTime64(0, 3, 'UTC')";
-    let statement = client.query(statement).bind(log_id).bind(topic).bind(partition);
-    statement.bind(range.start).bind(range.end).execute().await
+    let statement = clickhouse.client().query(statement).bind(log_id).bind(topic).bind(partition);
+    clickhouse.query(statement.bind(range.start).bind(range.end).execute()).await
 }
 
 /// Acknowledges a range: its row with a later `acknowledged_at` replaces the one without.
-pub async fn acknowledge(client: &Client, range: &ExpiredRange) -> Result<()> {
+pub async fn acknowledge(clickhouse: &ClickHouse, range: &ExpiredRange) -> Result<()> {
     let statement = "INSERT INTO expired_offsets SELECT ?, ?, ?, ?, ?, fromUnixTimestamp64Milli(?, 'UTC'), now64(3)";
-    let statement = client.query(statement).bind(&range.log_id).bind(&range.topic).bind(range.partition);
-    statement.bind(range.from).bind(range.to).bind(range.detected_ms).execute().await
+    let statement = clickhouse.client().query(statement).bind(&range.log_id).bind(&range.topic).bind(range.partition);
+    clickhouse.query(statement.bind(range.from).bind(range.to).bind(range.detected_ms).execute()).await
 }

@@ -14,10 +14,10 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use serde::Deserialize;
 use strum::VariantArray as _;
 
-use crate::clickhouse::error::retries_read;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::CountingConfig;
 use crate::metrics::register;
-use crate::retry::{Cancelled, until_cancelled};
+use crate::retry::Cancelled;
 
 /// The jobs that finished or started lately. Its memory is bounded; the oldest jobs are evicted first.
 #[derive(Clone, Debug)]
@@ -136,10 +136,10 @@ impl CountedJobs {
     ///
     /// This has to happen before anything of newly assigned partitions is inserted. It takes no longer than
     /// `counting.reload_timeout_ms`, and what it cannot read may be counted twice: that is said, and the processor goes on.
-    pub async fn reload(&mut self, client: &Client, cancel: &CancellationToken, shutdown: &CancellationToken) {
+    pub async fn reload(&mut self, clickhouse: &ClickHouse, cancel: &CancellationToken, shutdown: &CancellationToken) {
         let began = Instant::now();
         let (timeout, max_rows) = (self.reload_timeout, self.max_rows);
-        let read = until_cancelled(cancel, async || self.read(client).await, retries_read);
+        let read = clickhouse.query_until_cancelled(cancel, async |client| self.read(client).await);
         let result = tokio::select! {
             read = tokio::time::timeout(timeout, read) => match read {
                 Ok(Ok(Ok(rows))) if rows >= max_rows => {

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
-use clickhouse::Client;
 use foldhash::quality::RandomState;
 use hookline_schemas::facts::Facts;
 use hookline_schemas::ids::Resource;
@@ -18,6 +17,7 @@ use hookline_service::shutdown::CancellationToken;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::batch::fold::JobRow;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::CountingConfig;
 pub use crate::metrics::counted_jobs::TerminalEvents;
 use crate::metrics::counted_jobs::{CountedJobs, IdentityState};
@@ -99,8 +99,8 @@ impl JobMetrics {
     }
 
     /// Reads from the tables which jobs another process counted; see [`CountedJobs::reload`].
-    pub async fn reload(&mut self, client: &Client, cancel: &CancellationToken, shutdown: &CancellationToken) {
-        self.counted.reload(client, cancel, shutdown).await;
+    pub async fn reload(&mut self, clickhouse: &ClickHouse, cancel: &CancellationToken, shutdown: &CancellationToken) {
+        self.counted.reload(clickhouse, cancel, shutdown).await;
     }
 
     /// Counts the jobs that a batch finished; their rows are in `jobs`.

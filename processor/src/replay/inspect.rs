@@ -11,16 +11,15 @@ use serde::Deserialize;
 use super::plan::PartitionRange;
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
-use crate::clickhouse::error::retries_read;
+use crate::clickhouse::inserter::ClickHouse;
 use crate::log_ids::LogIds;
-use crate::retry::until_cancelled;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
 
 #[derive(Clone, Debug)]
 pub struct Inspector {
-    client: Client,
+    clickhouse: ClickHouse,
     log_ids: LogIds,
     topics: Topics,
     cancel: CancellationToken,
@@ -61,8 +60,8 @@ struct Origin {
 }
 
 impl Inspector {
-    pub fn new(client: Client, log_ids: LogIds, topics: Topics, cancel: CancellationToken) -> Self {
-        Self { client, log_ids, topics, cancel }
+    pub fn new(clickhouse: ClickHouse, log_ids: LogIds, topics: Topics, cancel: CancellationToken) -> Self {
+        Self { clickhouse, log_ids, topics, cancel }
     }
 
     /// Returns the origins in this partition that have a dead letter already: one that is in the dead-letter topic as it is now,
@@ -71,9 +70,9 @@ impl Inspector {
         let prefix = format!("{}/{}/", part.topic, part.partition.0);
         let query = "SELECT DISTINCT origin FROM dead_letters \
                      WHERE log_id = ? AND origin_log_id = ? AND startsWith(origin, ?)";
-        let ask = || {
-            let query = self.client.query(query).bind(self.log_ids.of(Topic::DeadLetter));
-            query.bind(self.log_id(part)).bind(&prefix).fetch_all::<Origin>()
+        let ask = async |client: &Client| {
+            let query = client.query(query).bind(self.log_ids.of(Topic::DeadLetter));
+            query.bind(self.log_id(part)).bind(&prefix).fetch_all::<Origin>().await
         };
         Ok(self.ask(ask).await?.into_iter().map(|row| row.origin).collect())
     }
@@ -89,9 +88,9 @@ impl Inspector {
              offset < ?",
             table.as_str()
         );
-        let ask = || {
-            let query = self.client.query(&query).bind(self.log_id(part)).bind(&part.topic).bind(part.partition.0);
-            query.bind(part.next.0).bind(part.end.0).fetch_one::<Count>()
+        let ask = async |client: &Client| {
+            let query = client.query(&query).bind(self.log_id(part)).bind(&part.topic).bind(part.partition.0);
+            query.bind(part.next.0).bind(part.end.0).fetch_one::<Count>().await
         };
         Ok(self.ask(ask).await?.count)
     }
@@ -116,20 +115,16 @@ impl Inspector {
              GROUP BY source, resource, created_hour, job_id ORDER BY source, resource, created_hour, job_id"
         );
         // The crate validates flat rows only. The types are the table's, which was compared before the replay began.
-        let client = self.client.clone().with_validation(false);
-        let ask = || {
+        let ask = async |client: &Client| {
+            let client = client.clone().with_validation(false);
             let query = client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
-            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<JobsRow>()
+            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<JobsRow>().await
         };
         Ok(missing_facts(&folded.jobs, &self.ask(ask).await?))
     }
 
-    /// Runs a query, again and again while ClickHouse does not answer or is busy.
-    async fn ask<T, F>(&self, query: impl Fn() -> F) -> anyhow::Result<T>
-    where
-        F: Future<Output = Result<T, clickhouse::error::Error>>,
-    {
-        Ok(until_cancelled(&self.cancel, async || query().await, retries_read).await??)
+    async fn ask<T>(&self, query: impl AsyncFnMut(&Client) -> clickhouse::error::Result<T>) -> anyhow::Result<T> {
+        Ok(self.clickhouse.query_until_cancelled(&self.cancel, query).await??)
     }
 }
 

@@ -106,10 +106,9 @@ impl Replay {
         }
         let _lock = StateLock::acquire(&self.args.state)?;
         let progress = self.resume_or_plan(&display, &state, &consumer, &log_ids)?;
-        let clickhouse = ClickHouse::new(self.config.clickhouse.client()?);
+        let clickhouse = ClickHouse::new(&self.config.clickhouse)?;
         for table in Table::ALL {
-            let checked = runtime.block_on(clickhouse.check(table));
-            checked.with_context(|| format!("ClickHouse at {}", self.config.clickhouse.url))?;
+            runtime.block_on(clickhouse.check(table))?;
         }
         // Nothing is written before this, so that until now a signal ends the process at once, whatever it waits for.
         let shutdown = &{
@@ -231,10 +230,8 @@ impl Replay {
         runtime: &Handle,
     ) -> anyhow::Result<()> {
         let shared = roll_up.shared;
-        let inspector = || {
-            let client = clickhouse.client().clone();
-            Inspector::new(client, log_ids.clone(), self.topics.clone(), shared.cancel.clone())
-        };
+        let inspector =
+            || Inspector::new(clickhouse.clone(), log_ids.clone(), self.topics.clone(), shared.cancel.clone());
         let published = published::origins_not_in_the_table(
             &self.config,
             &self.topics,

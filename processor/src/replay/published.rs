@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use anyhow::Context as _;
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
-use hookline_service::kafka::KafkaContext;
+use hookline_service::kafka::{KafkaContext, ask};
 use hookline_service::shutdown::CancellationToken;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -51,17 +51,16 @@ pub fn origins_not_in_the_table(
 
 /// The range that each partition has; its `next` is what the live group has committed.
 fn partitions(consumer: &BaseConsumer<KafkaContext>, topic: &str) -> anyhow::Result<Vec<PartitionRange>> {
-    let metadata =
-        consumer.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer a request for metadata")?;
+    let metadata = ask(consumer, |consumer| consumer.fetch_metadata(Some(topic), TIMEOUT))
+        .context("Kafka does not answer a request for metadata")?;
     let mut asked = TopicPartitionList::new();
     for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         asked.add_partition(topic, partition.id());
     }
-    let committed = consumer
-        .committed_offsets(asked, TIMEOUT)
+    let committed = ask(consumer, |consumer| consumer.committed_offsets(asked, TIMEOUT))
         .context("Kafka does not answer a request for the committed offsets of the live group")?;
     let part = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-        let (low, high) = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT)?;
+        let (low, high) = ask(consumer, |consumer| consumer.fetch_watermarks(topic, element.partition(), TIMEOUT))?;
         let next = if let Position::Offset(committed) = element.offset() { committed.clamp(low, high) } else { low };
         anyhow::Ok(PartitionRange {
             topic: topic.to_owned(),

@@ -14,7 +14,7 @@ use rand::seq::IteratorRandom as _;
 
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::{Cause, Operation, Remedy};
-use crate::clickhouse::inserter::{ClickHouse, InsertError};
+use crate::clickhouse::inserter::{ClickHouse, ClickHouseError};
 use crate::clickhouse::native::Encoded;
 use crate::metrics::Metrics;
 use crate::retry::{Cancelled, until_cancelled};
@@ -41,7 +41,7 @@ pub const SOUGHT_AMONG: usize = 16;
 /// An answer that is neither success nor a reason to send the same again.
 struct Refusal {
     remedy: Remedy,
-    error: InsertError,
+    error: ClickHouseError,
 }
 
 impl TableInserter {
@@ -125,14 +125,14 @@ impl TableInserter {
     ) -> Result<Result<(), Refusal>, Cancelled> {
         let mut attempts = 0;
         let mut remedy = Remedy::Retry;
-        let retry = |error: &InsertError| {
+        let retry = |error: &ClickHouseError| {
             attempts += 1;
             remedy = error.cause.remedy(Operation::Insert { rows, attempts });
             let cause = error.cause.as_str();
             self.metrics.insert_retries.with_label_values(&[table.as_str(), cause]).inc();
             if remedy == Remedy::Retry {
                 tracing::warn!(table = table.as_str(), cause, rows, %error, "a block was not inserted, trying again");
-                self.readiness.not_ready(CLICKHOUSE, error.text.clone());
+                self.readiness.not_ready(CLICKHOUSE, error.to_string());
             }
             remedy == Remedy::Retry
         };

@@ -122,7 +122,7 @@ impl Writer {
     /// Asks the tables which jobs other processes counted; `cancel` and the daemon's end cut that short.
     pub async fn reload_counted_jobs(&mut self, cancel: &CancellationToken, shutdown: &CancellationToken) {
         if let Some(job_metrics) = &mut self.job_metrics {
-            job_metrics.reload(self.tables.clickhouse().client(), cancel, shutdown).await;
+            job_metrics.reload(self.tables.clickhouse(), cancel, shutdown).await;
         }
     }
 

@@ -8,7 +8,7 @@ use hookline_service::admin::Readiness;
 use hookline_service::shutdown::CancellationToken;
 
 use crate::clickhouse::error::{Operation, Remedy};
-use crate::clickhouse::inserter::{ClickHouse, InsertError};
+use crate::clickhouse::inserter::{ClickHouse, ClickHouseError};
 use crate::metrics::Metrics;
 use crate::retry::{Cancelled, until_cancelled};
 use crate::writer::CLICKHOUSE;
@@ -40,12 +40,12 @@ impl Refresher {
                 began = Instant::now();
                 self.clickhouse.refresh(hours).await
             };
-            let retry = |error: &InsertError| {
+            let retry = |error: &ClickHouseError| {
                 tracing::warn!(cause = error.cause.as_str(), %error, hours = hours.len(), "the roll-up was not refreshed, trying again");
                 self.metrics.refreshes.with_label_values(&["failed"]).inc();
                 let retry = error.cause.remedy(Operation::Refresh { hours: hours.len() }) == Remedy::Retry;
                 if retry {
-                    self.readiness.not_ready(CLICKHOUSE, error.text.clone());
+                    self.readiness.not_ready(CLICKHOUSE, error.to_string());
                 }
                 retry
             };

@@ -146,7 +146,7 @@ impl Key {
     }
 }
 
-fn is_placeholder(name: &str) -> bool {
+pub(super) fn is_placeholder(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 

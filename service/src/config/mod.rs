@@ -358,6 +358,34 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_variable_is_named_and_a_foreign_one_is_not() {
+        for (wrong, right) in [
+            ("HOOKLINE_TEST_SERVER_PORT", "HOOKLINE_TEST__SERVER__PORT"),
+            ("HOOKLINE_TEST_SERVER__PROT", "HOOKLINE_TEST__SERVER__PORT"),
+            ("HOOKLINE_TST__SERVER__PORT", "HOOKLINE_TEST__SERVER__PORT"),
+            ("HOOKLIN_TEST__SERVER__PORT", "HOOKLINE_TEST__SERVER__PORT"),
+            ("hookline_test_server_port", "HOOKLINE_TEST__SERVER__PORT"),
+            ("HOOKLINE_TEST_PEOPLE_ADA_AGE", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
+            ("HOOKLINE_TEST_PEOPLE__ADA_LOVELACE__AGE", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
+        ] {
+            let message = load("", &[(wrong, "81")]).expect_err(wrong).to_string();
+            assert_eq!(message, format!("{wrong}: no key has this variable, expected {right}"));
+        }
+        for foreign in [
+            "HOOKLINE_TEST_SERVICE_HOST",
+            "HOOKLINE_TEST_PORT",
+            "HOOKLINE_TEST_PORT_8080_TCP_ADDR",
+            "HOOKLINE_OTHER__SERVER__PORT",
+            "HOOKLINE_TEST_PEOPLE__AGE",
+            "HOOKLINE_TEST_ADMIN_URL",
+        ] {
+            assert_eq!(load("", &[(foreign, "81")]).expect(foreign), TestConfig::default());
+        }
+        let right = load("", &[("HOOKLINE_TEST__PEOPLE__ADA__AGE", "36")]).unwrap();
+        assert_eq!(right.people["ada"], Person { age: Some(36) });
+    }
+
+    #[test]
     fn all_mistakes_are_told_at_once_with_their_lines() {
         let file =
             "[server]\nport = \"x\"\nprot = 1\n\n[kafka]\nsecurity_protocol = \"tls\"\n[people.ada]\nage = \"old\"\n";

@@ -1,10 +1,8 @@
 //! Reads values into their types, and says in people's words which of them have the wrong one.
 
-use std::collections::HashMap;
-
 use ::config::{Config, Value, ValueKind};
 
-use super::keys::Key;
+use super::keys::{Key, is_placeholder};
 use super::{ConfigError, Settings, Variables};
 
 /// Reads the values; where one cannot be read, returns its path and what is wrong with it.
@@ -38,19 +36,46 @@ pub(super) fn read_settings<T: Settings>(merged: &Config, known: &[Key]) -> Resu
     })
 }
 
-/// Names variables of this program that would be ignored or not understood, because the underscores are not those of a key.
+/// A name that differs in so many letters from that of a key is a misspelt one.
+const MISSPELT: usize = 2;
+
+/// Names variables that would be ignored and were meant for a key of this program: the underscores are not those of the key, or
+/// a letter or two. What resembles no key may be anybody's: Kubernetes sets `HOOKLINE_INGEST_PORT` for a service of that name.
 pub(super) fn misspelt_variables<T: Settings>(known: &[Key], environment: &Variables) -> Vec<ConfigError> {
-    let right: HashMap<_, _> =
-        known.iter().map(|key| T::variable(&key.path)).map(|name| (name.replace("__", "_"), name)).collect();
-    let mut wrong: Vec<_> = environment
-        .keys()
-        .filter_map(|name| Some((name, right.get(&name.to_uppercase().replace("__", "_"))?)))
-        .filter(|(name, right)| name.to_uppercase() != **right)
-        .collect();
+    let own = format!("HOOKLINE_{}__", T::BINARY);
+    let keys: Vec<_> = known.iter().map(|key| (literals::<T>(key), T::variable(&key.path))).collect();
+    let meant = |name: &str| {
+        let single = name.replace("__", "_");
+        let (_, key) = keys.iter().find(|(literals, _)| is_near(literals, &single))?;
+        // What begins as a key's variable does is read as one, and refused where there is no such key.
+        (!name.starts_with(&own)).then_some(key)
+    };
+    let mut wrong: Vec<_> = environment.keys().filter_map(|name| Some((name, meant(&name.to_uppercase())?))).collect();
     wrong.sort();
-    let mistake =
-        |(name, right)| ConfigError::invalid(name, format_args!("no key has this variable, expected {right}"));
+    let mistake = |(name, key)| ConfigError::invalid(name, format_args!("no key has this variable, expected {key}"));
     wrong.into_iter().map(mistake).collect()
+}
+
+/// What stands in the variable of a key before, between and after the names that the user chooses, with single underscores.
+fn literals<T: Settings>(key: &Key) -> Vec<String> {
+    let path = key.path.split('.').map(|name| if is_placeholder(name) { "*".into() } else { name.to_uppercase() });
+    let variable = path.fold(format!("HOOKLINE_{}", T::BINARY), |variable, name| variable + "_" + &name);
+    variable.split('*').map(str::to_owned).collect()
+}
+
+fn is_near(literals: &[String], name: &str) -> bool {
+    let [first, between @ .., last] = literals else {
+        return literals.first().is_some_and(|key| strsim::damerau_levenshtein(key, name) <= MISSPELT);
+    };
+    let names = name.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()));
+    let Some(mut rest) = names else { return false };
+    for literal in between {
+        match rest.split_once(literal.as_str()) {
+            Some((name, after)) if !name.is_empty() => rest = after,
+            _ => return false,
+        }
+    }
+    !rest.is_empty()
 }
 
 /// Says what is wrong with a value of the wrong type or form. A text is never shown, since it may be a secret in the wrong place.

@@ -1,4 +1,5 @@
-//! Commands whose server accepts connections and says nothing: they end by themselves, name the server, and hear SIGTERM.
+//! Commands whose server accepts connections and says nothing, or is not there: they end by themselves, name the server, and hear
+//! SIGTERM.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
@@ -40,6 +41,44 @@ async fn a_command_ends_by_itself_and_names_the_server() {
     let [a, b, c, d, e] = COMMANDS;
     let all = async { tokio::join!(ended(a), ended(b), ended(c), ended(d), ended(e)) };
     tokio::time::timeout(DEADLINE, all).await.expect("every command ends");
+}
+
+/// An address that nobody listens on.
+async fn closed() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_names_the_server_that_refuses_it() {
+    let servers = Servers::fresh("refusing").await;
+    let commands: [(&str, &[&str]); 4] = [
+        ("hookline-analytics", &["migrate"]),
+        ("hookline-analytics", &["report"]),
+        ("hookline-simulator", &["check", "--ledger", "/dev/null"]),
+        ("hookline-processor", &["acknowledge"]),
+    ];
+    for (binary, arguments) in commands {
+        let address = closed().await;
+        let url = format!("http://{address}");
+        let output = run(binary, arguments, &with(&servers.environment(), &[("CLICKHOUSE_URL", &*url)])).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{binary} {arguments:?}: {text}");
+        assert!(text.contains(&url), "{binary} {arguments:?}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_processor_names_the_clickhouse_that_it_waits_for() {
+    let servers = Servers::fresh("waiting").await;
+    let url = format!("http://{}", closed().await);
+    let more = [("CLICKHOUSE_URL", &*url), ("HOOKLINE_PROCESSOR__ADMIN__LISTEN", "127.0.0.1:0")];
+    let mut processor = Daemon::start("hookline-processor", &[], &with(&servers.environment(), &more));
+    eventually("readiness names the server", DEADLINE, async || {
+        let (_, text) = processor.health().await;
+        text.contains(&url).then_some(())
+    })
+    .await;
+    assert!(processor.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
