@@ -8,8 +8,8 @@ use hookline_schemas::topics::Topics;
 use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result,
-    exponential_buckets,
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Result, exponential_buckets,
 };
 
 use crate::http::response::{Unavailable, WebhookResponse};
@@ -33,6 +33,7 @@ pub struct Metrics {
     unavailable: Vec<(Unavailable, IntCounter)>,
     produced: IntCounterVec,
     pub seconds: Histogram,
+    pub stages: Stages,
     pub connections: IntGauge,
     pub connections_refused: IntCounter,
     pub connections_evicted: IntCounter,
@@ -43,6 +44,14 @@ pub struct Metrics {
     reloads: [(bool, IntCounter); 2],
     pub first_signed_times: MapMetrics,
     pub stale_signatures: MapMetrics,
+}
+
+/// Seconds that requests spent, all of them together, so that more than a second may pass in a second.
+#[derive(Clone, Debug)]
+pub struct Stages {
+    pub read: Counter,
+    pub verify: Counter,
+    pub produce: Counter,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +91,12 @@ impl Metrics {
             full("request_seconds"),
             "Time from the end of a request's head until its response is ready",
         );
+        let stages = CounterVec::new(
+            Opts::new(full("stage_seconds_total"), "Time that webhooks spent in each stage, all of them together"),
+            &["stage"],
+        )?;
+        let stages = register(registry, stages)?;
+        let stage = |name| stages.with_label_values(&[name]);
         let responses = labelled("answers_total", "Requests answered, by status code", &["status"])?;
         let unavailable =
             labelled("unavailable_total", "Requests answered 503, by the reason why nothing was stored", &["reason"])?;
@@ -129,6 +144,7 @@ impl Metrics {
                 registry,
                 Histogram::with_opts(seconds.buckets(exponential_buckets(0.000_5, 2.0, 14)?))?,
             )?,
+            stages: Stages { read: stage("read"), verify: stage("verify"), produce: stage("produce") },
             connections: gauge("connections", "Open connections, without those that are being refused")?,
             connections_refused: counter(
                 "connections_refused_total",
@@ -300,6 +316,7 @@ mod tests {
                 "hookline_ingest_request_seconds HISTOGRAM ",
                 "hookline_ingest_requests_in_flight GAUGE ",
                 "hookline_ingest_secret_reloads_total COUNTER result",
+                "hookline_ingest_stage_seconds_total COUNTER stage",
                 "hookline_ingest_stale_signatures_entries GAUGE ",
                 "hookline_ingest_stale_signatures_evictions_total COUNTER ",
                 "hookline_ingest_unavailable_total COUNTER reason",

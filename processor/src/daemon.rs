@@ -213,7 +213,7 @@ impl Daemon {
         inbox: WriterInbox,
         runtime: &Handle,
     ) -> anyhow::Result<WriterThread> {
-        let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
+        let (metrics, readiness, stages) = (self.metrics.clone(), self.readiness.clone(), self.metrics.stages.clone());
         let refresher =
             Refresher { clickhouse: clickhouse.clone(), metrics: metrics.clone(), readiness: readiness.clone() };
         let detector = Detector::new(
@@ -240,6 +240,7 @@ impl Daemon {
             shutdown: self.shutdown.clone(),
             logs_seen_at,
             stopped_tried,
+            stages,
         })
     }
 
@@ -330,13 +331,17 @@ async fn check_tables(clickhouse: &ClickHouse) -> Result<(), String> {
 /// Moves the records that were fetched into the batch until it is full. Waits for the first one only.
 fn poll(consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> Result<(), Ended> {
     let mut next = consumer.poll(wait);
+    if next.is_none() {
+        return Ok(());
+    }
+    let began = Instant::now();
     while let Some(polled) = next {
         match polled {
             Ok(message) => {
                 let mut batcher = consumer.context().batcher();
                 batcher.push(&message);
                 if batcher.is_full() {
-                    return Ok(());
+                    break;
                 }
             }
             Err(KafkaError::MessageConsumptionFatal(code)) => {
@@ -351,5 +356,6 @@ fn poll(consumer: &BaseConsumer<RebalanceContext>, wait: Duration) -> Result<(),
         }
         next = consumer.poll(Duration::ZERO);
     }
+    consumer.context().batcher().was_reading(began.elapsed());
     Ok(())
 }

@@ -146,12 +146,23 @@ impl Webhooks {
         let is_stale = self.tolerance.excludes(headers.signed_at().age_seconds(received_at));
         let capacity = if is_stale { &self.stale_capacity } else { &self.capacity };
         // Both permits are held until the response: so long do the body and the request count towards their limits.
-        let (body, _queued) = match capacity.bodies.read(&head.headers, body, client).await {
+        let began = Instant::now();
+        let read = capacity.bodies.read(&head.headers, body, client).await;
+        let read_at = Instant::now();
+        self.metrics.stages.read.inc_by((read_at - began).as_secs_f64());
+        let (body, _queued) = match read {
             Ok(read) => read,
             Err(response) => return response,
         };
-        match self.admit(&state, capacity, headers, &body, received_at) {
-            Ok((_in_flight, verified)) => self.store(&state, verified, received_at).await,
+        let admitted = self.admit(&state, capacity, headers, &body, received_at);
+        let admitted_at = Instant::now();
+        self.metrics.stages.verify.inc_by((admitted_at - read_at).as_secs_f64());
+        match admitted {
+            Ok((_in_flight, verified)) => {
+                let response = self.store(&state, verified, received_at).await;
+                self.metrics.stages.produce.inc_by(admitted_at.elapsed().as_secs_f64());
+                response
+            }
             Err(response) => response,
         }
     }

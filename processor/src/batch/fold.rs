@@ -54,7 +54,18 @@ pub struct Folded<'b> {
     pub invalid_fields: u64,
 }
 
+/// What each record says, not yet joined by job.
+#[derive(Debug)]
+pub struct Decoded<'b> {
+    facts: Vec<JobRow<'b>>,
+    folded: Folded<'b>,
+}
+
 pub fn fold(batch: &Batch) -> Folded<'_> {
+    decode(batch).fold()
+}
+
+pub fn decode(batch: &Batch) -> Decoded<'_> {
     let mut folded = Folded { deliveries: Vec::with_capacity(batch.rows.len()), ..Folded::default() };
     let mut facts = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
@@ -82,10 +93,17 @@ pub fn fold(batch: &Batch) -> Folded<'_> {
             job_id: event.job_id,
         });
     }
-    folded.jobs = join(facts);
-    // A partition's records are in order already, so this merges runs.
-    folded.deliveries.sort_by_key(|delivery| delivery.row.position.key_order());
-    folded
+    Decoded { facts, folded }
+}
+
+impl<'b> Decoded<'b> {
+    pub fn fold(self) -> Folded<'b> {
+        let Self { facts, mut folded } = self;
+        folded.jobs = join(facts);
+        // A partition's records are in order already, so this merges runs.
+        folded.deliveries.sort_by_key(|delivery| delivery.row.position.key_order());
+        folded
+    }
 }
 
 /// Joins the facts of the same job, and sorts by key.

@@ -27,6 +27,7 @@ use crate::expired::{Gap, ReadOffsets};
 use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::LogIds;
 use crate::metrics::Metrics;
+use crate::metrics::stages::Stage;
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterHandle};
 
 /// A cancelled writer answers as soon as it next waits for something.
@@ -109,6 +110,11 @@ impl Batcher {
             consumed.inc();
         }
         self.first_record_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Counts the time that it took to move records into the batch.
+    pub fn was_reading(&self, time: Duration) {
+        self.metrics.stages.add(Stage::Read, time);
     }
 
     pub fn is_full(&self) -> bool {
@@ -235,7 +241,7 @@ impl Batcher {
             return true;
         }
         hit(FailPoint::BeforeCommit);
-        match consumer.commit(&list, mode) {
+        match self.metrics.stages.time(Stage::Commit, || consumer.commit(&list, mode)) {
             Ok(()) => {
                 hit(FailPoint::AfterCommit);
                 true

@@ -3,6 +3,7 @@
 mod counted_jobs;
 pub mod jobs;
 mod label_cap;
+pub mod stages;
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::topics::Topic;
@@ -11,6 +12,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
+use crate::metrics::stages::Stages;
 
 /// The label `mode`: whether records come from the consumer group or from a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
@@ -41,6 +43,7 @@ pub struct Metrics {
     pub expired_unacknowledged: IntGauge,
     pub rebalances: IntCounterVec,
     pub consumer_restarts: IntCounterVec,
+    pub stages: Stages,
 }
 
 impl Metrics {
@@ -60,6 +63,8 @@ impl Metrics {
             let options = HistogramOpts { common_opts: options(name, help), buckets: buckets.to_vec() };
             register(registry, Histogram::with_opts(options)?)
         };
+        let stages =
+            Stages::new(options("stage_seconds_total", "Time that each stage took, with the one that is under way"))?;
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
         let latencies = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
         let metrics = Self {
@@ -124,6 +129,7 @@ impl Metrics {
                 "Consumers that were closed and created again, by the cause",
                 &["cause"],
             )?,
+            stages: register(registry, stages)?,
         };
         metrics.begin_at_zero();
         Ok(metrics)
@@ -235,6 +241,7 @@ mod tests {
                 "hookline_processor_refreshed_hours_total COUNTER mode",
                 "hookline_processor_refreshes_total COUNTER mode,result",
                 "hookline_processor_rows_inserted_total COUNTER mode,table",
+                "hookline_processor_stage_seconds_total COUNTER mode,stage",
             ]
         );
     }

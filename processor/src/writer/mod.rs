@@ -31,6 +31,7 @@ use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::{LogChanged, LogError, LogWatch};
 use crate::metrics::Metrics;
 use crate::metrics::jobs::JobMetrics;
+use crate::metrics::stages::Stage;
 use crate::retry::Cancelled;
 use crate::writer::insert::{SOUGHT_AMONG, TableInserter};
 use crate::writer::reject::{RefusedRow, Rejection};
@@ -149,12 +150,14 @@ impl Writer {
         let began = Instant::now();
         let mut topics: Vec<Topic> = batch.positions.keys().map(|(topic, _)| *topic).collect();
         topics.dedup();
-        self.verify_logs(&topics, cancel).await?;
+        let stages = self.metrics.stages.clone();
+        stages.time_async(Stage::VerifyLogs, self.verify_logs(&topics, cancel)).await?;
         let mut rejections = reject::unprocessable(batch, folded);
 
         let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
         let counted = if self.job_metrics.is_some() { CountedBy::Inserter } else { CountedBy::Nobody };
-        let refused_jobs = self.tables.insert(Table::Jobs, blocks, |rows| columns::jobs(rows, counted), cancel).await?;
+        let inserted = self.tables.insert(Table::Jobs, blocks, |rows| columns::jobs(rows, counted), cancel);
+        let refused_jobs = stages.time_async(Stage::InsertJobs, inserted).await?;
         hit(FailPoint::AfterJobs);
         // From here on the table says that these jobs are counted, so nothing may come between.
         if let Some(job_metrics) = &mut self.job_metrics {
@@ -162,8 +165,10 @@ impl Writer {
             job_metrics.count(folded.jobs.iter().filter(is_in));
         }
         let without_facts: Vec<_> = reject::refused_jobs(batch, folded, &refused_jobs).collect();
-        let refused_deliveries = self.insert_deliveries(batch, folded, &without_facts, cancel).await?;
-        let mut stopped = self.insert_dead_letters(&batch.dead_letters, cancel).await?;
+        let inserted = self.insert_deliveries(batch, folded, &without_facts, cancel);
+        let refused_deliveries = stages.time_async(Stage::InsertDeliveries, inserted).await?;
+        let inserted = self.insert_dead_letters(&batch.dead_letters, cancel);
+        let mut stopped = stages.time_async(Stage::InsertDeadLetters, inserted).await?;
         hit(FailPoint::AfterDeliveries);
 
         self.readiness.ready(CLICKHOUSE);
@@ -171,7 +176,8 @@ impl Writer {
         self.metrics.invalid_fields.inc_by(folded.invalid_fields);
         rejections.extend(without_facts);
         rejections.extend(refused_deliveries.iter().map(Rejection::of_delivery));
-        let dead_letters_published = self.publish(&rejections, batch, already_published, &mut stopped, cancel).await?;
+        let published = self.publish(&rejections, batch, already_published, &mut stopped, cancel);
+        let dead_letters_published = stages.time_async(Stage::Publish, published).await?;
         self.observe(batch, began);
         let dirty = folded.jobs.iter().map(|job| job.key.created_hour).collect();
         stopped.values_mut().for_each(|offsets| offsets.sort_unstable());

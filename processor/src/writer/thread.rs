@@ -8,9 +8,10 @@ use hookline_service::shutdown::CancellationToken;
 use tokio::runtime::Handle;
 
 use crate::batch::Batch;
-use crate::batch::fold::fold;
+use crate::batch::fold::decode;
 use crate::expired::detector::Detector;
 use crate::fail_point::{FailPoint, hit};
+use crate::metrics::stages::{Stage, Stages};
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterInbox};
 use crate::writer::held::Held;
 use crate::writer::rollup::Refresher;
@@ -34,6 +35,7 @@ pub struct WriterThread {
     pub logs_seen_at: Instant,
     /// When refused dead letters were last tried.
     pub stopped_tried: Instant,
+    pub stages: Stages,
 }
 
 /// How often the ids of the topics are asked for where no batch asks. An old position in a new topic may be its very end, and
@@ -54,7 +56,7 @@ impl WriterThread {
             let until_refresh = pending.as_ref().map_or(self.refresh_every, |pending| self.until_refresh(pending));
             let wait = self.until_retry().map_or(until_refresh, |retry| retry.min(until_refresh));
             let wait = self.held.until_retry().map_or(wait, |retry| retry.min(wait));
-            match self.inbox.commands.recv_timeout(wait) {
+            match self.stages.time(Stage::Wait, || self.inbox.commands.recv_timeout(wait)) {
                 Ok(WriterCommand::Write(batch)) => self.write(batch, &mut pending),
                 Ok(WriterCommand::Settle(number)) => {
                     self.refresh_and_release_offsets(pending.take());
@@ -63,8 +65,9 @@ impl WriterThread {
                 Ok(WriterCommand::Assigned(partitions)) => {
                     self.reload_counted_jobs();
                     let cancel = self.inbox.cancel_current.token();
+                    let check = self.detector.check_assignment(&partitions, &cancel);
                     // Cancelled means that nothing of these partitions is written or committed, as below.
-                    let _ = self.runtime.block_on(self.detector.check_assignment(&partitions, &cancel));
+                    let _ = self.stages.time(Stage::CheckOffsets, || self.runtime.block_on(check));
                 }
                 Ok(WriterCommand::Revoked) => {
                     self.writer.forget_assignment();
@@ -74,7 +77,8 @@ impl WriterThread {
                 }
                 Ok(WriterCommand::Gaps(gaps)) => {
                     let cancel = self.inbox.cancel_current.token();
-                    let _ = self.runtime.block_on(self.detector.check_gaps(&gaps, &cancel));
+                    let check = self.detector.check_gaps(&gaps, &cancel);
+                    let _ = self.stages.time(Stage::CheckOffsets, || self.runtime.block_on(check));
                 }
                 Err(RecvTimeoutError::Timeout) => self.look_at_logs_if_due(),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -97,7 +101,7 @@ impl WriterThread {
 
     fn look_at_logs_if_due(&mut self) {
         if self.logs_seen_at.elapsed() >= LOOK_AT_LOGS_EVERY {
-            if let Some(changed) = self.writer.log_made_anew() {
+            if let Some(changed) = self.stages.time(Stage::VerifyLogs, || self.writer.log_made_anew()) {
                 self.report(WriterEvent::LogLost(changed.into()));
             }
             self.logs_seen_at = Instant::now();
@@ -127,7 +131,8 @@ impl WriterThread {
 
     fn reload_counted_jobs(&mut self) {
         let cancel = self.inbox.cancel_current.token();
-        self.runtime.block_on(self.writer.reload_counted_jobs(&cancel, &self.shutdown));
+        let reload = self.writer.reload_counted_jobs(&cancel, &self.shutdown);
+        self.stages.time(Stage::ReloadJobs, || self.runtime.block_on(reload));
     }
 
     fn write(&mut self, mut batch: Batch, pending: &mut Option<Pending>) {
@@ -155,7 +160,9 @@ impl WriterThread {
         let cancel = self.inbox.cancel_current.token();
         // The consumer reads only what was not committed, so it does not know which dead letters there are already.
         let already_published = HashSet::new();
-        let written = self.runtime.block_on(self.writer.write(batch, &fold(batch), &already_published, &cancel));
+        let decoded = self.stages.time(Stage::Decode, || decode(batch));
+        let folded = self.stages.time(Stage::Fold, || decoded.fold());
+        let written = self.runtime.block_on(self.writer.write(batch, &folded, &already_published, &cancel));
         let written = written.inspect_err(|error| {
             if let NotWritten::Log(error) = error {
                 self.report(WriterEvent::LogLost(error.clone()));
@@ -192,7 +199,8 @@ impl WriterThread {
     fn refresh_and_release_offsets(&self, pending: Option<Pending>) {
         let Some(Pending { written: Written { ranges, dirty, .. }, .. }) = pending else { return };
         let cancel = self.inbox.cancel_current.token();
-        if self.runtime.block_on(self.refresher.refresh(&dirty, &cancel, |_| {})).is_ok() {
+        let refresh = self.refresher.refresh(&dirty, &cancel, |_| {});
+        if self.stages.time(Stage::Refresh, || self.runtime.block_on(refresh)).is_ok() {
             hit(FailPoint::AfterRefresh);
             self.report(WriterEvent::Released(ranges));
         }

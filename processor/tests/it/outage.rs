@@ -3,12 +3,47 @@
 use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use hookline_schemas::topics::Topics;
 use hookline_testkit::{
-    ClickHouseServer, Daemon, KafkaCluster, clickhouse_environment, create_topics, eventually, kafka_environment, with,
+    ClickHouseServer, Daemon, KafkaCluster, Servers, clickhouse_environment, create_topics, eventually,
+    kafka_environment, with,
 };
 
-use crate::processor_under_test::DEADLINE;
+use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now};
 
 const LAG: &str = "hookline_processor_lag_records";
+
+const STAGE_SECONDS: &str = "hookline_processor_stage_seconds_total";
+
+/// Waits until a stage has taken a second more, and twice as much as any other.
+async fn holds_up(daemon: &mut Daemon, stage: &str) {
+    let before = daemon.metrics().await;
+    let own = format!("stage=\"{stage}\"");
+    eventually(&format!("{stage} to take the time"), DEADLINE, async || {
+        let now = daemon.metrics().await;
+        let grown = |labels: &str| now.read(STAGE_SECONDS, &[labels]) - before.read(STAGE_SECONDS, &[labels]);
+        let others = before.labels(STAGE_SECONDS).into_iter().filter(|labels| !labels.contains(&own));
+        let most = others.map(|labels| grown(&labels)).fold(0.0, f64::max);
+        (grown(&own) > 1.0 && grown(&own) > 2.0 * most).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_stage_that_holds_the_others_up_is_the_one_whose_time_grows() {
+    let mut clickhouse = ClickHouseServer::start().await;
+    let mut servers = Servers::fresh("stages").await;
+    servers.clickhouse = clickhouse.config();
+    let processor = ProcessorUnderTest::on(servers, 1).await;
+    let mut daemon = processor.daemon(&[]);
+    processor.produce_jobs(0..1, now());
+    processor.wait_until_no_lag(&mut daemon).await;
+    holds_up(&mut daemon, "wait").await;
+    clickhouse.kill();
+    processor.produce_jobs(1..2, now());
+    holds_up(&mut daemon, "insert_jobs").await;
+    clickhouse.restart().await;
+    processor.wait_until(DELIVERIES, 4).await;
+    holds_up(&mut daemon, "wait").await;
+}
 
 /// Waits until exactly these parts are missing, each with a reason and since when; returns the text.
 async fn missing(daemon: &mut Daemon, parts: &[&str]) -> String {
