@@ -17,6 +17,6 @@ mod sign;
 mod webhook;
 
 pub use self::config::IngestConfig;
-pub use self::daemon::{read_sources, run};
+pub use self::daemon::{BLOCKED_DEADLINE, read_sources, run};
 pub use self::explain::{Captured, explain};
 pub use self::sign::{SignedHeaders, url};

@@ -3,11 +3,10 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use hookline_ingest::{Captured, IngestConfig, SignedHeaders, explain, read_sources, run, url};
+use hookline_ingest::{BLOCKED_DEADLINE, Captured, IngestConfig, SignedHeaders, explain, read_sources, run, url};
 use hookline_schemas::time::ReceivedAt;
 use hookline_service::cli::{ConfigArgs, finish, parse, print, print_line};
 use hookline_service::clock::unix_now;
@@ -31,9 +30,6 @@ const EXAMPLES: &[&str] = &[
     "hookline-ingest sign --body body.json --curl",
     "hookline-ingest sign --body body.json | curl -H @- --data-binary @body.json URL",
 ];
-
-/// The time that threads have at the end for calls that block.
-const BLOCKED_DEADLINE: Duration = Duration::from_secs(3);
 
 #[derive(Subcommand)]
 enum Command {

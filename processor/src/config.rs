@@ -176,6 +176,7 @@ mod tests {
         assert_eq!(config, ProcessorConfig::default());
         assert_eq!(config.group_id(), "hookline.processor");
         assert!(config.instance_id().unwrap().ends_with(".9082"));
+        assert!(u128::from(config.group.shutdown_timeout_ms) <= hookline_service::shutdown::LONGEST.as_millis());
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub use tokio_util::sync::CancellationToken;
 
 use crate::telemetry;
 
+/// A daemon ends within this time of a signal, whatever it waits for: Kubernetes kills after 30 s, and compose is told to.
+pub const LONGEST: Duration = Duration::from_secs(25);
+
 /// From now on SIGHUP, which ends a process that does not handle it, changes nothing: for a daemon that has no file to read
 /// again. Must be called on a tokio runtime.
 pub fn ignore_hangup() -> io::Result<()> {

@@ -7,6 +7,7 @@
 )]
 
 mod brokers;
+mod check_config;
 mod contract;
 mod crash_matrix;
 mod end_to_end;
