@@ -1,6 +1,7 @@
 -- The facts of each job. A row is what one batch says of a job; the engine joins rows of a job as the fold does.
 -- What is acknowledged is on the disk, because its offset is committed then, and a block that is sent again is inserted again,
 -- because what it had inserted may be gone: hence the settings, the same for every table.
+-- A TTL, where `migrate` sets one, drops whole parts and rewrites none.
 -- Minima are Nullable where a fact may be missing: a plain column would keep 1970.
 CREATE TABLE IF NOT EXISTS jobs
 (
@@ -31,5 +32,5 @@ CREATE TABLE IF NOT EXISTS jobs
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(created_hour)
 ORDER BY (source, resource, created_hour, job_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0
 COMMENT 'Table, `AggregatingMergeTree`, by month of `created_hour`. The facts as they are stored: a row is what one batch knows of a job, and ClickHouse joins rows of a job by the minimum or maximum of each column. `job_facts` is the view to read.';

@@ -25,5 +25,5 @@ CREATE TABLE IF NOT EXISTS deliveries
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(signed_at)
 ORDER BY (log_id, topic, partition, offset)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0
 COMMENT 'Table, `ReplacingMergeTree`, by month of `signed_at`. One row for each record of a resource topic: the receipt of a webhook, and its body. A row of it implies that its facts are in `jobs`.';

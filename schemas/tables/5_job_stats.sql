@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS job_stats
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(created_hour)
 ORDER BY (created_hour, source, resource)
-SETTINGS index_granularity = 16, fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0
+SETTINGS index_granularity = 16, ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 0, replicated_deduplication_window = 0
 COMMENT 'Table, `ReplacingMergeTree(version)`, by month of `created_hour`. The roll-up as it is stored: a row holds all cells of one created hour, source and resource, and a refresh replaces it whole.';
 
 -- One row for each minute, source, resource, job type and error code that has finished jobs.

@@ -18,7 +18,7 @@ pub(super) fn made_by(statement: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
     /// The statement that makes it, as the server writes it.
-    statement: String,
+    pub(super) statement: String,
     /// The engine with its key and settings; empty for a view.
     engine: String,
     /// Names and types, in their order.
@@ -57,8 +57,7 @@ pub(super) async fn read(client: &Client, database: &str) -> clickhouse::error::
     let mut definitions: Definitions = tables
         .into_iter()
         .map(|TableRow { name, statement, engine }| {
-            let (statement, engine) = (without_ttl(&statement), without_ttl(&engine));
-            (name, Definition { statement, engine, columns: Vec::new() })
+            (name, Definition { statement, engine: without_ttl(&engine), columns: Vec::new() })
         })
         .collect();
     for ColumnRow { table, name, kind } in server.query(COLUMNS).bind(database).fetch_all::<ColumnRow>().await? {
@@ -69,7 +68,7 @@ pub(super) async fn read(client: &Client, database: &str) -> clickhouse::error::
     Ok(definitions)
 }
 
-/// The statement or engine without the time after which rows are deleted: retention is the operator's.
+/// The engine without the time after which rows are deleted, which the configuration decides.
 fn without_ttl(text: &str) -> String {
     match text.split_once(" TTL ") {
         Some((before, rest)) => {
@@ -81,13 +80,19 @@ fn without_ttl(text: &str) -> String {
 
 /// What this server makes of this version's statements. The database that they are made in is dropped before, too: a run that was
 /// killed may have left it.
-pub(super) async fn expected(client: &Client, database: &str) -> clickhouse::error::Result<Definitions> {
+///
+/// `views` are statements that make some of the views anew, as the configuration has them.
+pub(super) async fn expected(
+    client: &Client,
+    database: &str,
+    views: &[String],
+) -> clickhouse::error::Result<Definitions> {
     let scratch = format!("{database}_migrate_check");
     let server = client.clone().with_database("system");
     let drop = async || server.query("DROP DATABASE IF EXISTS ?").bind(Identifier(&scratch)).execute().await;
     drop().await?;
     server.query("CREATE DATABASE ?").bind(Identifier(&scratch)).execute().await?;
-    let made = make_and_read(client, &scratch).await;
+    let made = make_and_read(client, &scratch, views).await;
     drop().await?;
     let mut definitions = made?;
     for definition in definitions.values_mut() {
@@ -96,9 +101,10 @@ pub(super) async fn expected(client: &Client, database: &str) -> clickhouse::err
     Ok(definitions)
 }
 
-async fn make_and_read(client: &Client, scratch: &str) -> clickhouse::error::Result<Definitions> {
+async fn make_and_read(client: &Client, scratch: &str, views: &[String]) -> clickhouse::error::Result<Definitions> {
     let inside = client.clone().with_database(scratch);
-    for statement in MIGRATIONS.iter().flat_map(hookline_schemas::migrations::Migration::statements) {
+    let made: Vec<&str> = MIGRATIONS.iter().flat_map(hookline_schemas::migrations::Migration::statements).collect();
+    for statement in made.into_iter().chain(views.iter().map(String::as_str)) {
         inside.query_raw(statement).execute().await?;
     }
     read(client, scratch).await

@@ -3,6 +3,7 @@
 
 mod definitions;
 mod grants;
+mod retention;
 mod tables;
 mod topics;
 
@@ -50,10 +51,10 @@ enum StepOutcome {
     Differs,
 }
 
-/// A database, a migration of its tables, or a topic.
+/// A database, a migration of its tables, a table's retention, or a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Step {
-    /// One of `database`, `tables` and `topic`.
+    /// One of `database`, `tables`, `retention` and `topic`.
     kind: &'static str,
     name: String,
     outcome: StepOutcome,
@@ -80,6 +81,8 @@ struct MigrateReport {
     dry_run: bool,
     steps: Vec<Step>,
     notes: Vec<String>,
+    /// Why the tables were not compared with those of this version.
+    not_compared: Option<String>,
     #[serde(skip)]
     prints_lines: bool,
 }
@@ -113,9 +116,18 @@ pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow:
     topics.check()?;
 
     let dry_run = arguments.dry_run;
-    let mut report = MigrateReport { dry_run, steps: Vec::new(), notes: Vec::new(), prints_lines: !arguments.json };
+    let mut report = MigrateReport {
+        dry_run,
+        steps: Vec::new(),
+        notes: Vec::new(),
+        not_compared: None,
+        prints_lines: !arguments.json,
+    };
     let clickhouse = config.clickhouse.answering_client().await?;
-    let tables = tables::migrate(&clickhouse, &config.clickhouse.database, &mut report);
+    let tables = async {
+        tables::migrate(&clickhouse, &config.clickhouse.database, config.stuck_after, &mut report).await?;
+        retention::migrate(&clickhouse, &config.retention, &mut report).await
+    };
     config.clickhouse.within_timeout(tables).await.with_context(|| {
         format!("cannot migrate the tables of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
     })?;
@@ -127,7 +139,7 @@ pub async fn run(mut config: AnalyticsConfig, arguments: MigrateArgs) -> anyhow:
     }
     let differing: Vec<_> = report.steps.iter().filter(|step| step.outcome == StepOutcome::Differs).collect();
     match differing.as_slice() {
-        [] => Ok(()),
+        [] => report.not_compared.map_or(Ok(()), |why| Err(anyhow::Error::msg(why))),
         [first, ..] => anyhow::bail!(
             "{} {} is not as it must be: {}; alter it, for migrate changes nothing that exists",
             first.kind,

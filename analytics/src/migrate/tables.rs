@@ -6,11 +6,13 @@ use anyhow::Context as _;
 use clickhouse::sql::Identifier;
 use clickhouse::{Client, Row};
 use hookline_schemas::migrations::{MIGRATIONS, Migration};
+use hookline_schemas::sql::stuck_jobs_view;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::definitions::{self, Definitions};
-use super::{MigrateReport, Step, StepOutcome};
+use super::{MigrateReport, Step, StepOutcome, retention};
+use crate::config::StuckAfterConfig;
 
 /// The migrations that were applied. The checksum is part of the key, so that of two versions which migrated at the same time
 /// both are seen.
@@ -66,7 +68,12 @@ fn pending<'a>(known: &'a [Migration], applied: &[Applied]) -> Result<Vec<&'a Mi
     Ok(known.iter().filter(|migration| !is_applied(migration)).collect())
 }
 
-pub(super) async fn migrate(client: &Client, database: &str, report: &mut MigrateReport) -> anyhow::Result<()> {
+pub(super) async fn migrate(
+    client: &Client,
+    database: &str,
+    stuck_after: StuckAfterConfig,
+    report: &mut MigrateReport,
+) -> anyhow::Result<()> {
     let server = client.clone().with_database("system");
     let count = server.query("SELECT count() FROM system.databases WHERE name = ?").bind(database);
     let exists = count.fetch_one::<u64>().await? > 0;
@@ -83,25 +90,55 @@ pub(super) async fn migrate(client: &Client, database: &str, report: &mut Migrat
     let applied = applied_migrations(client, exists, report.dry_run).await?;
     let pending = pending(MIGRATIONS, &applied)?;
     let before = definitions::read(client, database).await?;
-    let expected = expected(client, database, &before, report).await;
+    let views = Views([stuck_jobs_view(|resource| stuck_after.of(resource)), retention::standing_view(&before)]);
+    let expected = expected(client, database, &before, &views, report).await;
     for migration in MIGRATIONS {
-        let step = step(client, migration, pending.contains(&migration), (&before, &expected), report.dry_run);
+        let tables = Tables { before: &before, expected: &expected, views: &views };
+        let step = step(client, migration, pending.contains(&migration), tables, report.dry_run);
         let step = step.await.with_context(|| format!("migration {} {}", migration.number, migration.name))?;
         report.add_step(step);
     }
     Ok(())
 }
 
+/// The views that are made from the configuration, in place of those of the migrations.
+struct Views([String; 2]);
+
+impl Views {
+    /// What makes the table or view that a statement of a migration makes.
+    fn made_by<'s>(&'s self, statement: &'s str) -> &'s str {
+        let same = |view: &&String| definitions::made_by(view) == definitions::made_by(statement);
+        self.0.iter().find(same).map_or(statement, String::as_str)
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|view| definitions::made_by(view) == name)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tables<'t> {
+    before: &'t Definitions,
+    expected: &'t Definitions,
+    views: &'t Views,
+}
+
 /// What the tables and views should be; nothing where none is there to be compared, or where this server makes none beside them.
-async fn expected(client: &Client, database: &str, before: &Definitions, report: &mut MigrateReport) -> Definitions {
+async fn expected(
+    client: &Client,
+    database: &str,
+    before: &Definitions,
+    views: &Views,
+    report: &mut MigrateReport,
+) -> Definitions {
     let mut made = MIGRATIONS.iter().flat_map(Migration::statements).map(definitions::made_by);
     if !made.any(|name| before.contains_key(name)) {
         return Definitions::new();
     }
-    definitions::expected(client, database).await.unwrap_or_else(|error| {
-        report.add_note(format!(
+    definitions::expected(client, database, &views.0).await.unwrap_or_else(|error| {
+        report.not_compared = Some(format!(
             "the tables were not compared with those of this version, which are made in the database {database}_migrate_check \
-             for that, unless another migrate does so: {error}"
+             for that, unless another migrate does so: {error}; everything else is done"
         ));
         Definitions::new()
     })
@@ -112,18 +149,24 @@ async fn step(
     client: &Client,
     migration: &Migration,
     is_pending: bool,
-    (before, expected): (&Definitions, &Definitions),
+    Tables { before, expected, views }: Tables<'_>,
     dry_run: bool,
 ) -> anyhow::Result<Step> {
     let began = Instant::now();
     let name = format!("{} {}", migration.number, migration.name);
     let lacks = |statement: &&str| !before.contains_key(definitions::made_by(statement));
     let lacking: Vec<_> = migration.statements().filter(lacks).collect();
+    let is_changed = |statement: &&str| {
+        let name = definitions::made_by(statement);
+        let (found, expected) = (before.get(name), expected.get(name));
+        views.contains(name) && found.is_some() && expected.is_some() && found != expected
+    };
+    let changed: Vec<_> = migration.statements().filter(is_changed).collect();
     if !dry_run && is_pending {
-        apply(client, migration).await?;
+        apply(client, migration, views).await?;
     } else if !dry_run {
-        for statement in &lacking {
-            client.query_raw(statement).execute().await?;
+        for statement in lacking.iter().chain(&changed) {
+            client.query_raw(views.made_by(statement)).execute().await?;
         }
     }
     let differences: Vec<_> = migration
@@ -131,7 +174,7 @@ async fn step(
         .map(definitions::made_by)
         .filter_map(|name| Some((name, before.get(name)?, expected.get(name)?)))
         // A migration that is applied now replaces its views; a table that is there already stays as it is.
-        .filter(|(_, _, expected)| !(is_pending && expected.is_view()))
+        .filter(|(name, _, expected)| !(views.contains(name) || is_pending && expected.is_view()))
         .filter_map(|(name, found, expected)| definitions::difference(name, found, expected))
         .collect();
     let mut details = Vec::new();
@@ -139,7 +182,9 @@ async fn step(
         let names = lacking.iter().map(|statement| definitions::made_by(statement)).collect::<Vec<_>>().join(", ");
         details.push(format!("{names} was not there any more"));
     }
-    let mut outcome = outcome(!is_pending && lacking.is_empty(), dry_run);
+    let names = changed.iter().map(|statement| definitions::made_by(statement));
+    details.extend(names.map(|name| format!("{name} is made anew as the configuration has it")));
+    let mut outcome = outcome(!is_pending && lacking.is_empty() && changed.is_empty(), dry_run);
     if outcome == StepOutcome::Done {
         details.push(format!("{} ms", began.elapsed().as_millis()));
     }
@@ -165,9 +210,9 @@ async fn applied_migrations(client: &Client, database_exists: bool, dry_run: boo
     Ok(client.query("SELECT ?fields FROM schema_migrations FINAL ORDER BY number").fetch_all().await?)
 }
 
-async fn apply(client: &Client, migration: &Migration) -> anyhow::Result<()> {
+async fn apply(client: &Client, migration: &Migration, views: &Views) -> anyhow::Result<()> {
     for statement in migration.statements() {
-        client.query_raw(statement).execute().await?;
+        client.query_raw(views.made_by(statement)).execute().await?;
     }
     let row = Applied { number: migration.number, name: migration.name.into(), checksum: checksum(migration) };
     let mut insert = client.insert::<Applied>("schema_migrations").await?;

@@ -4,13 +4,14 @@
 mod documentation;
 mod migrate;
 mod report;
+mod retention;
 mod rollup;
 mod serve;
 mod views;
 
 use clickhouse::Client;
 
-use hookline_analytics::config::{AnalyticsConfig, ServeConfig, TopicsConfig};
+use hookline_analytics::config::AnalyticsConfig;
 use hookline_analytics::migrate::MigrateArgs;
 use hookline_testkit::Servers;
 
@@ -19,8 +20,7 @@ fn config(servers: &Servers) -> AnalyticsConfig {
     AnalyticsConfig {
         kafka: servers.kafka.clone(),
         clickhouse: servers.clickhouse.clone(),
-        topics: TopicsConfig::default(),
-        serve: ServeConfig::default(),
+        ..AnalyticsConfig::default()
     }
 }
 
@@ -32,4 +32,8 @@ async fn migrated(name: &str) -> Servers {
 
 async fn execute(client: &Client, statement: &str) {
     client.query_raw(statement).execute().await.unwrap_or_else(|error| panic!("{error}\n{statement}"));
+}
+
+async fn number(client: &Client, question: &str) -> u64 {
+    client.query_raw(question).fetch_one().await.unwrap_or_else(|error| panic!("{error}\n{question}"))
 }

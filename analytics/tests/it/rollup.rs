@@ -6,7 +6,7 @@ use hookline_schemas::rollup_range::RollupRange;
 use hookline_schemas::sql::{QUANTILE_LEVELS, jobs_kept_since_view};
 use hookline_schemas::time::CreatedHour;
 
-use crate::{execute, migrated};
+use crate::{execute, migrated, number};
 
 /// 2026-11-01T00:00:00Z and the hour after it.
 pub const HOURS: [CreatedHour; 2] = [CreatedHour(1_793_491_200), CreatedHour(1_793_494_800)];
@@ -65,10 +65,6 @@ async fn differences(client: &Client) -> u64 {
         found += number(client, &question).await;
     }
     found
-}
-
-async fn number(client: &Client, question: &str) -> u64 {
-    client.query_raw(question).fetch_one().await.unwrap_or_else(|error| panic!("{error}\n{question}"))
 }
 
 /// Inserts one more partial row of a job that exists, with `values` for `columns`.
