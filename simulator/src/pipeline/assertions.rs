@@ -6,6 +6,7 @@ use hookline_service::kafka::KafkaConfig;
 use hookline_testkit::{Daemon, eventually, topic_offsets};
 
 use super::Pipeline;
+use super::answers::assert_answers_are_right;
 use crate::ledger::Attempt;
 use crate::oracle::rows::JobStats;
 use crate::oracle::{Difference, Snapshot, tables};
@@ -55,7 +56,7 @@ pub async fn snapshot(pipeline: &Pipeline, attempts: &[Attempt]) -> Snapshot {
     tables::read(&pipeline.clickhouse, attempts.to_vec()).await.unwrap()
 }
 
-/// Asserts that the tables agree with the ledger. As a negative control, it then changes one fact and empties one group of the
+/// Asserts that the tables agree with the ledger, and what the API and the gauges say with the tables. As a negative control, it then changes one fact and empties one group of the
 /// roll-up: the oracle must find these and nothing else.
 pub async fn assert_tables_are_right(pipeline: &Pipeline, attempts: &[Attempt]) {
     let right = snapshot(pipeline, attempts).await;
@@ -63,6 +64,7 @@ pub async fn assert_tables_are_right(pipeline: &Pipeline, attempts: &[Attempt]) 
     assert!(!right.job_facts.is_empty() && !right.job_stats.is_empty());
     let found = right.differences();
     assert!(found.is_empty(), "{} differences: {:#?}", found.len(), &found[..found.len().min(20)]);
+    assert_answers_are_right(pipeline, &right.job_facts).await;
 
     let job = right.job_facts.iter().find(|row| row.finished_at.is_some()).unwrap();
     let change = format!(

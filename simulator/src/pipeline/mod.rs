@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod answers;
 pub mod assertions;
 pub mod faults;
 pub mod terminations;

@@ -7,12 +7,13 @@ use hookline_testkit::Daemon;
 
 /// A mistake: a line of the file, and what is said of it.
 type Mistake = (&'static str, &'static str);
+type Section = (&'static str, &'static [Mistake]);
 
 const KAFKA: Mistake = ("security_protocol = \"tls\"", "kafka.security_protocol: expected one of plaintext");
 const CLICKHOUSE: Mistake = ("url = \"127.0.0.1:8123\"", "clickhouse.url: expected a URL such as http://");
 
 /// Each program with the sections of a file and, for one of its keys, a variable with a mistake.
-const PROGRAMS: [(&str, &[(&str, &[Mistake])], &str, &str); 3] = [
+const PROGRAMS: [(&str, &[Section], &str, &str); 3] = [
     (
         "hookline-ingest",
         &[
