@@ -3,12 +3,12 @@
 
 use std::borrow::Cow;
 
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess};
+use serde::de::{IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
 
 use crate::dead_letter::DeadLetterReason;
 use crate::ids::{EventType, JobId};
-use crate::json::{IfObject, KeyTo, Known, ReadObject, Text, integer, known_keys, number, string};
+use crate::json::{IfObject, KeyReading, KeyTo, ReadObject, Text, integer, known_keys, number, read, string};
 use crate::time::CreatedAt;
 
 /// What a body says that can be processed.
@@ -67,21 +67,17 @@ pub struct DecodeError {
 
 /// Reads a body. Never panics, whatever the bytes.
 pub fn decode(body: &[u8]) -> Result<Event<'_>, DecodeError> {
-    let mut envelope = Envelope::default();
-    let read = std::str::from_utf8(body).map_err(|error| error.to_string()).and_then(|text| {
-        let mut json = serde_json::Deserializer::from_str(text);
-        json.deserialize_any(IfObject(&mut envelope)).and_then(|()| json.end()).map_err(|error| error.to_string())
-    });
-    if let Err(detail) = read {
-        return Err(DecodeError {
+    let text = std::str::from_utf8(body).map_err(|error| error.to_string());
+    match text.and_then(|text| read::<Envelope<'_>>(text).map_err(|error| error.to_string())) {
+        Ok(envelope) => envelope.into_event(),
+        Err(detail) => Err(DecodeError {
             reason: DeadLetterReason::NotJson,
             detail,
             event_type: None,
             type_text: String::new(),
             job_id: None,
-        });
+        }),
     }
-    envelope.into_event()
 }
 
 known_keys!(Payload {
@@ -221,9 +217,7 @@ fn error_object(raw: &RawValue) -> Option<ErrorObject<'_>> {
     if !raw.get().starts_with('{') {
         return None;
     }
-    let mut error = ErrorObject::default();
-    serde_json::Deserializer::from_str(raw.get()).deserialize_any(IfObject(Known(&mut error))).ok()?;
-    Some(error)
+    read(raw.get()).ok()
 }
 
 /// At most 64 characters of text from outside, made printable.
@@ -231,14 +225,14 @@ fn excerpt(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_default).collect()
 }
 
-impl<'a> ReadObject<'a> for &mut Envelope<'a> {
-    fn read_object<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        let known = |key: &str| match key {
+impl<'a> ReadObject<'a> for Envelope<'a> {
+    fn read_object<M: MapAccess<'a>>(&mut self, mut map: M, keys: KeyReading) -> Result<(), M::Error> {
+        let make = |key: &str| match key {
             "type" => Some(EnvelopeKey::Type),
             "payload" | "object" => Some(EnvelopeKey::Payload),
             _ => None,
         };
-        while let Some(key) = map.next_key_seed(KeyTo::new(known))? {
+        while let Some(key) = map.next_key_seed(KeyTo::new(make, keys))? {
             match key {
                 Some(EnvelopeKey::Type) => {
                     if self.event_type.replace(map.next_value()?).is_some() {
@@ -247,7 +241,7 @@ impl<'a> ReadObject<'a> for &mut Envelope<'a> {
                 }
                 Some(EnvelopeKey::Payload) => {
                     self.payload_keys += 1;
-                    map.next_value_seed(IfObject(Known(&mut self.payload)))?;
+                    map.next_value_seed(IfObject { object: &mut self.payload, keys })?;
                 }
                 None => {
                     map.next_value::<IgnoredAny>()?;
