@@ -117,11 +117,15 @@ impl Key {
         }
     }
 
-    /// The default as an example of a right value, where that is a number.
-    pub fn example(&self) -> String {
+    /// What a message says that a value should be, with the default as an example where that is a number.
+    pub fn expected(&self) -> String {
+        let kind = self.kind();
+        let article = if kind.starts_with("whole number") { "a " } else { "" };
         match &self.default {
-            Value::Number(number) => format!(", such as {number}"),
-            Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => String::new(),
+            Value::Number(number) => format!("{article}{kind}, such as {number}"),
+            Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                article.to_owned() + &kind
+            }
         }
     }
 
@@ -134,7 +138,7 @@ impl Key {
         let (least, most) = self.bounds();
         match self.value.as_u64() {
             Some(value) if value < least || most.is_some_and(|most| value > most) => {
-                let reason = format_args!("{value}, expected a {}{}", self.kind(), self.example());
+                let reason = format_args!("{value}, expected {}", self.expected());
                 Err(ConfigError::invalid(&self.path, reason))
             }
             _ => Ok(()),

@@ -340,7 +340,7 @@ mod tests {
             (
                 "[server]\nport = \"x\"",
                 None,
-                ["server.port", "expected whole number, 10 to 1000", "HOOKLINE_TEST__SERVER__PORT"],
+                ["server.port", "expected a whole number, 10 to 1000", "HOOKLINE_TEST__SERVER__PORT"],
             ),
             ("", Some(("HOOKLINE_TEST__SERVER__PORT", "70000")), ["server.port", "70000", "10 to 1000"]),
             ("[server]\nport = 7", None, ["server.port", "7,", "10 to 1000"]),
@@ -367,6 +367,9 @@ mod tests {
             ("hookline_test_server_port", "HOOKLINE_TEST__SERVER__PORT"),
             ("HOOKLINE_TEST_PEOPLE_ADA_AGE", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
             ("HOOKLINE_TEST_PEOPLE__ADA_LOVELACE__AGE", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
+            ("HOOKLINE_TEST_POEPLE_ADA_AGE", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
+            ("HOOKLIN_TEST__PEOPLE__ADA__AGE", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
+            ("HOOKLINE_TEST_PEOPLE_ADA_LOVELACE_AG", "HOOKLINE_TEST__PEOPLE__PEOPLE__AGE"),
         ] {
             let message = load("", &[(wrong, "81")]).expect_err(wrong).to_string();
             assert_eq!(message, format!("{wrong}: no key has this variable, expected {right}"));
@@ -394,10 +397,10 @@ mod tests {
         assert_eq!(lines.len(), 5, "{message}");
         for (start, line) in [
             ("HOOKLINE_TEST_SERVER_NAME: no key has this variable, expected HOOKLINE_TEST__SERVER__NAME", ""),
-            ("server.port: expected whole number, 10 to 1000, such as 80", "(line 2 of"),
+            ("server.port: expected a whole number, 10 to 1000, such as 80", "(line 2 of"),
             ("server.prot: unknown field `prot`", "(line 3 of"),
             ("kafka.security_protocol: expected one of plaintext", "(line 6 of"),
-            ("people.ada.age: expected whole number", "(line 8 of"),
+            ("people.ada.age: expected a whole number", "(line 8 of"),
         ] {
             assert!(lines.iter().any(|text| text.starts_with(start) && text.contains(line)), "{start} in {message}");
         }

@@ -43,12 +43,12 @@ const MISSPELT: usize = 2;
 /// a letter or two. What resembles no key may be anybody's: Kubernetes sets `HOOKLINE_INGEST_PORT` for a service of that name.
 pub(super) fn misspelt_variables<T: Settings>(known: &[Key], environment: &Variables) -> Vec<ConfigError> {
     let own = format!("HOOKLINE_{}__", T::BINARY);
-    let keys: Vec<_> = known.iter().map(|key| (literals::<T>(key), T::variable(&key.path))).collect();
+    let keys: Vec<_> = known.iter().map(|key| (pattern::<T>(key), T::variable(&key.path))).collect();
     let meant = |name: &str| {
         let single = name.replace("__", "_");
-        let (_, key) = keys.iter().find(|(literals, _)| is_near(literals, &single))?;
+        let near = keys.iter().map(|(pattern, key)| (edits(pattern, &single), key)).min()?;
         // What begins as a key's variable does is read as one, and refused where there is no such key.
-        (!name.starts_with(&own)).then_some(key)
+        (near.0 <= MISSPELT && !name.starts_with(&own)).then_some(near.1)
     };
     let mut wrong: Vec<_> = environment.keys().filter_map(|name| Some((name, meant(&name.to_uppercase())?))).collect();
     wrong.sort();
@@ -56,26 +56,35 @@ pub(super) fn misspelt_variables<T: Settings>(known: &[Key], environment: &Varia
     wrong.into_iter().map(mistake).collect()
 }
 
-/// What stands in the variable of a key before, between and after the names that the user chooses, with single underscores.
-fn literals<T: Settings>(key: &Key) -> Vec<String> {
-    let path = key.path.split('.').map(|name| if is_placeholder(name) { "*".into() } else { name.to_uppercase() });
-    let variable = path.fold(format!("HOOKLINE_{}", T::BINARY), |variable, name| variable + "_" + &name);
-    variable.split('*').map(str::to_owned).collect()
+/// Stands for a name that the user chooses.
+const ANY: &str = "*";
+
+/// The variable of a key with single underscores.
+fn pattern<T: Settings>(key: &Key) -> String {
+    let path = key.path.split('.').map(|name| if is_placeholder(name) { ANY.into() } else { name.to_uppercase() });
+    path.fold(format!("HOOKLINE_{}", T::BINARY), |variable, name| variable + "_" + &name)
 }
 
-fn is_near(literals: &[String], name: &str) -> bool {
-    let [first, between @ .., last] = literals else {
-        return literals.first().is_some_and(|key| strsim::damerau_levenshtein(key, name) <= MISSPELT);
-    };
-    let names = name.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()));
-    let Some(mut rest) = names else { return false };
-    for literal in between {
-        match rest.split_once(literal.as_str()) {
-            Some((name, after)) if !name.is_empty() => rest = after,
-            _ => return false,
-        }
+/// In how many letters a variable differs from the pattern of a key.
+fn edits(pattern: &str, name: &str) -> usize {
+    let words = |text: &'_ str| text.split('_').map(str::to_owned).collect::<Vec<_>>();
+    if pattern.contains(ANY) {
+        word_edits(&words(pattern), &words(name))
+    } else {
+        strsim::damerau_levenshtein(pattern, name)
     }
-    !rest.is_empty()
+}
+
+/// The same by words; a name that the user chooses may have several.
+fn word_edits(pattern: &[String], name: &[String]) -> usize {
+    match (pattern, name) {
+        ([], []) => 0,
+        ([any, rest @ ..], [_, names @ ..]) if any == ANY => word_edits(rest, names).min(word_edits(pattern, names)),
+        ([word, rest @ ..], [name, names @ ..]) => {
+            strsim::damerau_levenshtein(word, name).saturating_add(word_edits(rest, names))
+        }
+        ([], [_, ..]) | ([_, ..], []) => usize::MAX,
+    }
 }
 
 /// Says what is wrong with a value of the wrong type or form. A text is never shown, since it may be a secret in the wrong place.
@@ -96,7 +105,7 @@ fn reason(error: &::config::ConfigError, found: Option<&ValueKind>, key: Option<
             "expected an IP address and a port, such as 127.0.0.1:8080".to_owned()
         }
         (Some(said), _) => said.to_owned(),
-        (None, Some(key)) => format!("{found}expected {}{}", key.kind(), key.example()),
+        (None, Some(key)) => format!("{found}expected {}", key.expected()),
         (None, None) => format!("{found}a value of the wrong type"),
     }
 }
