@@ -7,7 +7,9 @@ use hookline_analytics::config::AnalyticsConfig;
 use hookline_analytics::migrate::{self, MigrateArgs};
 use hookline_analytics::report::{self, ReportArgs};
 use hookline_analytics::serve;
+use hookline_service::admin::DRAIN_TIMEOUT;
 use hookline_service::cli::{ConfigArgs, finish, parse};
+use hookline_service::shutdown::{BLOCKED_TIMEOUT, fits_shutdown};
 use hookline_service::telemetry;
 
 /// Makes Hookline's topics and tables, and reads the numbers out of them.
@@ -37,10 +39,20 @@ enum Command {
     Serve,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+/// `serve` ends within this time; the other commands end at once.
+const _: () = assert!(fits_shutdown(&[DRAIN_TIMEOUT, BLOCKED_TIMEOUT]));
+
+fn main() -> ExitCode {
     telemetry::init();
-    finish(run(parse::<Cli, AnalyticsConfig>(EXAMPLES, "it failed")).await)
+    finish(start(parse::<Cli, AnalyticsConfig>(EXAMPLES, "it failed")))
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(run(cli));
+    // A thread may wait for a name server that never answers.
+    runtime.shutdown_timeout(BLOCKED_TIMEOUT);
+    ended
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {

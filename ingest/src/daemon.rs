@@ -8,7 +8,7 @@ use hookline_schemas::topics::Topics;
 use hookline_service::admin::{self, Admin, Readiness};
 use hookline_service::cli::ConfigArgs;
 use hookline_service::config::ConfigError;
-use hookline_service::shutdown::{self, CancellationToken};
+use hookline_service::shutdown::{self, CancellationToken, fits_shutdown};
 use hookline_sources::Sources;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -28,14 +28,9 @@ const CONNECTIONS_DEADLINE: Duration = Duration::from_secs(15);
 const RECORDS_DEADLINE: Duration = Duration::from_secs(4);
 /// The time that the admin listener has after that for its last responses.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(1);
-/// The time that threads have at the end for calls that block.
+/// The time that threads have after that for calls that block.
 pub const BLOCKED_DEADLINE: Duration = Duration::from_secs(3);
-/// They follow each other.
-const DEADLINES: u128 = CONNECTIONS_DEADLINE.as_millis()
-    + RECORDS_DEADLINE.as_millis()
-    + ADMIN_DEADLINE.as_millis()
-    + BLOCKED_DEADLINE.as_millis();
-const _: () = assert!(DEADLINES <= shutdown::LONGEST.as_millis());
+const _: () = assert!(fits_shutdown(&[CONNECTIONS_DEADLINE, RECORDS_DEADLINE, ADMIN_DEADLINE, BLOCKED_DEADLINE]));
 const GAUGES_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Reads the secrets that the configuration names.

@@ -1,12 +1,18 @@
 //! The configuration of `hookline-processor`.
 
+use std::time::Duration;
+
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::AdminConfig;
 use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::{ConfigError, Settings, Variables};
 use hookline_service::kafka::KafkaConfig;
+use hookline_service::shutdown::{BLOCKED_TIMEOUT, longest_shutdown};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::consumer::CANCEL_TIMEOUT;
+use crate::daemon::ADMIN_TIMEOUT;
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -51,12 +57,12 @@ pub struct GroupConfig {
     #[schemars(range(min = 1_000, max = 300_000))]
     pub session_timeout_ms: u32,
     /// Milliseconds that inserts under way may take when partitions are revoked or the daemon ends. What is not in the tables
-    /// by then stays uncommitted and is read again. Must be less than `shutdown_timeout_ms`.
+    /// by then stays uncommitted and is read again. `shutdown_timeout_ms` must be 8 s more, for the steps that follow.
     #[schemars(range(min = 1, max = 600_000))]
     pub settle_timeout_ms: u64,
-    /// Milliseconds after SIGTERM at which the process ends in any case, with exit code 1. It should be less than what the
+    /// Milliseconds after SIGTERM at which the process has ended in any case, with exit code 1. It should be less than what the
     /// supervisor gives before SIGKILL.
-    #[schemars(range(min = 1, max = 3_600_000))]
+    #[schemars(range(min = 10_000, max = 3_600_000))]
     pub shutdown_timeout_ms: u64,
     /// Milliseconds of lag without progress after which the consumer is made anew.
     #[schemars(range(min = 1, max = 3_600_000))]
@@ -133,15 +139,29 @@ impl Settings for ProcessorConfig {
     }
 }
 
+/// The steps of the end that follow the inserts, one after the other.
+const AFTER_SETTLING: [Duration; 3] = [CANCEL_TIMEOUT, ADMIN_TIMEOUT, BLOCKED_TIMEOUT];
+
 impl GroupConfig {
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { settle_timeout_ms, shutdown_timeout_ms, .. } = *self;
-        if settle_timeout_ms >= shutdown_timeout_ms {
-            let expected =
-                format!("{settle_timeout_ms}, expected less than group.shutdown_timeout_ms, {shutdown_timeout_ms}");
+        let settle_timeout = Duration::from_millis(self.settle_timeout_ms);
+        let most = self.shutdown_timeout().saturating_sub(longest_shutdown(&AFTER_SETTLING));
+        if settle_timeout > most {
+            let expected = format!(
+                "{}, expected at most {}: group.shutdown_timeout_ms = {} must hold {} ms more, for the steps that follow",
+                self.settle_timeout_ms,
+                most.as_millis(),
+                self.shutdown_timeout_ms,
+                longest_shutdown(&AFTER_SETTLING).as_millis()
+            );
             return Err(ConfigError::invalid("group.settle_timeout_ms", expected));
         }
         Ok(())
+    }
+
+    /// The time within which the process ends.
+    pub const fn shutdown_timeout(&self) -> Duration {
+        Duration::from_millis(self.shutdown_timeout_ms)
     }
 }
 
@@ -163,6 +183,8 @@ impl ProcessorConfig {
 
 #[cfg(test)]
 mod tests {
+    use hookline_service::shutdown::{LONGEST, fits_shutdown};
+
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<ProcessorConfig, ConfigError> {
@@ -176,7 +198,6 @@ mod tests {
         assert_eq!(config, ProcessorConfig::default());
         assert_eq!(config.group_id(), "hookline.processor");
         assert!(config.instance_id().unwrap().ends_with(".9082"));
-        assert!(u128::from(config.group.shutdown_timeout_ms) <= hookline_service::shutdown::LONGEST.as_millis());
     }
 
     #[test]
@@ -207,11 +228,38 @@ mod tests {
     }
 
     #[test]
-    fn work_must_settle_before_the_process_ends() {
-        let error = load(&[("HOOKLINE_PROCESSOR__GROUP__SHUTDOWN_TIMEOUT_MS", "15000")]).unwrap_err().to_string();
-        let expected = "group.settle_timeout_ms: 15000, expected less than group.shutdown_timeout_ms, 15000";
-        assert!(error.contains(expected), "{error}");
-        assert!(load(&[("HOOKLINE_PROCESSOR__GROUP__SETTLE_TIMEOUT_MS", "24999")]).is_ok());
+    fn all_steps_of_the_end_fit_into_its_time() {
+        let settle = Duration::from_millis(GroupConfig::default().settle_timeout_ms);
+        let [cancel, admin, blocked] = AFTER_SETTLING;
+        assert!(fits_shutdown(&[settle, cancel, admin, blocked]), "the defaults");
+        assert_eq!(GroupConfig::default().shutdown_timeout(), LONGEST);
+        let with = |name: &str, value: &str| load(&[(&format!("HOOKLINE_PROCESSOR__GROUP__{name}"), value)]);
+        for (name, value, expected) in [
+            ("SETTLE_TIMEOUT_MS", "17000", None),
+            (
+                "SETTLE_TIMEOUT_MS",
+                "17001",
+                Some("17001, expected at most 17000: group.shutdown_timeout_ms = 25000 must"),
+            ),
+            ("SHUTDOWN_TIMEOUT_MS", "23000", None),
+            (
+                "SHUTDOWN_TIMEOUT_MS",
+                "22999",
+                Some("15000, expected at most 14999: group.shutdown_timeout_ms = 22999 must"),
+            ),
+        ] {
+            match (with(name, value), expected) {
+                (Ok(_), None) => {}
+                (Err(error), Some(expected)) => {
+                    let error = error.to_string();
+                    assert!(
+                        error.starts_with(&format!("group.settle_timeout_ms: {expected} hold 8000 ms more")),
+                        "{error}"
+                    );
+                }
+                (result, _) => panic!("{name} = {value}: {result:?}"),
+            }
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ const WRITER_WAIT: Duration = Duration::from_secs(1);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The time that the admin listener has for its last responses. A client that has sent half a request must not keep the process.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub const CUT_SHORT: &str =
     "the shutdown took longer than group.shutdown_timeout_ms and is cut short: what is not committed is read again";
 
@@ -60,7 +60,7 @@ enum Ended {
 pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let shutdown = on_signal()?;
     ignore_hangup()?;
-    exit_after(shutdown.clone(), Duration::from_millis(config.group.shutdown_timeout_ms), CUT_SHORT);
+    exit_after(shutdown.clone(), config.group.shutdown_timeout(), CUT_SHORT);
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
     let admin = Admin::new(readiness.clone())?;
     let metrics = Metrics::new(&admin.registry, Mode::Live)?;

@@ -1,11 +1,11 @@
 //! `hookline-processor`: the daemon, `replay`, and what all programs have.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hookline_processor::{AcknowledgeArgs, ProcessorConfig, ReplayArgs, acknowledge, replay, run};
 use hookline_service::cli::{ConfigArgs, finish, parse};
+use hookline_service::shutdown::{BLOCKED_TIMEOUT, LONGEST};
 use hookline_service::telemetry;
 
 /// Folds the topics into facts and fills the tables.
@@ -24,9 +24,6 @@ const EXAMPLES: &[&str] = &[
     "hookline-processor replay --from 2026-11-25T10:00:00Z --to now --resource video",
     "hookline-processor acknowledge --dry-run",
 ];
-
-/// The time that threads have at the end for calls that block.
-const BLOCKED_DEADLINE: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand)]
 enum Command {
@@ -52,6 +49,14 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             database = config.clickhouse.database,
             "starting"
         );
+        if config.group.shutdown_timeout() > LONGEST {
+            tracing::warn!(
+                shutdown_timeout_ms = config.group.shutdown_timeout_ms,
+                default_ms = LONGEST.as_millis(),
+                "group.shutdown_timeout_ms is longer than most supervisors wait after SIGTERM: give the process this time there, \
+                 too, such as by terminationGracePeriodSeconds or TimeoutStopSec"
+            );
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -62,6 +67,6 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         }
     });
     // A thread may wait for a name server that never answers.
-    runtime.shutdown_timeout(BLOCKED_DEADLINE);
+    runtime.shutdown_timeout(BLOCKED_TIMEOUT);
     ended
 }

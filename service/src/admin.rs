@@ -35,7 +35,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// After this time a connection is closed as soon as its response is out, or [`DRAIN_TIMEOUT`] later in any case.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
 /// The time that a response has to be read by the client when its connection is closed.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a connection that could not be accepted, mostly because the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 

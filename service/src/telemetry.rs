@@ -20,7 +20,7 @@ use crate::cli::Printable;
 pub const LOG_VARIABLE: &str = "HOOKLINE_LOG";
 
 /// The end of a process waits this long for lines that are not written yet.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static LINES_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
     let help = "Lines of the log that standard error did not take: it was closed, full or too slow";

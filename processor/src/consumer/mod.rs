@@ -31,7 +31,7 @@ use crate::metrics::stages::Stage;
 use crate::writer::channel::{WriterCommand, WriterEvent, WriterHandle};
 
 /// A cancelled writer answers as soon as it next waits for something.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Collects records into the next batch while the writer inserts the previous one.
 pub struct Batcher {

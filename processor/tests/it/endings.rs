@@ -24,6 +24,18 @@ async fn a_panic_of_the_writer_ends_the_process_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_longer_end_than_supervisors_wait_for_is_named_at_start() {
+    let under_test = ProcessorUnderTest::new("long_end", 1).await;
+    const WARNING: &str = "group.shutdown_timeout_ms is longer than most supervisors wait";
+    for (shutdown_timeout, is_named) in [("25000", false), ("25001", true)] {
+        let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__SHUTDOWN_TIMEOUT_MS", shutdown_timeout)]);
+        daemon.wait_ready().await;
+        assert_eq!(daemon.log().iter().any(|line| line.contains(WARNING)), is_named, "{shutdown_timeout}");
+        assert!(daemon.terminate().await.success());
+    }
+}
+
+#[tokio::test]
 async fn sigterm_ends_a_start_beside_servers_that_accept_and_say_nothing() {
     let under_test = ProcessorUnderTest::new("silent_start", 1).await;
     for (kafka_is_silent, clickhouse_is_silent) in [(true, false), (false, true), (true, true)] {
