@@ -54,8 +54,10 @@ pub struct ServerConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct Tolerance {
     /// Seconds that a signed time may lie in the past, the last one included.
+    #[schemars(range(max = 315_360_000))]
     pub past_seconds: u32,
     /// Seconds that a signed time may lie in the future, the last one included.
+    #[schemars(range(max = 315_360_000))]
     pub future_seconds: u32,
 }
 
@@ -237,6 +239,11 @@ mod tests {
                 "HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES",
                 "::1, proxy",
                 "server.trusted_proxies: expected networks such as 10.0.0.0/8, or addresses, separated by commas; number 2 is neither",
+            ),
+            (
+                "HOOKLINE_INGEST__TOLERANCE__PAST_SECONDS",
+                "315360001",
+                "tolerance.past_seconds: 315360001, expected a whole number, at most 315360000, such as 300",
             ),
             ("HOOKLINE_TOPIC_PREFIX", "a b", "kafka.topic_prefix"),
             ("KAFKA_BOOTSTRAP_SERVERS", "", "kafka.bootstrap_servers: expected host:port"),

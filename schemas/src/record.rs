@@ -129,6 +129,18 @@ pub struct Headers<'a> {
     pub dead: Option<DeadLetter<'a>>,
 }
 
+impl Headers<'_> {
+    /// Checks what only a dead letter may say: that it was signed at a time which is within nobody's tolerance.
+    pub fn check_delivery(&self) -> Result<(), BadHeader> {
+        let DeliveryMetadata { signed_at, first_signed_at, .. } = self.metadata;
+        match (signed_at.is_plausible(), first_signed_at.is_none_or(SignedAt::is_plausible)) {
+            (false, _) => Err(BadHeader(header::SIGNED_AT)),
+            (true, false) => Err(BadHeader(header::FIRST_SIGNED_AT)),
+            (true, true) => Ok(()),
+        }
+    }
+}
+
 /// A header that is missing or not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the header {0} is missing or malformed")]
@@ -302,6 +314,22 @@ mod tests {
         for bad in [i64::MIN, 0, 946_684_799_999, 4_102_444_800_000, i64::MAX] {
             assert_eq!(with(bad), Err(BadHeader(header::RECEIVED_AT)), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_a_dead_letter_may_be_signed_at_any_time() {
+        let check = |change: fn(&mut DeliveryMetadata<'_>)| {
+            let mut metadata = metadata();
+            change(&mut metadata);
+            let text = metadata.signed_at.0.to_string();
+            let headers = encoded(&DeliveryMetadata { signed_at_text: &text, ..metadata }, None);
+            decoded(&headers).unwrap().check_delivery()
+        };
+        assert_eq!(check(|_| {}), Ok(()));
+        assert_eq!(check(|metadata| metadata.signed_at = SignedAt(0)), Err(BadHeader(header::SIGNED_AT)));
+        assert_eq!(check(|metadata| metadata.signed_at = SignedAt(u32::MAX)), Err(BadHeader(header::SIGNED_AT)));
+        let first = |metadata: &mut DeliveryMetadata<'_>| metadata.first_signed_at = Some(SignedAt(7));
+        assert_eq!(check(first), Err(BadHeader(header::FIRST_SIGNED_AT)));
     }
 
     #[test]

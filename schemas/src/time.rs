@@ -77,6 +77,12 @@ impl SignedAt {
         std::str::from_utf8(text).ok()?.parse().ok().map(Self)
     }
 
+    /// Whether it lies in the years 2000 to 2099, as all times do that facts are made of: a minimum or maximum never forgets a
+    /// wrong one.
+    pub const fn is_plausible(self) -> bool {
+        EARLIEST_MS <= self.as_millis() && self.as_millis() < TOO_LATE_MS
+    }
+
     /// The start of the signed second, Unix milliseconds.
     pub const fn as_millis(self) -> i64 {
         self.0 as i64 * 1000
@@ -141,6 +147,13 @@ mod tests {
         for bad in ["", "4294967296", "+1", "-1", " 1", "1.0", "00000000001", "١"] {
             assert_eq!(SignedAt::parse(bad.as_bytes()), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_plausible_signed_time_lies_between_2000_and_2100() {
+        let plausible = |second| SignedAt(second).is_plausible();
+        assert_eq!([946_684_800, 4_102_444_799].map(plausible), [true; 2]);
+        assert_eq!([0, 946_684_799, 4_102_444_800, u32::MAX].map(plausible), [false; 4]);
     }
 
     #[test]

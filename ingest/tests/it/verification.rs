@@ -32,7 +32,7 @@ new = { file = "FOLDER/prod-new" }
 first = { file = "FOLDER/staging-first" }
 second = { env = "STAGING_SECOND" }
 [tolerance]
-past_seconds = 4294967295
+past_seconds = 315360000
 future_seconds = 30
 "#;
 

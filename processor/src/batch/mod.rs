@@ -89,14 +89,17 @@ impl Batch {
             .entry((position.topic, position.partition))
             .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
             .or_insert(PartitionProgress { begin, next, appended_at });
-        match (position.topic, decode_headers(headers.clone())) {
-            (Topic::Resource(_), Ok(headers)) => self.push_row(position, &headers, body),
-            (Topic::Resource(_), Err(bad)) => {
-                let record = UnattributedRecord::new(position, bad, key, body, headers);
-                self.kept_bytes += record.bytes();
-                self.unattributed.push(record);
-            }
-            (Topic::DeadLetter, decoded) => {
+        let decoded = decode_headers(headers.clone());
+        match position.topic {
+            Topic::Resource(_) => match decoded.and_then(|headers| headers.check_delivery().map(|()| headers)) {
+                Ok(headers) => self.push_row(position, &headers, body),
+                Err(bad) => {
+                    let record = UnattributedRecord::new(position, bad, key, body, headers);
+                    self.kept_bytes += record.bytes();
+                    self.unattributed.push(record);
+                }
+            },
+            Topic::DeadLetter => {
                 let row = DeadLetterRow::read(position, decoded, key, body, &headers);
                 self.kept_bytes += row.bytes();
                 self.dead_letters.push(row);

@@ -56,6 +56,8 @@ fn headers_of_ingest() -> impl Strategy<Value = Vec<(Vec<u8>, Option<Vec<u8>>)>>
         bytes(20).prop_map(Some),
         any::<i64>().prop_map(|number| Some(number.to_string().into_bytes())),
         Just(Some(b"9223372036854775807".to_vec())),
+        Just(Some(b"0".to_vec())),
+        Just(Some(u32::MAX.to_string().into_bytes())),
     ];
     (prop::option::of((0_usize..10, strange)), 0_u32..1_000).prop_map(|(replaced, second)| {
         let record = records_of_job(Resource::Video, 1, now() - 2_000 + second).remove(0);
@@ -286,6 +288,40 @@ async fn a_header_whose_name_is_no_text_stops_nothing() {
     let state = tempfile::tempdir().unwrap();
     let replayed = under_test.run(&["replay", "--state", state.path().join("s").to_str().unwrap()]).await;
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+}
+
+#[tokio::test]
+async fn a_signed_time_within_nobodys_tolerance_is_no_delivery() {
+    let under_test = ProcessorUnderTest::new("signed_at", 1).await;
+    let record = |signed_at: u32| {
+        let mut record = records_of_job(Resource::Video, 100, now() - 600).remove(0);
+        record.signed_at = signed_at;
+        RawRecord {
+            topic: Topic::Resource(Resource::Video),
+            partition: 0,
+            key: Some(record.job.clone().into_bytes()),
+            value: Some(record.body.clone().into_bytes()),
+            headers: headers_of(&record),
+            producer: Producer::Codec("none"),
+        }
+    };
+    let bad = [0, 946_684_799, 4_102_444_800, u32::MAX].map(record);
+    under_test.produce_any(&under_test.any_producer(&[]), &bad).await;
+    // The first and the last second that may be: the tables hold them, and they stop nothing.
+    let good = [946_684_800, 4_102_444_799].map(record);
+    under_test.produce_any(&under_test.any_producer(&[]), &good).await;
+    under_test.webhooks(0..5);
+    let mut daemon = under_test.daemon(&[]);
+    daemon.wait_ready().await;
+    under_test.wait_until(DELIVERIES, 12).await;
+    let named = "reason = 'bad_record' AND detail LIKE '%hookline-signed-at%'";
+    under_test.wait_until(&format!("{DEAD_LETTERS} WHERE {named}"), 4).await;
+    for (month, rows) in [(200_001, 1), (209_912, 1), (197_001, 0), (210_602, 0)] {
+        let query = format!("{DELIVERIES} WHERE toYYYYMM(signed_at) = {month}");
+        assert_eq!(under_test.query_number(&query).await, rows, "{month}");
+    }
+    under_test.wait_until_no_lag(&mut daemon).await;
+    assert!(daemon.terminate().await.success());
 }
 
 #[tokio::test]
