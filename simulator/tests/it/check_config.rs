@@ -1,9 +1,10 @@
 //! `--check-config` of each program names every mistake at once, and asks no server.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use hookline_testkit::Daemon;
+use hookline_testkit::{Daemon, run, with};
 
 /// A mistake: a line of the file, and what is said of it.
 type Mistake = (&'static str, &'static str);
@@ -112,7 +113,7 @@ fn what_does_not_fit_together_is_found_without_any_server() {
         (
             "hookline-processor",
             "[group]\nsettle_timeout_ms = 25000\n".into(),
-            "group.settle_timeout_ms: 25000, expected less than",
+            "group.settle_timeout_ms: 25000, expected at most 17000",
         ),
         ("hookline-analytics", "[clickhouse]\npassword_file = \"/nowhere\"\n".into(), "clickhouse.password_file"),
         ("hookline-analytics", "[serve]\nlisten = \"0.0.0.0:80\"\n".into(), "serve."),
@@ -120,5 +121,42 @@ fn what_does_not_fit_together_is_found_without_any_server() {
         std::fs::write(&file, text).unwrap();
         let (code, printed) = check(program, &file, &[]);
         assert!(code == Some(78) && printed.contains(said), "{program}: {said:?} is not in\n{printed}");
+    }
+}
+
+/// A listener that does not wait, so that it can be asked whether somebody has come.
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn what_is_right_opens_no_port_and_asks_no_server() {
+    for (program, arguments, listeners) in [
+        ("hookline-ingest", &[][..], &["HOOKLINE_INGEST__SERVER__LISTEN", "HOOKLINE_INGEST__ADMIN__LISTEN"][..]),
+        ("hookline-processor", &[], &["HOOKLINE_PROCESSOR__ADMIN__LISTEN"]),
+        ("hookline-analytics", &["serve"], &["HOOKLINE_ANALYTICS__SERVE__LISTEN"]),
+    ] {
+        let [(kafka, kafka_address), (clickhouse, clickhouse_address)] = [listener(), listener()];
+        // Addresses that are taken: whoever binds them fails.
+        let taken: Vec<_> = listeners.iter().map(|key| (*key, listener())).collect();
+        let listen: Vec<_> = taken.iter().map(|(key, (_, address))| (*key, &**address)).collect();
+        let url = format!("http://{clickhouse_address}");
+        let source = [("HOOKLINE_SOURCE", "prod"), ("HOOKLINE_WEBHOOK_SECRET", "mhw_live_0123456789abcdef")];
+        let servers = [("KAFKA_BOOTSTRAP_SERVERS", &*kafka_address), ("CLICKHOUSE_URL", &*url)];
+        let environment = with(&with(&with(&[], &source), &servers), &listen);
+        let output = run(program, &[arguments, &["--check-config"]].concat(), &environment).await;
+        assert_eq!(output.status.code(), Some(0), "{program}: {output:?}");
+        assert!(kafka.accept().is_err() && clickhouse.accept().is_err(), "{program} asked a server");
+
+        // The control: without the option the taken address ends it, and a visitor is seen.
+        let output = run(program, arguments, &environment).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && text.contains("cannot bind"), "{program}: {text}");
+        let visit = TcpStream::connect(&clickhouse_address).unwrap();
+        assert!(clickhouse.accept().is_ok());
+        drop(visit);
     }
 }
