@@ -434,7 +434,7 @@ async fn the_reader_of_the_local_stack_has_the_profile_of_print_grants() {
     let server = ClickHouseServer::start().await;
     let printed = run_successfully("hookline-analytics", &["migrate", "--print-grants"], &[]).await;
     let printed = String::from_utf8(printed).unwrap();
-    let profile = printed.split_once(" SETTINGS ").unwrap().1.split_once(';').unwrap().0;
+    let profile = printed.split_once("hookline_reader SETTINGS ").unwrap().1.split_once(';').unwrap().0;
     let reader = server.reader().client().unwrap();
     let mut compared = 0;
     for setting in profile.split(", ") {
