@@ -89,7 +89,7 @@ pub async fn summary(
         };
         let filter = question.filter.clone();
         let open = state.rows(&OpenNow { filter: filter.clone() }.statement()).await?;
-        let contradictions = if range.seconds() <= contradictions::LONGEST {
+        let contradictions = if range.is_within(contradictions::LONGEST) {
             state.rows(&Contradictions { range, filter }.statement()).await?.into_iter().next()
         } else {
             None
@@ -330,7 +330,7 @@ pub async fn webhook_delays(
     let format = Format::accepted(&headers, true)?;
     let now = OffsetDateTime::now_utc();
     let range = range(asked.from.as_deref(), asked.to.as_deref(), now, DAY)?;
-    if range.seconds() > delays::LONGEST + 60 {
+    if !range.is_within(delays::LONGEST) {
         return Err(Problem::parameter(
             "from",
             "delays are asked of at most 7 days: every webhook of the range is read",
