@@ -3,6 +3,6 @@
 pub mod config;
 mod expected;
 pub mod migrate;
-mod query;
+pub mod query;
 pub mod report;
 pub mod serve;

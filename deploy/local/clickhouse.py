@@ -42,6 +42,7 @@ USERS = """<clickhouse>
       <max_execution_time>10</max_execution_time>
       <max_memory_usage>2000000000</max_memory_usage>
       <max_threads>2</max_threads>
+      <merge_tree_min_rows_for_concurrent_read>128</merge_tree_min_rows_for_concurrent_read>
       <max_result_rows>100000</max_result_rows>
       <max_concurrent_queries_for_user>20</max_concurrent_queries_for_user>
       <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>

@@ -37,6 +37,8 @@ def run(command: list[str], state: Path, keep: bool) -> int:
             for folder in (kafka, clickhouse):
                 shutil.rmtree(folder, ignore_errors=True)
         environment = os.environ | {"HOOKLINE_PYTHON": str(tools.PYTHON), "HOOKLINE_DEPLOY_LOCAL": str(HERE)}
+        if prometheus := tools.prometheus():
+            environment["HOOKLINE_PROMETHEUS"] = prometheus
         with step("servers", "ready"):
             broker = stack.enter_context(server("kafka", kafka / "kafka.json", environment, held))
             if url := environment.get("CLICKHOUSE_URL"):

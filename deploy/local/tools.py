@@ -101,6 +101,27 @@ def fetch_kafka() -> None:
     )  # fmt: skip
 
 
+def prometheus() -> str | None:
+    """The program of a Prometheus that tests ask: the system's, or that of Debian's package, which is unpacked and not installed,
+    because an installed one serves every network."""
+    if found := shutil.which("prometheus"):
+        return found
+    folder = LOCAL / "prometheus"
+    program = folder / "usr" / "bin" / "prometheus"
+    with locked(LOCAL / "prometheus.lock", "another command is fetching Prometheus: wait for it, then try again"):
+        if not program.exists():
+            folder.mkdir(exist_ok=True)
+            got = subprocess.run(["apt-get", "download", "prometheus"], cwd=folder, capture_output=True, text=True)
+            packages = sorted(folder.glob("prometheus_*.deb"))
+            if got.returncode != 0 or not packages:
+                say("prometheus", "not fetched: `apt-get install prometheus` brings the one that a test needs")
+                return None
+            check("dpkg-deb", "--extract", str(packages[-1]), str(folder))
+            packages[-1].unlink()
+            say("prometheus", "fetched")
+    return str(program)
+
+
 def build() -> Path:
     """Builds our binaries, and says in which folder they are."""
     with step("build", "done"):

@@ -33,6 +33,7 @@ pub async fn fill(client: &Client, jobs: u64) -> anyhow::Result<()> {
             start = END - SECONDS,
         );
         client.query_raw(&statement).execute().await?;
+        println!("{} of {jobs} jobs", there + more);
     }
     let deliveries = format!(
         "INSERT INTO deliveries (log_id, topic, partition, offset, source, resource, action, job_id, created_at, signed_at, \
@@ -51,8 +52,11 @@ pub async fn fill(client: &Client, jobs: u64) -> anyhow::Result<()> {
     }
     let hours: Vec<_> = (END - SECONDS..END).step_by(3_600).map(|hour| CreatedHour(hour.into())).collect();
     let per_statement = JOBS_PER_STATEMENT * hours.len() as u64 / jobs.max(1);
-    for hours in hours.chunks((per_statement as usize).clamp(1, 48)) {
-        client.query_raw(&refresh_statement(hours)).execute().await?;
+    let mut refreshed = 0;
+    for some in hours.chunks((per_statement as usize).clamp(1, 48)) {
+        client.query_raw(&refresh_statement(some)).execute().await?;
+        refreshed += some.len();
+        println!("{refreshed} of {} hours of the roll-up", hours.len());
     }
     Ok(client.query_raw("OPTIMIZE TABLE job_stats").execute().await?)
 }

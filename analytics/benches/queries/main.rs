@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Parser;
 use clickhouse::Client;
+use hookline_analytics::query::range::Range;
 use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use hookline_schemas::rollup::refresh_statement;
-use hookline_schemas::rollup_range::RollupRange;
 use hookline_schemas::time::CreatedHour;
-use hookline_testkit::Servers;
+use hookline_testkit::ClickHouseServer;
 
-use self::ask::{By, Question, Topic, ask};
+use self::ask::{By, Topic, finished, job_by_id, question};
 use self::report::{Figure, Refreshes};
 
-const HOUR: u32 = 3_600;
-const DAY: u32 = 24 * HOUR;
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
 
 /// The time of questions about many jobs.
 #[derive(Parser)]
@@ -39,14 +39,15 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let servers = Servers::fresh("bench_queries").await;
-    // What one question learns of granules must not help the next one.
-    let client = servers.clickhouse.client()?.with_setting("use_query_condition_cache", "0");
+    let server = ClickHouseServer::start().await;
+    let client = server.config().client()?;
     for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
         client.query_raw(statement).execute().await?;
     }
     fill::fill(&client, options.jobs).await?;
     let refreshes = refreshes(&client).await?;
+    // As `serve` asks.
+    let reader = server.reader().client()?;
 
     let keys = [
         ("overview_1d", Topic::Durations, DAY, HOUR),
@@ -61,8 +62,9 @@ async fn main() -> anyhow::Result<()> {
         for by in [By::Nothing, By::Resource, By::JobType, By::ErrorCode, By::Step(step)] {
             let mut times = Vec::new();
             for number in 0..options.asks {
-                let question = Question { topic, by, range: range(seconds, number) };
-                times.push(ask(&client, question).await.with_context(|| format!("{key} {by:?}"))?);
+                let question = question(topic, by, range(seconds, number)?)?;
+                forget(&client).await?;
+                times.push(finished(&reader, &question).await.with_context(|| format!("{key} {by:?}"))?);
             }
             let figure = Figure::of(key, &format!("{by:?}"), times)?;
             if slowest.as_ref().is_none_or(|slowest| slowest.p95_ms < figure.p95_ms) {
@@ -73,24 +75,31 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut times = Vec::new();
     for number in 0..options.asks {
-        times.push(ask::job_by_id(&client, &fill::job_id(options.jobs, number)).await?);
+        forget(&client).await?;
+        times.push(job_by_id(&reader, fill::job_id(options.jobs, number)).await?);
     }
     figures.push(Figure::of("job_by_id", "with its deliveries", times)?);
     println!("{}", report::table(&figures, &refreshes));
     report::keep(&figures, &refreshes, options.jobs)
 }
 
+/// What one question learns of granules must not help the next one.
+async fn forget(client: &Client) -> clickhouse::error::Result<()> {
+    client.query_raw("SYSTEM DROP QUERY CONDITION CACHE").execute().await
+}
+
 /// A range that is another one each time, and neither begins nor ends on the hour.
-fn range(seconds: u32, number: u32) -> RollupRange {
-    let to = fill::END - (number * 37 % 180 + 1) * 60;
-    let to = if to.is_multiple_of(HOUR) { to - 60 } else { to };
-    RollupRange { from: to - seconds + (number * 7 % 29 + 1) * 60, to }
+fn range(seconds: i64, number: u32) -> anyhow::Result<Range> {
+    let number = i64::from(number);
+    let off_the_hour = |at: i64| if at % HOUR == 0 { at - 60 } else { at };
+    let to = off_the_hour(i64::from(fill::END) - (number * 37 % 180 + 1) * 60);
+    Ok(Range::new(off_the_hour(to - seconds + (number * 7 % 29 + 1) * 60), to)?)
 }
 
 /// Refreshes the last two whole hours by the product's statement and by the one for minutes alone, in turn.
 async fn refreshes(client: &Client) -> anyhow::Result<Refreshes> {
     const REPEAT: usize = 30;
-    let hours = [CreatedHour(i64::from(fill::END - HOUR)), CreatedHour(i64::from(fill::END - 2 * HOUR))];
+    let hours = [1, 2].map(|ago| CreatedHour(i64::from(fill::END) - ago * HOUR));
     let (table, statement) =
         include_str!("minutes_alone.sql").split_once(";\n").context("two statements in minutes_alone.sql")?;
     let table = table.split_once('\n').map_or(table, |(_, table)| table);

@@ -6,10 +6,12 @@ use hookline_schemas::migrations::{MIGRATIONS, Migration};
 const HIDDEN: [&str; 2] = ["body", "signature"];
 
 /// The profile, the user and a grant for each table and view of `database`, which run as whoever asks them. `readonly = 1` refuses
-/// settings beside a question, but for the time limit, which Grafana sets and may only be changed within its bounds.
+/// settings beside a question, but for the time limit, which Grafana sets and may only be changed within its bounds. A row of the roll-up has
+/// hundreds of cells, so a month of it, some thousand rows, is read in one thread where ClickHouse takes them for few.
 pub fn statements(database: &str) -> String {
     let mut text = "CREATE SETTINGS PROFILE IF NOT EXISTS hookline_reader SETTINGS readonly = 1, \
          max_execution_time = 10 MIN 0 MAX 30 CHANGEABLE_IN_READONLY, max_memory_usage = 2000000000, max_threads = 2, \
+         merge_tree_min_rows_for_concurrent_read = 128, \
          max_result_rows = 100000, max_concurrent_queries_for_user = 20, cancel_http_readonly_queries_on_client_close = 1;\n\
          -- Choose the password: CREATE USER takes it in plain text, or as sha256_hash.\n\
          CREATE USER IF NOT EXISTS reader IDENTIFIED WITH sha256_password BY '...' SETTINGS PROFILE hookline_reader;\n"

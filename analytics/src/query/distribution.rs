@@ -55,7 +55,7 @@ const BINS: u8 = 49;
 
 impl Distribution {
     pub const fn read_from(&self) -> ReadFrom {
-        if self.range.seconds() <= LONGEST_OF_FACTS || !self.filter.outcome.is_empty() {
+        if self.range.is_within(LONGEST_OF_FACTS) || !self.filter.outcome.is_empty() {
             ReadFrom::Facts
         } else {
             ReadFrom::Rollup

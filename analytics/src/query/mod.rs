@@ -1,21 +1,21 @@
 //! The questions that the API, the gauges and the terminal ask, one file each. A question is a value; it writes its statement, whose
 //! parameters are never a part of the SQL, and makes its answer of the rows. Nothing here knows a command line or HTTP.
 
-pub(crate) mod contradictions;
-pub(crate) mod credits;
-pub(crate) mod dead_letters;
-pub(crate) mod delays;
-pub(crate) mod distribution;
-pub(crate) mod errors;
-pub(crate) mod filter;
-pub(crate) mod finished;
-pub(crate) mod job;
-pub(crate) mod jobs;
-pub(crate) mod open;
-pub(crate) mod pipeline;
-pub(crate) mod range;
-pub(crate) mod statement;
-pub(crate) mod timestamp;
+pub mod contradictions;
+pub mod credits;
+pub mod dead_letters;
+pub mod delays;
+pub mod distribution;
+pub mod errors;
+pub mod filter;
+pub mod finished;
+pub mod job;
+pub mod jobs;
+pub mod open;
+pub mod pipeline;
+pub mod range;
+pub mod statement;
+pub mod timestamp;
 
 use std::fmt;
 

@@ -49,6 +49,11 @@ impl Range {
         self.to.0 - self.from.0
     }
 
+    /// Whether it is no longer than `seconds`, as it was asked for: the last 24 hours are a minute more once they are whole minutes.
+    pub const fn is_within(self, seconds: i64) -> bool {
+        self.seconds() <= seconds + 60
+    }
+
     /// The range of the same length that lies `seconds` earlier, in whole minutes; none where that is before 1970.
     pub const fn earlier(self, seconds: i64) -> Result<Self, RangeError> {
         let seconds = seconds - seconds % 60;
@@ -133,6 +138,14 @@ mod tests {
         assert_eq!(Range::new(0, i64::from(u32::MAX)).unwrap().to.0, last, "the end does not wrap");
         for (from, to) in [(5, 5), (6, 5), (-1, 5), (0, i64::MAX), (last, last + 5)] {
             assert_eq!(Range::new(from, to), Err(RangeError));
+        }
+    }
+
+    #[test]
+    fn the_last_day_is_a_day_at_every_second() {
+        for now in 1_729_314_600..1_729_314_661 {
+            assert!(Range::new(now - 86_400, now).unwrap().is_within(86_400), "{now}");
+            assert!(!Range::new(now - 86_400 - 120, now).unwrap().is_within(86_400), "{now}");
         }
     }
 

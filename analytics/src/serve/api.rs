@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::schema::{Answer, Compared, ComparedJobs, DeadLettersAnswer, JobAnswer, Summary, timestamp};
 use super::state::ServeState;
 use super::values::{compared, dimensions, kinds, limit, one_of, range, step, texts};
-use super::{cursor, pages};
+use super::{cursor, pipeline::Pipeline};
 use crate::query::contradictions::{self, Contradictions};
 use crate::query::credits::{Credits, CreditsOfJobs};
 use crate::query::dead_letters::DeadLetters;
@@ -89,7 +89,7 @@ pub async fn summary(
         };
         let filter = question.filter.clone();
         let open = state.rows(&OpenNow { filter: filter.clone() }.statement()).await?;
-        let contradictions = if range.seconds() <= contradictions::LONGEST {
+        let contradictions = if range.is_within(contradictions::LONGEST) {
             state.rows(&Contradictions { range, filter }.statement()).await?.into_iter().next()
         } else {
             None
@@ -299,9 +299,12 @@ pub async fn job(
     texts("id", std::slice::from_ref(&job_id))?;
     let question = JobById { job_id, filter };
     let ask = async {
-        let jobs: Vec<Job> = state.rows(&question.jobs()).await?;
-        let deliveries: Vec<Delivery> = state.rows(&question.deliveries()).await?;
-        let dead_letters: Vec<JobDeadLetter> = state.rows(&question.dead_letters()).await?;
+        let (jobs, deliveries, dead_letters) = (question.jobs(), question.deliveries(), question.dead_letters());
+        let (jobs, deliveries, dead_letters) = tokio::try_join!(
+            state.rows::<Job>(&jobs),
+            state.rows::<Delivery>(&deliveries),
+            state.rows::<JobDeadLetter>(&dead_letters),
+        )?;
         if jobs.is_empty() && deliveries.is_empty() && dead_letters.is_empty() {
             return Err(Problem::new(
                 StatusCode::NOT_FOUND,
@@ -327,7 +330,7 @@ pub async fn webhook_delays(
     let format = Format::accepted(&headers, true)?;
     let now = OffsetDateTime::now_utc();
     let range = range(asked.from.as_deref(), asked.to.as_deref(), now, DAY)?;
-    if range.seconds() > delays::LONGEST + 60 {
+    if !range.is_within(delays::LONGEST) {
         return Err(Problem::parameter(
             "from",
             "delays are asked of at most 7 days: every webhook of the range is read",
@@ -381,9 +384,10 @@ pub async fn dead_letters(
     state.answer(format!("{question:?} {parameters}"), range, now, format, &headers, ask).await
 }
 
-/// How the pipeline does: rates, refusals, lag and dead letters of the admin listeners that are configured, and the roll-up's age.
+/// How the pipeline does: rates, refusals, lag, dead letters, freshness and seconds by stage, now and over the last hour, from
+/// the admin listeners or the Prometheus that is configured, and the roll-up's age.
 #[utoipa::path(get, path = "/api/v1/pipeline", tag = "pipeline", responses(
-    (status = 200, body = pages::Pipeline), (status = 304, description = "as before"),
+    (status = 200, body = Pipeline), (status = 304, description = "as before"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub async fn pipeline(
     State(state): State<ServeState>,

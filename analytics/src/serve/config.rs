@@ -42,6 +42,10 @@ pub struct ServeConfig {
     /// `http://127.0.0.1:9081,http://127.0.0.1:9082`; several separated by commas.
     #[schemars(with = "String")]
     pub admin_urls: AdminUrls,
+    /// A Prometheus that scrapes them, to be asked instead of `admin_urls`, such as `http://127.0.0.1:9090`; empty for none. Every
+    /// series of Hookline that it has is added up.
+    #[schemars(with = "String")]
+    pub prometheus_url: PrometheusUrl,
 }
 
 /// A path without a slash at its end, or nothing.
@@ -53,6 +57,11 @@ pub struct BasePath(String);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AdminUrls(Vec<String>);
+
+/// The address of a Prometheus, if there is one. One that needs a user or a password is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PrometheusUrl(String);
 
 // An error does not show the text, which may be a secret in the wrong place.
 impl TryFrom<String> for BasePath {
@@ -80,6 +89,15 @@ impl TryFrom<String> for AdminUrls {
     }
 }
 
+impl TryFrom<String> for PrometheusUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_valid = text.is_empty() || check_url(&text).is_ok();
+        is_valid.then_some(Self(text)).ok_or("expected a URL such as http://127.0.0.1:9090, without user and password")
+    }
+}
+
 impl From<BasePath> for String {
     fn from(path: BasePath) -> Self {
         path.0
@@ -89,6 +107,18 @@ impl From<BasePath> for String {
 impl From<AdminUrls> for String {
     fn from(urls: AdminUrls) -> Self {
         urls.0.join(",")
+    }
+}
+
+impl From<PrometheusUrl> for String {
+    fn from(url: PrometheusUrl) -> Self {
+        url.0
+    }
+}
+
+impl PrometheusUrl {
+    pub fn as_str(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(&self.0)
     }
 }
 
@@ -117,6 +147,7 @@ impl Default for ServeConfig {
             query_timeout_ms: 10_000,
             connections: 256,
             admin_urls: AdminUrls::default(),
+            prometheus_url: PrometheusUrl::default(),
         }
     }
 }
@@ -130,6 +161,10 @@ impl ServeConfig {
                 self.listen
             );
             return Err(ConfigError::invalid("serve.listen", reason));
+        }
+        if self.prometheus_url.as_str().is_some() && self.admin_urls.iter().next().is_some() {
+            let reason = "serve.admin_urls is set, too, and every figure would count twice: set one of them";
+            return Err(ConfigError::invalid("serve.prometheus_url", reason));
         }
         Ok(())
     }
@@ -199,6 +234,21 @@ mod tests {
         ] {
             assert_eq!(BasePath::try_from(base_path.to_owned()).is_ok(), sound, "{base_path}");
         }
+    }
+
+    #[test]
+    fn metrics_have_one_source() {
+        let prometheus_url = PrometheusUrl::try_from("http://127.0.0.1:9090/prometheus".to_owned()).unwrap();
+        let mut config = ServeConfig { prometheus_url, ..ServeConfig::default() };
+        config.check().unwrap();
+        config.admin_urls = AdminUrls::try_from("http://127.0.0.1:1".to_owned()).unwrap();
+        assert!(
+            config.check().unwrap_err().to_string().starts_with("serve.prometheus_url: serve.admin_urls is set, too")
+        );
+        for refused in ["127.0.0.1:9090", "http://me:x@127.0.0.1:9090", "http://h/?token=x"] {
+            assert!(PrometheusUrl::try_from(refused.to_owned()).is_err(), "{refused}");
+        }
+        assert_eq!(PrometheusUrl::try_from(String::new()).unwrap().as_str(), None);
     }
 
     #[test]

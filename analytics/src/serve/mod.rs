@@ -7,8 +7,8 @@ mod config;
 mod cursor;
 mod gauges;
 mod guard;
-mod pages;
 mod parameters;
+mod pipeline;
 mod problem;
 mod routes;
 mod schema;
@@ -18,7 +18,6 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clickhouse::Client;
 use hookline_service::admin::{self, Admin, Readiness};
 use hookline_service::shutdown;
@@ -28,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use self::answer::Answers;
 pub use self::config::ServeConfig;
 use self::guard::Guard;
-use self::pages::Pages;
+use self::pipeline::{History, MetricsSource};
 pub use self::routes::document;
 use self::routes::{Metrics, router};
 use self::state::ServeState;
@@ -57,9 +56,9 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
         );
     }
     let client = reader.client()?;
-    let pages = Arc::new(Pages::new(serve.admin_urls.iter()).context("serve.admin_urls")?);
+    let history = Arc::new(History::new(MetricsSource::new(serve)?));
     let answers = Answers::new(serve.query_timeout());
-    let state = ServeState { client: client.clone(), answers, statements, pages: Arc::clone(&pages) };
+    let state = ServeState { client: client.clone(), answers, statements, history: Arc::clone(&history) };
     let guard = Guard {
         credentials: serve.credentials()?.map(Arc::new),
         loopback: serve.listen.ip().is_loopback(),
@@ -70,7 +69,7 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
     let listener = admin::bind("serve", serve.listen).await?;
     tokio::select! {
         served = admin::serve_connections(listener, router, serve.connections.into(), shutdown) => Ok(served?),
-        () = pages.read_at_intervals() => Ok(()),
+        () = history.read_at_intervals(&client) => Ok(()),
         () = watch(&client, &reader.url, &readiness) => Ok(()),
     }
 }

@@ -72,7 +72,8 @@ pub struct Summary {
     pub(super) compared: Option<ComparedJobs>,
     /// Jobs without an end, now.
     pub(super) open: Vec<OpenCount>,
-    /// Events that contradict each other; null for a range of more than a day, whose jobs are too many to look at one by one.
+    /// Events that contradict each other; null for a range of more than 24 hours: the roll-up does not hold them, and to look at
+    /// every job of 30 days costs ten times all the rest of the summary. Ask for a day at a time.
     pub(super) contradictions: Option<ContradictionCounts>,
 }
 

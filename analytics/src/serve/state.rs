@@ -1,4 +1,4 @@
-//! What every handler shares: the reading client, the answers that are kept, and the pages of metrics that were read.
+//! What every handler shares: the reading client, the answers that are kept, and the metrics that were read.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::answer::{Answers, Format};
-use super::pages::{Pages, Pipeline};
+use super::pipeline::{History, Pipeline};
 use super::problem::Problem;
 use crate::query::pipeline::{RollupAge, rollup_age};
 use crate::query::range::Range;
@@ -23,7 +23,7 @@ pub struct ServeState {
     pub answers: Answers,
     /// Statements that were sent to ClickHouse for questions.
     pub statements: IntCounter,
-    pub pages: Arc<Pages>,
+    pub history: Arc<History>,
 }
 
 impl ServeState {
@@ -49,6 +49,6 @@ impl ServeState {
 
     pub async fn pipeline(&self, as_of: Timestamp) -> Result<Pipeline, Problem> {
         let age = self.rows::<RollupAge>(&rollup_age()).await?;
-        Ok(self.pages.pipeline(as_of, age.first().and_then(|age| age.seconds)))
+        Ok(self.history.pipeline(as_of, age.first().and_then(|age| age.seconds)))
     }
 }

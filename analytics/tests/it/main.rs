@@ -3,6 +3,7 @@
 
 mod documentation;
 mod migrate;
+mod pipeline;
 mod report;
 mod retention;
 mod rollup;

@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use clickhouse::Client;
 use hookline_analytics::config::AnalyticsConfig;
+use hookline_analytics::query::Dimension;
+use hookline_analytics::query::filter::Filter;
+use hookline_analytics::query::finished::{Finished, Kind};
+use hookline_analytics::query::range::Range;
 use hookline_schemas::migrations::{MIGRATIONS, Migration};
 use hookline_schemas::rollup::refresh_statement;
-use hookline_testkit::{ClickHouseServer, Daemon, eventually};
+use hookline_schemas::time::CreatedHour;
+use hookline_testkit::{ClickHouseServer, Daemon, eventually, run_successfully, with};
+use reqwest::header::HeaderValue;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::execute;
 use crate::rollup::{HOURS, JOBS};
@@ -39,20 +46,7 @@ impl Api {
         }
         execute(&client, JOBS).await;
         execute(&client, &refresh_statement(&HOURS)).await;
-        let config = server.config();
-        let mut environment: Vec<_> = [
-            ("CLICKHOUSE_URL", config.url.as_str()),
-            ("CLICKHOUSE_DATABASE", config.database.as_str()),
-            ("CLICKHOUSE_USER", "nobody"),
-            ("CLICKHOUSE_READER_USER", "reader"),
-            ("CLICKHOUSE_READER_PASSWORD", "test"),
-            ("HOOKLINE_ANALYTICS__SERVE__LISTEN", "127.0.0.1:0"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut serve = Daemon::start("hookline-analytics", &["serve"], &environment);
-        let url = format!("http://{}", serve.address("serve").await);
+        let (serve, url) = serve(&server, more).await;
         Self { server, serve, url }
     }
 
@@ -72,6 +66,22 @@ impl Api {
         assert_eq!(status, 200, "{path}: {body}\n{}", self.serve.log().join("\n"));
         body
     }
+}
+
+/// Starts the API on a server that has the tables, as its reader.
+pub async fn serve(server: &ClickHouseServer, more: &[(&str, &str)]) -> (Daemon, String) {
+    let config = server.config();
+    let own = [
+        ("CLICKHOUSE_URL", config.url.as_str()),
+        ("CLICKHOUSE_DATABASE", config.database.as_str()),
+        ("CLICKHOUSE_USER", "nobody"),
+        ("CLICKHOUSE_READER_USER", "reader"),
+        ("CLICKHOUSE_READER_PASSWORD", "test"),
+        ("HOOKLINE_ANALYTICS__SERVE__LISTEN", "127.0.0.1:0"),
+    ];
+    let mut serve = Daemon::start("hookline-analytics", &["serve"], &with(&with(&[], &own), more));
+    let url = format!("http://{}", serve.address("serve").await);
+    (serve, url)
 }
 
 async fn text(client: &Client, question: &str) -> String {
@@ -212,6 +222,10 @@ async fn every_page_once_and_every_question_answered() {
     let (exact, estimated) =
         (binned(RANGE).await, binned("from=2026-10-31T00:07:00Z&to=2026-11-01T01:31:00Z&step=1m").await);
     assert!(exact > 1_000.0 && (estimated - exact) / exact < 0.2 && estimated > exact, "{exact} {estimated}");
+    for (from, counted) in [("-24h", true), ("-25h", false)] {
+        let contradictions = &api.ok(&format!("/api/v1/summary?from={from}")).await["contradictions"];
+        assert_eq!(contradictions.is_object(), counted, "{from}: {contradictions}");
+    }
     api.ok("/api/v1/delays").await;
     api.ok("/api/v1/pipeline").await;
     for state in ["open", "stuck", "unresolved"] {
@@ -329,28 +343,115 @@ async fn what_is_wrong_is_named() {
     assert_eq!(client.get(&url).header("if-none-match", tag).send().await.unwrap().status(), 304);
 }
 
-#[tokio::test]
-async fn fifty_viewers_cost_two_statements_at_most() {
-    let mut api = Api::start(&[]).await;
-    let statements = async |api: &Api| {
-        let page = reqwest::get(format!("{}/metrics", api.url)).await.unwrap().text().await.unwrap();
-        let line =
-            page.lines().find(|line| line.starts_with("hookline_analytics_statements_total ")).unwrap().to_owned();
-        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
-    };
-    statements(&api).await;
-    let before = statements(&api).await;
-    let url = format!("{}/api/v1/series?{RANGE}", api.url);
-    let viewers: Vec<_> = (0..50).map(|_| tokio::spawn(reqwest::get(url.clone()))).collect();
-    for viewer in viewers {
-        assert_eq!(viewer.await.unwrap().unwrap().status(), 200);
+/// The charts of a page that viewers leave open.
+const CHARTS: [&str; 2] = ["summary?from=-24h", "series?from=-24h&step=15m&by=resource"];
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+const POLLS: u64 = 3;
+/// Viewers do not ask in step: whoever does, waits for one answer in any case.
+const OFFSET: Duration = Duration::from_millis(90);
+
+/// Asks for all charts at every interval, the first time after `offset`, with the tags of the answers before; gives the statuses.
+async fn look(url: String, offset: Duration) -> Vec<u16> {
+    let client = reqwest::Client::new();
+    let mut tags = CHARTS.map(|_| HeaderValue::from_static("none"));
+    let mut statuses = Vec::new();
+    let mut ticks = tokio::time::interval_at(Instant::now() + offset, POLL_INTERVAL);
+    for _ in 0..POLLS {
+        ticks.tick().await;
+        for (chart, tag) in CHARTS.iter().zip(&mut tags) {
+            let request = client.get(format!("{url}/api/v1/{chart}")).header("if-none-match", tag.clone());
+            let answer = request.send().await.unwrap();
+            statuses.push(answer.status().as_u16());
+            *tag = answer.headers()["etag"].clone();
+        }
     }
-    let cost = statements(&api).await - before;
-    assert!((1..=2).contains(&cost), "{cost} statements");
-    // The control: another question is another statement.
-    api.ok(&format!("/api/v1/series?{RANGE}&resource=video")).await;
-    assert!(statements(&api).await > before + cost);
+    statuses
+}
+
+#[tokio::test]
+async fn fifty_viewers_cost_clickhouse_no_more_than_two() {
+    let mut api = Api::start(&[]).await;
+    let admin = api.admin();
+    // By ClickHouse's own count, which has the questions whether it can be asked, too: one in 5 s.
+    let asked = async || {
+        let count =
+            "SELECT toString(ProfileEvents['InitialSelectQuery']) FROM system.user_processes WHERE user = 'reader'";
+        text(&admin, count).await.parse::<u64>().unwrap()
+    };
+    api.ok("/api/v1/series?from=-24h&resource=none").await;
+    let before = asked().await;
+    for chart in CHARTS {
+        api.ok(&format!("/api/v1/{chart}&resource=audio")).await;
+    }
+    let one_poll = asked().await - before;
+
+    let before = asked().await;
+    let viewers: Vec<_> = (0..50).map(|number| tokio::spawn(look(api.url.clone(), OFFSET * number))).collect();
+    let mut statuses = Vec::new();
+    for viewer in viewers {
+        statuses.extend(viewer.await.unwrap());
+    }
+    let cost = asked().await - before;
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 304)) && statuses.contains(&304), "{statuses:?}");
+    assert!(
+        (one_poll..=2 * POLLS * one_poll).contains(&cost),
+        "{cost} questions of 50 viewers, {one_poll} of one poll"
+    );
+
+    // The control: fifty who ask otherwise cost fifty.
+    let before = asked().await;
+    for number in 0..50 {
+        api.ok(&format!("/api/v1/series?from=-24h&job_type={number}")).await;
+    }
+    assert!(asked().await - before >= 50);
     assert!(api.serve.terminate().await.success());
+}
+
+#[tokio::test]
+async fn the_reader_reads_a_month_of_the_roll_up_in_two_threads() {
+    let server = ClickHouseServer::start().await;
+    let admin = server.config().client().unwrap();
+    for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
+        execute(&admin, statement).await;
+    }
+    let jobs = "INSERT INTO jobs (source, resource, created_hour, job_id, created_at, job_type, completed_at, first_received_at, \
+                last_received_at, fold_version) SELECT 's', ['video', 'image', 'audio'][number % 3 + 1], hour, toString(number), \
+                hour, 't', hour + 60, hour, hour, 1 FROM (SELECT number, toDateTime('2026-11-01 00:00:00', 'UTC') + \
+                INTERVAL intDiv(number, 3) HOUR AS hour FROM numbers(2160))";
+    execute(&admin, jobs).await;
+    let month = Range::new(HOURS[0].0, HOURS[0].0 + 30 * 86_400).unwrap();
+    let hours: Vec<_> = (0..720).map(|hour| CreatedHour(HOURS[0].0 + hour * 3_600)).collect();
+    execute(&admin, &refresh_statement(&hours)).await;
+    execute(&admin, "OPTIMIZE TABLE job_stats FINAL").await;
+    let (by, kinds) = (vec![Dimension::Resource], vec![Kind::Total]);
+    let question = Finished { range: month, filter: Filter::default(), by, step: None, kinds, read_from: None };
+    let threads = async |client: Client| {
+        let plan = format!("EXPLAIN PIPELINE {}", question.statement().sql);
+        let plan = client.query_raw(&plan).fetch_all::<String>().await.unwrap();
+        let reading = plan.iter().find(|line| line.contains("MergeTreeSelect")).unwrap_or_else(|| panic!("{plan:#?}"));
+        if reading.contains("× 2") { 2 } else { 1 }
+    };
+    assert_eq!(threads(server.reader().client().unwrap()).await, 2);
+    // The control: without its profile ClickHouse takes the rows of a month for few.
+    assert_eq!(threads(admin.with_setting("max_threads", "2")).await, 1);
+}
+
+#[tokio::test]
+async fn the_reader_of_the_local_stack_has_the_profile_of_print_grants() {
+    let server = ClickHouseServer::start().await;
+    let printed = run_successfully("hookline-analytics", &["migrate", "--print-grants"], &[]).await;
+    let printed = String::from_utf8(printed).unwrap();
+    let profile = printed.split_once("hookline_reader SETTINGS ").unwrap().1.split_once(';').unwrap().0;
+    let reader = server.reader().client().unwrap();
+    let mut compared = 0;
+    for setting in profile.split(", ") {
+        let (name, value) = setting.split_once(" = ").unwrap();
+        let value = value.split(' ').next().unwrap();
+        let found = text(&reader, &format!("SELECT value FROM system.settings WHERE name = '{name}'")).await;
+        assert_eq!(found, value, "{name}");
+        compared += 1;
+    }
+    assert!(compared >= 8, "{profile}");
 }
 
 #[tokio::test]
