@@ -127,19 +127,19 @@ impl Report {
         };
         columns.push(Column::number("finished", 0, of(&|group| count(group.finished()))));
         let change = changes(&|now, earlier| change_of_count(now.finished(), earlier.finished()));
-        columns.extend(change.map(|cells| Column::number("change", 0, cells)));
-        columns.push(Column::number("error %", 0, of(&|group| percent(group.error_rate))));
+        columns.extend(change.map(|cells| Column::number("change", 3, cells)));
+        columns.push(Column::number("error %", 2, of(&|group| percent(group.error_rate))));
         let change = changes(&|now, earlier| change_of_share(now.error_rate, earlier.error_rate));
-        columns.extend(change.map(|cells| Column::number("change", 1, cells)));
+        columns.extend(change.map(|cells| Column::number("change", 4, cells)));
         let timed = of(&|group| count(group.durations(kind).map_or(0, |durations| durations.jobs)));
-        columns.push(Column::number("timed", 5, timed));
-        columns.push(Column::number("p50", 4, seconds_of(|durations| durations.p50)));
-        columns.push(Column::number("p95", 0, seconds_of(|durations| durations.p95)));
+        columns.push(Column::number("timed", 8, timed));
+        columns.push(Column::number("p50", 7, seconds_of(|durations| durations.p50)));
+        columns.push(Column::number("p95", 1, seconds_of(|durations| durations.p95)));
         let p95 = |group: &FinishedJobs| group.durations(kind).map(|durations| durations.p95);
         let change = changes(&|now, earlier| change_of_seconds(p95(now), p95(earlier)));
-        columns.extend(change.map(|cells| Column::number("change", 1, cells)));
-        columns.push(Column::number("p99", 3, seconds_of(|durations| durations.p99)));
-        columns.push(Column::number("max", 2, seconds_of(|durations| durations.max)));
+        columns.extend(change.map(|cells| Column::number("change", 4, cells)));
+        columns.push(Column::number("p99", 6, seconds_of(|durations| durations.p99)));
+        columns.push(Column::number("max", 5, seconds_of(|durations| durations.max)));
         out.push_str(&fitted(columns, screen));
         out
     }
@@ -192,6 +192,7 @@ fn fitted(columns: Vec<Column>, screen: Option<usize>) -> String {
     if !left_out.is_empty() {
         let mut items = vec!["left out, since the screen is narrow:".to_owned()];
         items.extend(left_out.into_iter().rev().map(str::to_owned));
+        items.dedup();
         text.push_str(&sentence(&items, screen));
     }
     text

@@ -135,6 +135,19 @@ fn a_comparison_has_the_changes() {
 }
 
 #[test]
+fn names_are_readable_however_narrow_the_screen() {
+    let mut narrow = report();
+    narrow.durations.by = vec![Dimension::Resource, Dimension::JobType];
+    for group in &mut narrow.durations.rows {
+        group.job_type = Some("AI_IMAGE_GENERATOR".into());
+    }
+    let compared =
+        Compared { range: narrow.range, jobs: jobs(None, 1, 1, 1.0), durations: Vec::new(), errors: Vec::new() };
+    let text = Report { compared: Some(compared), ..narrow }.text(&arguments(""), Some(40));
+    assert!(text.contains("video     AI_IMAGE_GE") && widest(&text) <= 40, "{text}");
+}
+
+#[test]
 fn an_empty_range_says_what_to_do() {
     let mut empty = report();
     empty.summary.jobs = FinishedJobs::NONE;
