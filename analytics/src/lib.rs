@@ -1,6 +1,7 @@
 //! Creates the topics and the tables, and reports what the tables say.
 
 pub mod config;
+mod csv;
 mod expected;
 pub mod migrate;
 pub mod query;

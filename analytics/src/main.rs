@@ -24,8 +24,8 @@ struct Cli {
 
 const EXAMPLES: &[&str] = &[
     "hookline-analytics migrate --dry-run",
-    "hookline-analytics report --last 1h",
-    "hookline-analytics report --from 2026-11-25T10:00:00Z --by resource,error-code --json",
+    "hookline-analytics report --last 24h --compare -7d",
+    "hookline-analytics report --from 2026-11-25T10:00:00Z --by resource,code --json",
     "hookline-analytics serve",
 ];
 
@@ -33,7 +33,7 @@ const EXAMPLES: &[&str] = &[
 enum Command {
     /// Make the database, the tables and the topics, where they are missing
     Migrate(MigrateArgs),
-    /// Show durations and error rates of the jobs that finished in a range of time
+    /// Show how many jobs finished in a range of time, how long they took and why some failed
     Report(ReportArgs),
     /// Answer questions by HTTP, as JSON and CSV, and show gauges of the last minutes and hours
     Serve,

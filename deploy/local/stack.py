@@ -37,6 +37,7 @@ local = {{ env = "HOOKLINE_WEBHOOK_SECRET" }}
 """
 # For a shell that has read `.local/env`.
 CHECK = f"target/release/hookline-simulator check --ledger {LEDGER.relative_to(ROOT)}"
+REPORT = "target/release/hookline-analytics report --watch"
 PROCESSOR = """[admin]
 listen = "127.0.0.1:{admin}"
 
@@ -52,13 +53,23 @@ admin_urls = "{admin_urls}"
 def up() -> int:
     with locked(LOCAL / "stack.lock", BUSY):
         began = time.monotonic()
-        if all_running(states(environment.kept())) and SAMPLES_SENT.exists():
+        first = not SAMPLES_SENT.exists()
+        if all_running(states(environment.kept())) and not first:
             say("stack", "running already")
         else:
             bring_up()
             say("stack", f"up  {time.monotonic() - began:.1f} s")
-    where_to_look(environment.kept())
+    values = environment.kept()
+    where_to_look(values)
+    if first:
+        print(flush=True)
+        report(values)
     return 0
+
+
+def report(values: dict[str, str]) -> None:
+    """Straight to the terminal, whose width it fits."""
+    tools.check(str(tools.binaries() / "hookline-analytics"), "report", env=environment.of_programs(values))
 
 
 def bring_up() -> None:
@@ -87,7 +98,6 @@ def bring_up() -> None:
         with step("processor", "caught up"):
             wait_until("processor: caught up", lambda: health.lag(values) == 0, READY_SECONDS, log("processor"))
         SAMPLES_SENT.touch()
-    tools.check(str(binaries / "hookline-analytics"), "report", env=programs)
 
 
 def configure(values: dict[str, str]) -> None:
@@ -147,6 +157,7 @@ clickhouse    {values["CLICKHOUSE_URL"]}  database {values["CLICKHOUSE_DATABASE"
 kafka         {values["KAFKA_BOOTSTRAP_SERVERS"]}
 addresses and secrets in {environment.FILE.relative_to(ROOT)}, logs in {LOGS.relative_to(ROOT)}
 
+a report      {REPORT}
 more traffic  make simulate
 held against  {CHECK}
 also          make status, make logs, make restart ARGS=NAME, make down""")

@@ -21,6 +21,8 @@ pub struct Errors {
     pub filter: Filter,
     /// The groups to answer with, the largest first.
     pub limit: u16,
+    /// The view to read; the faster one without it. The numbers are the same.
+    pub read_from: Option<ReadFrom>,
 }
 
 /// The jobs of a source, resource and type that failed with one code.
@@ -71,7 +73,7 @@ pub struct ErrorWithExamples {
 
 impl Errors {
     pub fn read_from(&self) -> ReadFrom {
-        ReadFrom::answering(&self.filter, self.range)
+        ReadFrom::asked(self.read_from, &self.filter, self.range)
     }
 
     pub fn statement(&self) -> Statement {

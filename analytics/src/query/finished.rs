@@ -33,6 +33,15 @@ impl Kind {
             Self::Queue => "queue",
         }
     }
+
+    /// What the duration is, for people.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Total => "from creation to end",
+            Self::Run => "from start to end",
+            Self::Queue => "from creation to start",
+        }
+    }
 }
 
 /// Asks for finished jobs and, of the kinds that are named, their durations.
@@ -126,8 +135,7 @@ pub struct FinishedRow {
 impl Finished {
     /// The view that answers: the one that is asked for, where it can.
     pub fn read_from(&self) -> ReadFrom {
-        let asked = self.read_from.filter(|_| self.filter.outcome.is_empty());
-        asked.unwrap_or_else(|| ReadFrom::answering(&self.filter, self.range))
+        ReadFrom::asked(self.read_from, &self.filter, self.range)
     }
 
     pub fn statement(&self) -> Statement {
@@ -244,6 +252,18 @@ pub fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 impl FinishedJobs {
+    pub const fn finished(&self) -> u64 {
+        self.completed.saturating_add(self.errored)
+    }
+
+    pub const fn durations(&self, kind: Kind) -> Option<Durations> {
+        match kind {
+            Kind::Total => self.total,
+            Kind::Run => self.run,
+            Kind::Queue => self.queue,
+        }
+    }
+
     /// The value of a dimension that the jobs are grouped by; empty for any other.
     pub fn value(&self, dimension: Dimension) -> &str {
         let value = match dimension {

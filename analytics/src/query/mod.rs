@@ -46,6 +46,11 @@ impl ReadFrom {
         if filter.outcome.is_empty() { Self::faster_for(range) } else { Self::Facts }
     }
 
+    /// The view that is asked for, where it can answer, and the one that answers without that.
+    fn asked(asked: Option<Self>, filter: &Filter, range: Range) -> Self {
+        asked.filter(|_| filter.outcome.is_empty()).unwrap_or_else(|| Self::answering(filter, range))
+    }
+
     /// Chooses the view that is faster for a range.
     pub const fn faster_for(range: Range) -> Self {
         if range.to.0 - range.from.0 > Self::LONG { Self::Rollup } else { Self::Facts }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use hookline_schemas::rollup_range::RollupRange;
 use hookline_schemas::sql::LAST_MINUTE;
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -18,8 +19,14 @@ impl fmt::Display for Moment {
     }
 }
 
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A half-open range of time; both ends are whole minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Range {
     /// The first moment that belongs to the range.
     pub from: Moment,
@@ -115,7 +122,12 @@ impl Step {
 
     /// A step that gives a chart of the range.
     pub fn usual(range: Range) -> Self {
-        let fits = |step: &&u32| range.seconds() / i64::from(**step) <= USUAL_STEPS;
+        Self::within(range, USUAL_STEPS)
+    }
+
+    /// The shortest usual step that divides the range into about so many.
+    pub fn within(range: Range, steps: i64) -> Self {
+        let fits = |step: &&u32| range.seconds() / i64::from(**step) <= steps;
         Self(USUAL.iter().find(fits).copied().unwrap_or(30 * 86_400))
     }
 

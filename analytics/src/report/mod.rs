@@ -1,109 +1,103 @@
-//! Durations and error rates of the jobs that finished in a range of time, on the terminal or as JSON.
+//! The questions of the API on the terminal: how many jobs finished in a range of time, how long they took, and why some failed.
 
+mod answer;
 mod arguments;
-mod render;
+mod columns;
+mod numbers;
+mod sparkline;
+mod text;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use hookline_service::cli::{TimePoint, duration, print, print_line};
-use hookline_service::config::mask_url;
-use time::OffsetDateTime;
+use hookline_service::cli::{Screen, UsageError, print, print_line, redraw};
+use serde_json::Value;
 
+pub use self::answer::{Report, ask};
+use self::arguments::CsvTable;
+pub use self::arguments::ReportArgs;
 use crate::config::AnalyticsConfig;
-use crate::query::Dimension;
+use crate::csv::to_csv;
 pub use crate::query::ReadFrom;
-use crate::query::filter::Filter;
-use crate::query::finished::{Finished, FinishedJobs, Kind};
-use crate::query::range::Range;
 
-#[derive(Clone, Debug, clap::Args)]
-pub struct ReportArgs {
-    /// Jobs that finished at or after this time: 2026-11-25T10:00:00Z, an age such as 2h or -24h, or now
-    #[arg(long, value_name = "TIME", conflicts_with = "last", allow_hyphen_values = true)]
-    pub from: Option<TimePoint>,
-    /// Jobs that finished before this time
-    #[arg(long, value_name = "TIME", requires = "from", allow_hyphen_values = true, default_value = "now")]
-    pub to: TimePoint,
-    /// Jobs that finished within this span before now: 90s, 15m, 1h, 7d
-    #[arg(long, value_name = "SPAN", value_parser = duration, default_value = "1h")]
-    pub last: Duration,
-    /// Only this source
-    #[arg(long)]
-    pub source: Option<String>,
-    /// Only this resource: video, image or audio
-    #[arg(long)]
-    pub resource: Option<String>,
-    /// What a row stands for, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "resource,job-type")]
-    pub by: Vec<Dimension>,
-    /// Where to read, the numbers being the same [default: rollup for more than 2 hours, facts for less]
-    #[arg(long, value_enum)]
-    pub basis: Option<ReadFrom>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// The answer to a report.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    pub read_from: ReadFrom,
-    /// The jobs finished within this range.
-    pub range: Range,
-    /// A group has the jobs that have the same values of these dimensions.
-    pub by: Vec<Dimension>,
-    pub durations: Vec<FinishedJobs>,
-    /// The same groups, each divided by error code.
-    pub errors: Vec<FinishedJobs>,
-}
+/// The steps of a series that a program reads.
+const STEPS_FOR_PROGRAMS: i64 = 200;
 
 /// Asks ClickHouse and prints the answer.
 pub async fn run(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Result<()> {
-    let json = arguments.json;
-    let report = ask(config, arguments).await?;
-    if json {
-        print_line(serde_json::to_string_pretty(&report.json())?);
-    } else {
-        print(report.text());
+    if let Some(interval) = arguments.watch {
+        return watch(config, &arguments, interval).await;
+    }
+    if !arguments.for_programs() {
+        let columns = Screen::now().map(|screen| screen.columns).or_else(columns_of_environment);
+        print(text(config, &arguments, columns).await?);
+        return Ok(());
+    }
+    let report = serde_json::to_value(ask(config, &arguments, STEPS_FOR_PROGRAMS).await?)?;
+    match arguments.csv {
+        None => print_line(serde_json::to_string_pretty(&report)?),
+        Some(table) => {
+            let rows = report.pointer(match table {
+                CsvTable::Durations => "/durations/rows",
+                CsvTable::Errors => "/errors/rows",
+                CsvTable::Series => "/series/rows",
+            });
+            print(String::from_utf8_lossy(&to_csv(rows.unwrap_or(&Value::Null))?));
+        }
     }
     Ok(())
 }
 
-/// Asks ClickHouse, without printing anything.
-pub async fn ask(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Result<Report> {
-    let now = OffsetDateTime::now_utc();
-    let seconds = |point: TimePoint| point.as_millis(now).div_euclid(1000);
-    let last = TimePoint::Ago(i64::try_from(arguments.last.as_secs()).unwrap_or(i64::MAX));
-    let range = Range::new(seconds(arguments.from.unwrap_or(last)), seconds(arguments.to))?;
-    let durations = Finished {
-        range,
-        filter: Filter {
-            source: arguments.source.into_iter().collect(),
-            resource: arguments.resource.into_iter().collect(),
-            ..Filter::default()
-        },
-        by: arguments.by,
-        step: None,
-        kinds: Kind::ALL.to_vec(),
-        read_from: arguments.basis,
-    };
-    let by_code = durations.by.iter().copied().chain([Dimension::ErrorCode]).collect();
-    let errors = Finished { by: by_code, kinds: Vec::new(), ..durations.clone() };
-    let client = config.clickhouse.answering_client().await?;
-    let groups = async |question: &Finished| {
-        let statement = question.statement();
-        let rows = config.clickhouse.within_timeout(statement.rows(&client)).await.with_context(|| {
-            format!("cannot read the jobs of {} at {}", config.clickhouse.database, mask_url(&config.clickhouse.url))
-        })?;
-        anyhow::Ok(question.answer(rows))
-    };
-    let read_from = durations.read_from();
-    Ok(Report {
-        read_from,
-        range,
-        durations: groups(&durations).await?,
-        errors: groups(&errors).await?,
-        by: durations.by,
-    })
+async fn text(config: &AnalyticsConfig, arguments: &ReportArgs, columns: Option<usize>) -> anyhow::Result<String> {
+    let steps = i64::try_from(text::steps(columns)).unwrap_or(i64::MAX);
+    Ok(ask(config, arguments, steps).await?.text(arguments, columns))
+}
+
+/// A pipe has no width, so that nothing is cut unless `COLUMNS` says so.
+fn columns_of_environment() -> Option<usize> {
+    std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0)
+}
+
+/// Redraws the terminal until a signal ends the program. A question that fails is shown in place of its answer and asked again,
+/// since the report is to go on when ClickHouse is back.
+async fn watch(config: &AnalyticsConfig, arguments: &ReportArgs, interval: Duration) -> anyhow::Result<()> {
+    loop {
+        let Some(screen) = Screen::now() else {
+            return Err(UsageError(
+                "--watch redraws a terminal, and standard output is none: leave --watch out, and run the report as often as needed"
+                    .to_owned(),
+            )
+            .into());
+        };
+        let text = text(config, arguments, Some(screen.columns)).await;
+        if let Err(error) = &text
+            && error.is::<UsageError>()
+        {
+            return text.map(drop);
+        }
+        let text = text.unwrap_or_else(|error| format!("error: {error:#}\n"));
+        redraw(cropped(&text, screen.lines));
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// The lines that fit the terminal, and how many more there are. The cursor takes the last line.
+fn cropped(text: &str, lines: usize) -> String {
+    let (all, fitting) = (text.lines().count(), lines.saturating_sub(1).max(1));
+    if all <= fitting {
+        return text.to_owned();
+    }
+    let shown: String = text.lines().take(fitting - 1).flat_map(|line| [line, "\n"]).collect();
+    format!("{shown}… {} lines more\n", all - (fitting - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_the_terminal_is_counted() {
+        assert_eq!(cropped("a\nb\n", 3), "a\nb\n");
+        assert_eq!(cropped("a\nb\nc\nd\n", 4), "a\nb\n… 2 lines more\n");
+        assert_eq!(cropped("a\nb\n", 0), "… 2 lines more\n");
+    }
 }

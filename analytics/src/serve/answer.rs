@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::csv::to_csv;
 use crate::query::timestamp::Timestamp;
 
 /// The most answers that are kept at the same time.
@@ -159,7 +160,7 @@ impl Kept {
                 common.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 (common, self.body.to_string()).into_response()
             }
-            Format::Csv => match csv(&self.body) {
+            Format::Csv => match to_csv(&self.body["rows"]) {
                 Ok(text) => {
                     common.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
                     (common, text).into_response()
@@ -167,63 +168,6 @@ impl Kept {
                 Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
             },
         }
-    }
-}
-
-/// The member `rows` as a table: a column for each member of any row, those of an object within joined by `_`.
-fn csv(body: &Value) -> anyhow::Result<Vec<u8>> {
-    let rows = body.get("rows").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let rows: Vec<Vec<(String, String)>> = rows
-        .iter()
-        .map(|row| {
-            let mut cells = Vec::new();
-            flatten("", row, &mut cells);
-            cells
-        })
-        .collect();
-    let mut columns: Vec<&str> = Vec::new();
-    for (name, _) in rows.iter().flatten() {
-        if !columns.contains(&name.as_str()) {
-            columns.push(name);
-        }
-    }
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    if !columns.is_empty() {
-        writer.write_record(&columns)?;
-    }
-    for row in &rows {
-        let cell = |column: &&str| row.iter().find(|(name, _)| name == column).map_or("", |(_, value)| value.as_str());
-        writer.write_record(columns.iter().map(cell))?;
-    }
-    Ok(writer.into_inner()?)
-}
-
-fn flatten(name: &str, value: &Value, cells: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(members) => {
-            for (member, value) in members {
-                let name = if name.is_empty() { member.clone() } else { format!("{name}_{member}") };
-                flatten(&name, value, cells);
-            }
-        }
-        Value::Array(values) => {
-            let texts: Vec<_> = values.iter().map(text).collect();
-            cells.push((name.to_owned(), texts.join(" ")));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            cells.push((name.to_owned(), text(value)));
-        }
-    }
-}
-
-/// A text that a spreadsheet would take for a formula is quoted, since the provider chooses it.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '@', '+', '\t', '\r']) => format!("'{text}"),
-        Value::String(text) if text.starts_with('-') && text.parse::<f64>().is_err() => format!("'{text}"),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 
@@ -265,17 +209,6 @@ mod tests {
         let tag = |as_of, jobs| etag(&json!({ "as_of": as_of, "rows": [jobs] }));
         assert_eq!(tag(1, 2), tag(3, 2));
         assert_ne!(tag(1, 2), tag(1, 3));
-    }
-
-    #[test]
-    fn rows_become_a_table() {
-        let rows = json!({ "rows": [
-            { "a": "x,\"y\"", "total": { "p50": 1.5 }, "ids": ["1", "2"] },
-            { "a": "=1+1", "b": null, "c": "-5", "d": "-x" },
-        ] });
-        let table = String::from_utf8(csv(&rows).unwrap()).unwrap();
-        assert_eq!(table, "a,ids,total_p50,b,c,d\n\"x,\"\"y\"\"\",1 2,1.5,,,\n'=1+1,,,,-5,'-x\n");
-        assert_eq!(csv(&json!({ "rows": [] })).unwrap(), b"");
     }
 
     #[test]

@@ -158,7 +158,7 @@ pub async fn errors(
     let format = Format::accepted(&headers, true)?;
     let now = OffsetDateTime::now_utc();
     let range = asked.range(now, DAY)?;
-    let question = Errors { range, filter: asked.filter()?, limit: limit(asked.limit.as_deref())? };
+    let question = Errors { range, filter: asked.filter()?, limit: limit(asked.limit.as_deref())?, read_from: None };
     let ask = async {
         let groups = state.rows(&question.statement()).await?;
         let examples = if groups.is_empty() { Vec::new() } else { state.rows(&question.examples(&groups)).await? };

@@ -31,14 +31,14 @@ const RANGE: &str = "from=2026-11-01T00:07:00Z&to=2026-11-01T01:31:00Z";
 /// The same beyond 2 hours, which the roll-up answers.
 const LONG: &str = "from=2026-10-31T23:07:00Z&to=2026-11-01T01:31:00Z";
 
-struct Api {
-    server: ClickHouseServer,
+pub struct Api {
+    pub server: ClickHouseServer,
     serve: Daemon,
-    url: String,
+    pub url: String,
 }
 
 impl Api {
-    async fn start(more: &[(&str, &str)]) -> Self {
+    pub async fn start(more: &[(&str, &str)]) -> Self {
         let server = ClickHouseServer::start().await;
         let client = server.config().client().unwrap();
         for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
@@ -61,7 +61,7 @@ impl Api {
         (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}")))
     }
 
-    async fn ok(&self, path: &str) -> Value {
+    pub async fn ok(&self, path: &str) -> Value {
         let (status, body) = self.get(path).await;
         assert_eq!(status, 200, "{path}: {body}\n{}", self.serve.log().join("\n"));
         body

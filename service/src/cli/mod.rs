@@ -14,7 +14,7 @@ use clap::{Command, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-pub use self::output::{print, print_line};
+pub use self::output::{Screen, print, print_line, redraw};
 pub(crate) use self::printable::Printable;
 pub use self::printable::printable;
 pub use self::time_point::TimePoint;
@@ -23,6 +23,14 @@ use crate::telemetry::{self, LOG_VARIABLE};
 
 /// The exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 pub const EXIT_CONFIG: u8 = 78;
+
+/// The exit code for a command line that cannot be used, as clap has it.
+const EXIT_USAGE: u8 = 2;
+
+/// Options that are right each by itself and cannot be used together, or here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
 
 const CONFIGURATION: &str = "Configuration";
 
@@ -87,7 +95,7 @@ pub fn parse<C: Parser, T: Settings>(examples: &[&str], failure: &str) -> C {
         "Examples:\n  {}\n\n\
          Environment:\n  {LOG_VARIABLE:<36}what is logged: debug, or info,rdkafka=warn [default: info]\n  \
          {:<36}a key of the configuration, see --print-config\n\n\
-         Exit codes:\n  0   it is done\n  1   {failure}\n  2   the command line is wrong\n  \
+         Exit codes:\n  0   it is done\n  1   {failure}\n  {EXIT_USAGE}   the command line is wrong\n  \
          {EXIT_CONFIG}  the configuration is wrong",
         examples.join("\n  "),
         T::variable("section.key")
@@ -139,7 +147,11 @@ fn exit_code(result: anyhow::Result<()>) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             telemetry::print_line(format_args!("error: {error:#}"));
-            if error.is::<ConfigError>() { EXIT_CONFIG } else { 1 }
+            match (error.is::<ConfigError>(), error.is::<UsageError>()) {
+                (true, _) => EXIT_CONFIG,
+                (_, true) => EXIT_USAGE,
+                (false, false) => 1,
+            }
         }
     };
     telemetry::flush();

@@ -39,10 +39,10 @@ impl<W: Write> Write for Escaping<'_, W> {
     }
 }
 
-/// Whether a terminal could obey it: C0, DEL, C1, and what turns the direction of the text that follows.
+/// Whether a terminal could obey it: C0, DEL, C1, line separators, and what turns the direction of the text that follows.
 fn is_control(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
         (SIMULATOR, "check --json", ["--ledger", ledger]),
         (ANALYTICS, "migrate --json", ["--partitions", "2"]),
         (ANALYTICS, "migrate --dry-run --json", ["--partitions", "2"]),
-        (ANALYTICS, "report --json", ["--by", "source,resource,job-type,error-code"]),
+        (ANALYTICS, "report --json", ["--by", "source,resource,type,code"]),
         (PROCESSOR, "replay --json", ["--state", &state]),
         (PROCESSOR, "replay --dry-run --json", ["--state", &state]),
     ] {
@@ -213,6 +213,7 @@ fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
         (ANALYTICS, &["migrate"], sound(&[]), "migrate of what is there"),
         (ANALYTICS, &["report"], sound(&[]), "report"),
         (ANALYTICS, &["report"], sound(&[("CLICKHOUSE_DATABASE", "nobody")]), "report on tables that are missing"),
+        (ANALYTICS, &["report", "--watch"], sound(&[]), "report --watch where no terminal is"),
         (SIMULATOR, &["--jobs", "0"], with(&url, &secret), "nothing to send"),
         (SIMULATOR, &given_up, with(&[], &secret), "something given up"),
         (SIMULATOR, &["--unknown"], with(&url, &secret), "an unknown option"),
