@@ -34,7 +34,7 @@ enum Command {
     /// Make the database, the tables and the topics, where they are missing
     Migrate(MigrateArgs),
     /// Show how many jobs finished in a range of time, how long they took and why some failed
-    Report(ReportArgs),
+    Report(Box<ReportArgs>),
     /// Answer questions by HTTP, as JSON and CSV, and show gauges of the last minutes and hours
     Serve,
 }
@@ -59,7 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let Some(config) = cli.config.load::<AnalyticsConfig>()? else { return Ok(()) };
     match cli.command {
         Some(Command::Migrate(arguments)) => migrate::run(config, arguments).await,
-        Some(Command::Report(arguments)) => report::run(&config, arguments).await,
+        Some(Command::Report(arguments)) => report::run(&config, *arguments).await,
         Some(Command::Serve) => serve::run(config).await,
         None => Ok(Cli::command().print_help()?),
     }

@@ -160,7 +160,7 @@ impl Kept {
                 common.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 (common, self.body.to_string()).into_response()
             }
-            Format::Csv => match to_csv(&self.body["rows"]) {
+            Format::Csv => match to_csv(self.body.get("rows").unwrap_or(&Value::Null)) {
                 Ok(text) => {
                     common.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
                     (common, text).into_response()

@@ -1,5 +1,5 @@
 //! Migrations, views and reports on a real Kafka and a real ClickHouse, which `make test` starts.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod documentation;
 mod migrate;
