@@ -8,6 +8,7 @@ mod clickhouse;
 mod config;
 mod consumer;
 mod daemon;
+mod dead_letters;
 mod dead_letter_producer;
 mod expired;
 mod fail_point;
@@ -20,5 +21,7 @@ mod writer;
 
 pub use self::config::ProcessorConfig;
 pub use self::daemon::run;
+pub use self::dead_letters::list::{DeadLettersArgs, list};
+pub use self::dead_letters::redrive::{RedriveArgs, redrive};
 pub use self::expired::acknowledge::{AcknowledgeArgs, acknowledge};
 pub use self::replay::{ReplayArgs, replay};
