@@ -287,7 +287,12 @@ mod tests {
                 let headers = encoded(&metadata, dead.as_ref());
                 assert_eq!(
                     decoded(&headers),
-                    Ok(Headers { metadata, event_type: "video.completed", dead, redrives: dead.map_or(0, |dead| dead.redrives) })
+                    Ok(Headers {
+                        metadata,
+                        event_type: "video.completed",
+                        dead,
+                        redrives: dead.map_or(0, |dead| dead.redrives)
+                    })
                 );
             }
         }

@@ -97,7 +97,10 @@ fn to_text(groups: &[Group], extents: &[Extent], topic: &str, now: OffsetDateTim
         lines.push(String::new());
         lines.push(fitted(&head, 0));
         lines.push(format!("  received  {first} to {last}"));
-        lines.push(format!("  latest    {}", fitted(&format!("{}/{}/{}", group.topic, group.partition, group.offset), 12)));
+        lines.push(format!(
+            "  latest    {}",
+            fitted(&format!("{}/{}/{}", group.topic, group.partition, group.offset), 12)
+        ));
         let about = format!("{} {}", group.event_type, group.job_id);
         for text in [about.trim(), group.detail.trim()].into_iter().filter(|text| !text.is_empty()) {
             lines.push(format!("            {}", fitted(text, 12)));

@@ -77,8 +77,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, other: Self) {
-        for (sum, counts) in
-            [(&mut self.redriven, other.redriven), (&mut self.not_processable, other.not_processable)]
+        for (sum, counts) in [(&mut self.redriven, other.redriven), (&mut self.not_processable, other.not_processable)]
         {
             for (kind, count) in counts {
                 *sum.entry(kind).or_default() += count;

@@ -5,10 +5,10 @@ use hookline_schemas::record::{DeliveryMetadata, encode_headers, encode_redrive}
 use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
 use hookline_service::kafka::{KafkaConfig, KafkaContext};
 use hookline_service::kafka_raw::add_header;
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
-use rdkafka::ClientConfig;
 
 use super::identity::LogPosition;
 use crate::log_ids::LogIds;

@@ -113,7 +113,9 @@ fn lines(tally: &Tally, max_redrives: u16, sent: &str) -> String {
     let mut add = |name: &str, number: u64, sample: &str, about: &str| {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{:>11}  {}", HumanCount(number).to_string(), fitted(name, 13));
-        for line in [about.to_owned(), tally.samples.get(sample).map(|sample| format!("such as {sample}")).unwrap_or_default()] {
+        for line in
+            [about.to_owned(), tally.samples.get(sample).map(|sample| format!("such as {sample}")).unwrap_or_default()]
+        {
             if !line.is_empty() {
                 let _ = writeln!(text, "             {}", fitted(&line, 13));
             }

@@ -174,6 +174,10 @@ mod tests {
         };
         assert!(range("1h", "2h").unwrap_err().to_string().contains("--from 1h (2026"));
         let fixed = range("2h", "1h").unwrap();
-        assert_eq!(fixed.to, Some(TimePoint::At((1_786_699_613 - 3_600) * 1000)), "a plan does not move with the clock");
+        assert_eq!(
+            fixed.to,
+            Some(TimePoint::At((1_786_699_613 - 3_600) * 1000)),
+            "a plan does not move with the clock"
+        );
     }
 }

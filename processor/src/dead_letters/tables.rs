@@ -133,7 +133,8 @@ impl Tables {
     /// Groups the letters by reason and source, the largest group first.
     pub async fn groups(&self, condition: &Condition, with_bodies: bool) -> anyhow::Result<Vec<Group>> {
         let body = if with_bodies { "toValidUTF8(body)" } else { "''" };
-        let latest = |column: &str| format!("argMax({column}, (dead_letters.received_at, partition, dead_letters.offset))");
+        let latest =
+            |column: &str| format!("argMax({column}, (dead_letters.received_at, partition, dead_letters.offset))");
         let query = format!(
             "SELECT toString(dead_letters.reason) AS reason, toString(dead_letters.source) AS source, count() AS letters, \
              countIf((log_id, topic, partition, dead_letters.offset) IN (SELECT log_id, topic, partition, offset FROM redrives)) \

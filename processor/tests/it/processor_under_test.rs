@@ -68,6 +68,15 @@ impl ProcessorUnderTest {
     }
 
     pub fn produce(&self, record: &WebhookRecord) {
+        self.produce_attempt(record, None);
+    }
+
+    /// Produces a record whose first attempt, signed then, was refused with 503.
+    pub fn produce_first_signed(&self, record: &WebhookRecord, first_signed_at: u32) {
+        self.produce_attempt(record, Some(SignedAt(first_signed_at)));
+    }
+
+    fn produce_attempt(&self, record: &WebhookRecord, first_signed_at: Option<SignedAt>) {
         let signature = format!("{:064x}", u128::from(record.signed_at) << 64 | record.body.len() as u128);
         let metadata = DeliveryMetadata {
             source: "test",
@@ -76,7 +85,7 @@ impl ProcessorUnderTest {
             signed_at_text: &record.signed_at.to_string(),
             signature: HexSignature::parse(signature.as_bytes()).unwrap(),
             key_name: "default",
-            first_signed_at: None,
+            first_signed_at,
         };
         let headers = record_headers(&metadata, Some(record.event), &record.job, None);
         self.produce_raw(self.topics.resource(record.event.resource), &record.job, record.body.as_bytes(), headers);
