@@ -132,22 +132,22 @@ impl Tables {
 
     /// Groups the letters by reason and source, the largest group first.
     pub async fn groups(&self, condition: &Condition, with_bodies: bool) -> anyhow::Result<Vec<Group>> {
-        let body = if with_bodies { "toValidUTF8(body)" } else { "''" };
-        let latest =
-            |column: &str| format!("argMax({column}, (dead_letters.received_at, partition, dead_letters.offset))");
+        let body = if with_bodies { "toValidUTF8(letters.body)" } else { "''" };
+        let latest = |value: &str| format!("argMax({value}, (letters.received_at, letters.partition, letters.offset))");
         let query = format!(
-            "SELECT toString(dead_letters.reason) AS reason, toString(dead_letters.source) AS source, count() AS letters, \
-             countIf((log_id, topic, partition, dead_letters.offset) IN (SELECT log_id, topic, partition, offset FROM redrives)) \
-             AS redriven, toUnixTimestamp64Milli(min(received_at)) AS first_received_ms, \
-             toUnixTimestamp64Milli(max(received_at)) AS last_received_ms, {} AS topic, {} AS partition, {} AS offset, \
-             {} AS event_type, {} AS job_id, {} AS detail, {} AS body FROM dead_letters FINAL WHERE {} \
-             GROUP BY dead_letters.reason, dead_letters.source ORDER BY letters DESC, reason, source",
-            latest("toString(dead_letters.topic)"),
-            latest("dead_letters.partition"),
-            latest("dead_letters.offset"),
-            latest("toString(dead_letters.event_type)"),
-            latest("dead_letters.job_id"),
-            latest("dead_letters.detail"),
+            "SELECT toString(letters.reason) AS reason, toString(letters.source) AS source, count() AS letters, \
+             countIf((letters.log_id, letters.topic, letters.partition, letters.offset) IN \
+             (SELECT log_id, topic, partition, offset FROM redrives)) AS redriven, \
+             toUnixTimestamp64Milli(min(letters.received_at)) AS first_received_ms, \
+             toUnixTimestamp64Milli(max(letters.received_at)) AS last_received_ms, {} AS topic, {} AS partition, {} AS offset, \
+             {} AS event_type, {} AS job_id, {} AS detail, {} AS body FROM (SELECT * FROM dead_letters FINAL WHERE {}) AS letters \
+             GROUP BY letters.reason, letters.source ORDER BY letters DESC, reason, source",
+            latest("toString(letters.topic)"),
+            latest("letters.partition"),
+            latest("letters.offset"),
+            latest("toString(letters.event_type)"),
+            latest("letters.job_id"),
+            latest("letters.detail"),
             latest(body),
             condition.sql,
         );

@@ -1,5 +1,6 @@
 //! Fresh topics and a fresh database with tables, for a processor that a test starts, and records to put into the topics.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::process::Output;
 use std::time::Duration;
 
@@ -40,6 +41,15 @@ pub struct WebhookRecord {
     pub received_ms: i64,
 }
 
+impl WebhookRecord {
+    /// A signature that no other record has: 64 hex digits.
+    pub fn signature(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.body.hash(&mut hasher);
+        format!("{:064x}", u128::from(self.signed_at) << 64 | u128::from(hasher.finish()))
+    }
+}
+
 impl ProcessorUnderTest {
     pub async fn new(name: &str, partitions: i32) -> Self {
         Self::on(Servers::fresh(name).await, partitions).await
@@ -77,7 +87,7 @@ impl ProcessorUnderTest {
     }
 
     fn produce_attempt(&self, record: &WebhookRecord, first_signed_at: Option<SignedAt>) {
-        let signature = format!("{:064x}", u128::from(record.signed_at) << 64 | record.body.len() as u128);
+        let signature = record.signature();
         let metadata = DeliveryMetadata {
             source: "test",
             received_at: ReceivedAt(record.received_ms),

@@ -30,7 +30,7 @@ pub struct HandMade<'l> {
 impl ProcessorUnderTest {
     pub fn produce_letter(&self, letter: &HandMade<'_>) {
         let record = letter.record;
-        let signature = format!("{:064x}", u128::from(record.signed_at) << 64 | record.body.len() as u128);
+        let signature = record.signature();
         let metadata = DeliveryMetadata {
             source: "test",
             received_at: ReceivedAt(record.received_ms),
