@@ -18,6 +18,8 @@ use super::tables::LetterRange;
 pub struct Plan {
     pub selection: LetterSelection,
     pub max_redrives: u16,
+    /// Whether a letter is sent again that only the notes of a redrive tell of.
+    pub again: bool,
     pub ranges: Vec<LetterRange>,
     /// What was to become of the letters when the plan was made.
     pub planned: Tally,
@@ -206,6 +208,7 @@ mod tests {
         let mut plan = Plan {
             selection: LetterSelection::default(),
             max_redrives: 3,
+            again: false,
             ranges: Vec::new(),
             planned,
             done: Tally::default(),

@@ -51,11 +51,15 @@ pub struct RedriveArgs {
     #[command(flatten)]
     selection: LetterSelection,
     /// Send what the plan holds, or the rest of it
-    #[arg(long, conflicts_with_all = ["from", "to", "reasons", "sources", "types", "jobs", "positions", "max_redrives"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "reasons", "sources", "types", "jobs", "positions", "max_redrives", "again"])]
     execute: bool,
     /// Leave a letter that was sent back so often already
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     max_redrives: u16,
+    /// Send letters again that were sent back and that no table and no topic has: what was sent is lost. Otherwise the table redrives
+    /// is believed, since deliveries may have expired
+    #[arg(long)]
+    again: bool,
     /// Send at most this many letters a second, so that live traffic is not starved; 0 means no limit
     #[arg(long, value_name = "LETTERS", default_value_t = 1_000)]
     rate: u32,
@@ -138,12 +142,12 @@ impl<'r> Redrive<'r> {
         let mut planned = Tally::default();
         for mut range in ranges.clone() {
             while let Some(mut letters) = self.next_page(&mut range, &selection)? {
-                let tally = self.judge_and_send(&mut letters, &mut arrived, args.max_redrives, None)?;
+                let tally = self.judge_and_send(&mut letters, &mut arrived, (args.max_redrives, args.again), None)?;
                 planned.add(tally);
             }
         }
-        let max_redrives = args.max_redrives;
-        Ok(Plan { selection, max_redrives, ranges, planned, done: Tally::default(), has_begun: false })
+        let RedriveArgs { max_redrives, again, .. } = *args;
+        Ok(Plan { selection, max_redrives, again, ranges, planned, done: Tally::default(), has_begun: false })
     }
 
     /// Reads the next letters of a range and moves it behind them; `None` at its end.
@@ -236,7 +240,8 @@ impl<'r> Redrive<'r> {
                     break;
                 };
                 let sending = Sending { producer: &producer, cancel };
-                let tally = self.judge_and_send(&mut letters, &mut arrived, plan.max_redrives, Some(&sending))?;
+                let guard = (plan.max_redrives, plan.again);
+                let tally = self.judge_and_send(&mut letters, &mut arrived, guard, Some(&sending))?;
                 let sent = usize::try_from(tally.sent()).unwrap_or(usize::MAX);
                 plan.done.add(tally);
                 plan.move_to(index, range);
@@ -256,7 +261,7 @@ impl<'r> Redrive<'r> {
         &self,
         letters: &mut [Letter],
         arrived: &mut Arrived,
-        max_redrives: u16,
+        (max_redrives, again): (u16, bool),
         sending: Option<&Sending<'_>>,
     ) -> anyhow::Result<Tally> {
         self.originals.complete(letters)?;
@@ -277,6 +282,7 @@ impl<'r> Redrive<'r> {
         for (identity, landing) in self.runtime.block_on(self.tables.arrived(&wanted))? {
             arrived.add(identity, landing);
         }
+        let noted = if again { HashMap::new() } else { self.runtime.block_on(self.tables.noted(letters))? };
         let mut tally = Tally::default();
         let (mut to_send, mut there) = (Vec::new(), Vec::new());
         let (mut taken, mut twins) = (HashMap::new(), Vec::new());
@@ -288,6 +294,8 @@ impl<'r> Redrive<'r> {
                     if let Some(position) = arrived.landing(&identity, letter.redrives) {
                         tally.already_there(letter, position);
                         there.push((letter, position.clone()));
+                    } else if let Some(position) = noted.get(&letter.position.offset) {
+                        tally.already_there(letter, position);
                     } else if letter.redrives >= max_redrives {
                         tally.too_often(letter);
                     } else if let Some(twin) = taken.get(&identity) {

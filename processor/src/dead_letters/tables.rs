@@ -91,6 +91,15 @@ struct ArrivedRow {
     origin_log_id: String,
 }
 
+#[derive(Row, Deserialize)]
+struct NotedRow {
+    offset: i64,
+    to_log_id: String,
+    to_topic: String,
+    to_partition: i32,
+    to_offset: i64,
+}
+
 /// That a letter was sent back, and what it became.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize)]
 pub struct RedriveRow {
@@ -213,6 +222,24 @@ impl Tables {
             condition.bind(query.bind(range.next.0).bind(range.end.0)).bind(limit).fetch_all::<LetterRow>()
         };
         Ok(self.ask(ask).await?.into_iter().map(Letter::from).collect())
+    }
+
+    /// Finds which letters of a page, all of one partition, were sent back by what a redrive noted. Gives the latest of each.
+    pub async fn noted(&self, letters: &[Letter]) -> anyhow::Result<HashMap<Offset, LogPosition>> {
+        const QUERY: &str = "SELECT offset, toString(to_log_id) AS to_log_id, toString(to_topic) AS to_topic, to_partition, \
+             to_offset FROM redrives WHERE log_id = ? AND topic = ? AND partition = ? AND offset >= ? AND offset <= ? \
+             ORDER BY redrives.redriven_at";
+        let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(HashMap::new()) };
+        let LogPosition { log_id, topic, partition, offset } = &first.position;
+        let ask = || {
+            let query = self.client.query(QUERY).bind(log_id).bind(topic).bind(partition.0);
+            query.bind(offset.0).bind(last.position.offset.0).fetch_all::<NotedRow>()
+        };
+        let position = |row: NotedRow| {
+            let (partition, offset) = (Partition(row.to_partition), Offset(row.to_offset));
+            (Offset(row.offset), LogPosition { log_id: row.to_log_id, topic: row.to_topic, partition, offset })
+        };
+        Ok(self.ask(ask).await?.into_iter().map(position).collect())
     }
 
     /// Finds which of these deliveries the tables have already, and where: as a row of `deliveries`, or as another dead letter
