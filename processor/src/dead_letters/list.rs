@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::report::fitted;
 use super::select::LetterSelection;
 use super::tables::{Extent, Group, Tables};
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 
 /// Lists the dead letters by reason and source, with the latest of each.
@@ -36,7 +37,8 @@ pub async fn list(config: ProcessorConfig, args: DeadLettersArgs) -> anyhow::Res
     let topics = Topics::new(&config.kafka.topic_prefix)?;
     let now = OffsetDateTime::now_utc();
     let condition = args.selection.fixed(now)?.condition(topics.dead_letter(), now);
-    let tables = Tables::new(config.clickhouse.answering_client().await?, CancellationToken::new());
+    config.clickhouse.answering_client().await?;
+    let tables = Tables::new(ClickHouse::new(&config.clickhouse)?, CancellationToken::new());
     if args.count {
         let letters = config.clickhouse.within_timeout(tables.count(&condition)).await?;
         if args.json {

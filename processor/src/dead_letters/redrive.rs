@@ -25,6 +25,7 @@ use super::report::Report;
 use super::select::LetterSelection;
 use super::tables::{Landing, LetterRange, RedriveRow, Tables, Wanted};
 use crate::batch::fold::{Delivery, fold};
+use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::consumer::settings;
 use crate::fail_point::{FailPoint, hit};
@@ -124,10 +125,11 @@ impl<'r> Redrive<'r> {
         let log_ids = log_ids.with_context(|| {
             format!("Kafka at {} does not tell the ids of the topics", config.kafka.bootstrap_servers)
         })?;
-        let client = runtime.block_on(config.clickhouse.answering_client())?;
-        let tables = Tables::new(client.clone(), cancel.clone());
-        runtime.block_on(tables.check()).with_context(|| format!("ClickHouse at {}", config.clickhouse.url))?;
-        let inspector = Inspector::new(client, log_ids.clone(), topics.clone(), cancel.clone());
+        let clickhouse = ClickHouse::new(&config.clickhouse)?;
+        runtime.block_on(config.clickhouse.answering_client())?;
+        let tables = Tables::new(clickhouse.clone(), cancel.clone());
+        runtime.block_on(tables.check())?;
+        let inspector = Inspector::new(clickhouse, log_ids.clone(), topics.clone(), cancel.clone());
         let originals = Originals { consumer, topics: topics.clone(), log_ids: log_ids.clone() };
         Ok(Self { config, topics, log_ids, tables, inspector, originals, runtime })
     }

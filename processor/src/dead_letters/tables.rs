@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
-use clickhouse::query::Query;
 use clickhouse::{Client, Row};
 use hookline_schemas::topics::{Offset, Partition};
 use hookline_service::shutdown::CancellationToken;
@@ -12,15 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::identity::{Identity, LogPosition, parse_position};
 use super::letter::{Letter, LetterRow};
 use super::select::Condition;
-use crate::clickhouse::error::retries_read;
-use crate::retry::until_cancelled;
+use crate::clickhouse::inserter::ClickHouse;
 
 /// A page names its letters' jobs and signatures; the default, 256 KiB, is too little.
 const MAX_QUERY_BYTES: &str = "16777216";
 
 #[derive(Clone)]
 pub struct Tables {
-    client: Client,
+    clickhouse: ClickHouse,
     cancel: CancellationToken,
 }
 
@@ -135,8 +133,8 @@ impl RedriveRow {
 }
 
 impl Tables {
-    pub fn new(client: Client, cancel: CancellationToken) -> Self {
-        Self { client: client.with_setting("max_query_size", MAX_QUERY_BYTES), cancel }
+    pub fn new(clickhouse: ClickHouse, cancel: CancellationToken) -> Self {
+        Self { clickhouse, cancel }
     }
 
     /// Groups the letters by reason and source, the largest group first.
@@ -160,25 +158,25 @@ impl Tables {
             latest(body),
             condition.sql,
         );
-        self.ask(|| condition.bind(self.client.query(&query)).fetch_all()).await
+        self.ask(async |client| condition.bind(client.query(&query)).fetch_all().await).await
     }
 
     pub async fn count(&self, condition: &Condition) -> anyhow::Result<u64> {
         let query = format!("SELECT count() FROM dead_letters FINAL WHERE {}", condition.sql);
-        self.ask(|| condition.bind(self.client.query(&query)).fetch_one()).await
+        self.ask(async |client| condition.bind(client.query(&query)).fetch_one().await).await
     }
 
     /// Tells how far the table has the topic; the live group may lag behind the topic.
     pub async fn extents(&self, topic: &str) -> anyhow::Result<Vec<Extent>> {
         const QUERY: &str = "SELECT toString(log_id) AS log_id, partition, max(offset) + 1 AS next_offset FROM dead_letters \
                              WHERE topic = ? GROUP BY log_id, partition ORDER BY log_id, partition";
-        self.ask(|| self.client.query(QUERY).bind(topic).fetch_all()).await
+        self.ask(async |client| client.query(QUERY).bind(topic).fetch_all().await).await
     }
 
     /// Fails where a table is missing that a redrive writes to at its end.
     pub async fn check(&self) -> anyhow::Result<()> {
         let query = "SELECT count() FROM (SELECT 1 FROM redrives LIMIT 1)";
-        let asked = self.ask(|| self.client.query(query).fetch_one::<u64>()).await;
+        let asked = self.ask(async |client| client.query(query).fetch_one::<u64>().await).await;
         asked.map(drop).context("the table redrives cannot be read: `hookline-analytics migrate` makes it")
     }
 
@@ -191,7 +189,8 @@ impl Tables {
              ORDER BY log_id, topic, partition",
             condition.sql
         );
-        let rows: Vec<RangeRow> = self.ask(|| condition.bind(self.client.query(&query)).fetch_all()).await?;
+        let rows: Vec<RangeRow> =
+            self.ask(async |client| condition.bind(client.query(&query)).fetch_all().await).await?;
         let range = |row: RangeRow| LetterRange {
             log_id: row.log_id,
             topic: row.topic,
@@ -216,10 +215,10 @@ impl Tables {
             condition.sql
         );
         // The client takes a column of texts for texts; read as bytes they are the same, and need not be UTF-8.
-        let client = self.client.clone().with_validation(false);
-        let ask = || {
+        let ask = async |client: &Client| {
+            let client = client.clone().with_validation(false);
             let query = client.query(&query).bind(&range.log_id).bind(&range.topic).bind(range.partition.0);
-            condition.bind(query.bind(range.next.0).bind(range.end.0)).bind(limit).fetch_all::<LetterRow>()
+            condition.bind(query.bind(range.next.0).bind(range.end.0)).bind(limit).fetch_all::<LetterRow>().await
         };
         Ok(self.ask(ask).await?.into_iter().map(Letter::from).collect())
     }
@@ -231,9 +230,9 @@ impl Tables {
              ORDER BY redrives.redriven_at";
         let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(HashMap::new()) };
         let LogPosition { log_id, topic, partition, offset } = &first.position;
-        let ask = || {
-            let query = self.client.query(QUERY).bind(log_id).bind(topic).bind(partition.0);
-            query.bind(offset.0).bind(last.position.offset.0).fetch_all::<NotedRow>()
+        let ask = async |client: &Client| {
+            let query = client.query(QUERY).bind(log_id).bind(topic).bind(partition.0);
+            query.bind(offset.0).bind(last.position.offset.0).fetch_all::<NotedRow>().await
         };
         let position = |row: NotedRow| {
             let (partition, offset) = (Partition(row.to_partition), Offset(row.to_offset));
@@ -264,15 +263,14 @@ impl Tables {
              dead_letters.offset AS offset, origin, toString(dead_letters.origin_log_id) AS origin_log_id FROM dead_letters \
              WHERE redrives > 0 AND signature IN ? AND received_at >= fromUnixTimestamp64Milli(?, 'UTC') \
              AND received_at <= fromUnixTimestamp64Milli(?, 'UTC') ORDER BY redrives, log_id, topic, partition, offset";
-        let bytes = |query: Query| query.fetch_all::<ArrivedRow>();
-        let dead_letters = self.ask(|| {
-            let query = self.client.query(DEAD_LETTERS).bind(&signatures);
-            bytes(query.bind(first_received).bind(last_received))
+        let dead_letters = self.ask(async |client| {
+            let query = client.query(DEAD_LETTERS).bind(&signatures);
+            query.bind(first_received).bind(last_received).fetch_all::<ArrivedRow>().await
         });
         let mut rows = dead_letters.await?;
-        let deliveries = self.ask(|| {
-            let query = self.client.query(DELIVERIES).bind(&jobs).bind(&signatures);
-            bytes(query.bind(first_signed).bind(last_signed))
+        let deliveries = self.ask(async |client| {
+            let query = client.query(DELIVERIES).bind(&jobs).bind(&signatures);
+            query.bind(first_signed).bind(last_signed).fetch_all::<ArrivedRow>().await
         });
         rows.extend(deliveries.await?);
         let mut landings = HashMap::new();
@@ -290,8 +288,7 @@ impl Tables {
         if rows.is_empty() {
             return Ok(());
         }
-        let client = self.client.clone().with_setting("async_insert", "0");
-        self.ask(async || {
+        self.ask(async |client| {
             let mut insert = client.insert::<RedriveRow>("redrives").await?;
             for row in rows {
                 insert.write(row).await?;
@@ -304,9 +301,13 @@ impl Tables {
     /// Runs a statement, again and again while ClickHouse does not answer or is busy.
     async fn ask<T>(
         &self,
-        mut statement: impl AsyncFnMut() -> Result<T, clickhouse::error::Error>,
+        mut statement: impl AsyncFnMut(&Client) -> clickhouse::error::Result<T>,
     ) -> anyhow::Result<T> {
-        Ok(until_cancelled(&self.cancel, async || statement().await, retries_read).await??)
+        let statement = async |client: &Client| {
+            let client = client.clone().with_setting("max_query_size", MAX_QUERY_BYTES);
+            statement(&client).await
+        };
+        Ok(self.clickhouse.query_until_cancelled(&self.cancel, statement).await??)
     }
 }
 
