@@ -9,6 +9,11 @@
 //! | `after_refresh` | refreshed the roll-up |
 //! | `before_commit` | received offsets that may be committed |
 //! | `after_commit` | sent the commit of these offsets |
+//! | `redrive_begun` | noted in its plan that a redrive begins |
+//! | `redrive_one_sent` | heard that the brokers have one redriven record; others are on their way |
+//! | `redrive_all_sent` | heard that they have all redriven records of a page |
+//! | `redrive_noted` | noted in the table what became of a page |
+//! | `redrive_saved` | saved that a page is done |
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -19,6 +24,11 @@ pub enum FailPoint {
     AfterRefresh,
     BeforeCommit,
     AfterCommit,
+    RedriveBegun,
+    RedriveOneSent,
+    RedriveAllSent,
+    RedriveNoted,
+    RedriveSaved,
 }
 
 #[cfg(not(debug_assertions))]

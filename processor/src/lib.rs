@@ -9,6 +9,7 @@ mod config;
 mod consumer;
 mod daemon;
 mod dead_letter_producer;
+mod dead_letters;
 mod expired;
 mod fail_point;
 mod log_ids;
@@ -20,5 +21,7 @@ mod writer;
 
 pub use self::config::ProcessorConfig;
 pub use self::daemon::run;
+pub use self::dead_letters::list::{DeadLettersArgs, list};
+pub use self::dead_letters::redrive::{RedriveArgs, redrive};
 pub use self::expired::acknowledge::{AcknowledgeArgs, acknowledge};
 pub use self::replay::{ReplayArgs, replay};

@@ -1,9 +1,11 @@
-//! `hookline-processor`: the daemon, `replay`, and what all programs have.
+//! `hookline-processor`: the daemon, its commands, and what all programs have.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hookline_processor::{AcknowledgeArgs, ProcessorConfig, ReplayArgs, acknowledge, replay, run};
+use hookline_processor::{
+    AcknowledgeArgs, DeadLettersArgs, ProcessorConfig, RedriveArgs, ReplayArgs, acknowledge, list, redrive, replay, run,
+};
 use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::shutdown::{BLOCKED_TIMEOUT, LONGEST};
 use hookline_service::telemetry;
@@ -23,12 +25,17 @@ const EXAMPLES: &[&str] = &[
     "hookline-processor replay --from -2h --dry-run",
     "hookline-processor replay --from 2026-11-25T10:00:00Z --to now --resource video",
     "hookline-processor acknowledge --dry-run",
+    "hookline-processor dead-letters --from -24h",
+    "hookline-processor redrive --reason stale --from -24h",
+    "hookline-processor redrive --execute",
 ];
 
 #[derive(Subcommand)]
 enum Command {
     Replay(ReplayArgs),
     Acknowledge(AcknowledgeArgs),
+    DeadLetters(DeadLettersArgs),
+    Redrive(RedriveArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +71,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             None => run(config).await,
             Some(Command::Replay(args)) => replay(config, args).await,
             Some(Command::Acknowledge(args)) => acknowledge(config, args).await,
+            Some(Command::DeadLetters(args)) => list(config, args).await,
+            Some(Command::Redrive(args)) => redrive(config, args).await,
         }
     });
     // A thread may wait for a name server that never answers.

@@ -1,5 +1,6 @@
 //! Why an authentic delivery is in the dead-letter topic instead of in its resource's.
 
+use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
 /// The reason of a dead letter, in headers, tables and metrics. It prints and parses as its name in snake case.
@@ -16,7 +17,10 @@ use strum::VariantArray;
     strum::EnumString,
     strum::IntoStaticStr,
     VariantArray,
+    Serialize,
+    Deserialize,
 )]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum DeadLetterReason {
     /// The body is not JSON in UTF-8.

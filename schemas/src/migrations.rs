@@ -46,6 +46,7 @@ pub const MIGRATIONS: &[Migration] = migrations! {
     5 "job_stats";
     6 "reports";
     7 "expired_offsets";
+    8 "redrives";
 };
 
 #[cfg(test)]
@@ -56,7 +57,7 @@ mod tests {
     fn statements_have_no_comments() {
         let statements: Vec<_> = MIGRATIONS.iter().flat_map(Migration::statements).collect();
         assert!(statements.iter().all(|statement| statement.starts_with("CREATE ") && !statement.contains("--")));
-        assert_eq!(statements.len(), 16, "five tables and eleven views");
+        assert_eq!(statements.len(), 17, "six tables and eleven views");
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub mod header {
     pub const DEAD_ORIGIN: &str = "hookline-dead-origin";
     pub const DEAD_ORIGIN_LOG_ID: &str = "hookline-dead-origin-log-id";
     pub const DEAD_REDRIVES: &str = "hookline-dead-redrives";
+    pub const REDRIVEN_FROM: &str = "hookline-redriven-from";
 }
 
 /// The path under which sources post, and the beginning of `ce_source`.
@@ -118,6 +119,13 @@ pub fn encode_dead_letter(dead: &DeadLetter<'_>, mut add: impl FnMut(&'static st
     add(header::DEAD_REDRIVES, &dead.redrives.to_string());
 }
 
+/// Gives each header that a redriven record has beside those of a delivery to `add`. `from` is the position of its dead letter,
+/// for people.
+pub fn encode_redrive(redrives: u16, from: &str, mut add: impl FnMut(&'static str, &str)) {
+    add(header::DEAD_REDRIVES, &redrives.to_string());
+    add(header::REDRIVEN_FROM, from);
+}
+
 /// The headers of a record as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers<'a> {
@@ -127,6 +135,8 @@ pub struct Headers<'a> {
     pub event_type: &'a str,
     /// What only the headers of a dead letter say.
     pub dead: Option<DeadLetter<'a>>,
+    /// How often the record was sent back into its resource topic.
+    pub redrives: u16,
 }
 
 impl Headers<'_> {
@@ -178,6 +188,10 @@ pub fn decode_headers<'a>(
             None => None,
         },
     };
+    let redrives = match raw.dead_redrives {
+        None => 0,
+        Some(_) => number(header::DEAD_REDRIVES, raw.dead_redrives)?,
+    };
     let dead = match raw.dead_reason {
         None => None,
         Some(_) => Some(DeadLetter {
@@ -187,7 +201,7 @@ pub fn decode_headers<'a>(
             redrives: number(header::DEAD_REDRIVES, raw.dead_redrives)?,
         }),
     };
-    Ok(Headers { metadata, event_type: text(header::CE_TYPE, raw.event_type)?, dead })
+    Ok(Headers { metadata, event_type: text(header::CE_TYPE, raw.event_type)?, dead, redrives })
 }
 
 #[derive(Default)]
@@ -283,9 +297,29 @@ mod tests {
             for first_signed_at in [None, metadata().first_signed_at] {
                 let metadata = DeliveryMetadata { first_signed_at, ..metadata() };
                 let headers = encoded(&metadata, dead.as_ref());
-                assert_eq!(decoded(&headers), Ok(Headers { metadata, event_type: "video.completed", dead }));
+                assert_eq!(
+                    decoded(&headers),
+                    Ok(Headers {
+                        metadata,
+                        event_type: "video.completed",
+                        dead,
+                        redrives: dead.map_or(0, |dead| dead.redrives)
+                    })
+                );
             }
         }
+    }
+
+    #[test]
+    fn a_redriven_record_says_how_often_and_is_no_dead_letter() {
+        let mut headers = encoded(&metadata(), None);
+        encode_redrive(2, "h.dead-letter/0/7", |name, value| headers.push((name, value.to_owned())));
+        let read = decoded(&headers).unwrap();
+        assert_eq!((read.dead, read.redrives), (None, 2));
+        assert_eq!(headers.pop().unwrap(), (header::REDRIVEN_FROM, "h.dead-letter/0/7".to_owned()));
+        headers.pop();
+        headers.push((header::DEAD_REDRIVES, "many".into()));
+        assert_eq!(decoded(&headers), Err(BadHeader(header::DEAD_REDRIVES)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS dead_letters
     key_name LowCardinality(String) COMMENT 'name of the secret that verified the signature',
     signature String COMMENT 'the signature, 64 hex digits',
     signed_at_text String COMMENT 'the timestamp header exactly as it came',
+    first_signed_at Nullable(DateTime('UTC')) COMMENT 'when the first attempt was signed, where ingest answered that one with 503',
     redrives UInt16 COMMENT 'how often the record was sent back into its resource topic',
     received_at DateTime64(3, 'UTC') COMMENT 'when the webhook reached ingest; the broker\'s time where the headers do not tell it',
     body String COMMENT 'the signed bytes; empty where ClickHouse refused the row with them' CODEC(ZSTD(1))

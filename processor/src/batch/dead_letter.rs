@@ -2,7 +2,7 @@
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::record::{BadHeader, Headers, header};
-use hookline_schemas::time::ReceivedAt;
+use hookline_schemas::time::{ReceivedAt, SignedAt};
 
 use crate::batch::position::RecordPosition;
 
@@ -20,6 +20,8 @@ pub struct DeadLetterRow {
     pub key_name: String,
     pub signature: String,
     pub signed_at_text: String,
+    /// The signed time of the first attempt, if that was another one.
+    pub first_signed_at: Option<SignedAt>,
     pub redrives: u16,
     pub received_at: ReceivedAt,
     pub body: Vec<u8>,
@@ -50,12 +52,13 @@ impl DeadLetterRow {
             key_name: String::new(),
             signature: String::new(),
             signed_at_text: String::new(),
+            first_signed_at: None,
             redrives: 0,
             received_at: ReceivedAt::or_appended(position.appended_at),
             body: body.to_vec(),
         };
         let missing = match decoded {
-            Ok(Headers { metadata, event_type, dead: Some(dead) }) => {
+            Ok(Headers { metadata, event_type, dead: Some(dead), .. }) => {
                 return Self {
                     source: metadata.source.into(),
                     reason: dead.reason,
@@ -65,6 +68,7 @@ impl DeadLetterRow {
                     key_name: metadata.key_name.into(),
                     signature: metadata.signature.to_string(),
                     signed_at_text: metadata.signed_at_text.into(),
+                    first_signed_at: metadata.first_signed_at,
                     redrives: dead.redrives,
                     received_at: metadata.received_at,
                     ..blank

@@ -32,6 +32,8 @@ pub struct BatchRecord {
     /// The signed time of the first attempt, if that was another one.
     pub first_signed_at: Option<SignedAt>,
     pub signature: HexSignature,
+    /// How often the record was sent back into its resource topic.
+    pub redrives: u16,
     /// Where the arena has the signed time as text, and after it the body.
     start: usize,
     text_length: usize,
@@ -117,6 +119,7 @@ impl Batch {
             signed_at: metadata.signed_at,
             first_signed_at: metadata.first_signed_at,
             signature: metadata.signature,
+            redrives: headers.redrives,
             start: self.arena.len(),
             text_length: metadata.signed_at_text.len(),
             body_length: body.len(),

@@ -126,6 +126,7 @@ pub fn dead_letters<'t>(rows: &[&DeadLetterRow], topics: &Topics, log_ids: &LogI
     block.low_cardinality("key_name", rows.iter().map(|row| &*row.key_name));
     block.texts("signature", rows.iter().map(|row| row.signature.as_bytes()));
     block.texts("signed_at_text", rows.iter().map(|row| row.signed_at_text.as_bytes()));
+    block.nullable("first_signed_at", rows.iter().map(|row| row.first_signed_at));
     block.numbers("redrives", rows.iter().map(|row| row.redrives));
     block.numbers("received_at", rows.iter().map(|row| row.received_at));
     block.texts("body", rows.iter().map(|row| &*row.body));

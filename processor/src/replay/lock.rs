@@ -18,6 +18,11 @@ pub struct StateLock {
 impl StateLock {
     /// Fails at once where another replay holds the lock.
     pub fn acquire(state: &Path) -> anyhow::Result<Self> {
+        Self::acquire_for("replay", state)
+    }
+
+    /// The same for another kind of work that keeps its state in a file.
+    pub fn acquire_for(work: &str, state: &Path) -> anyhow::Result<Self> {
         let mut path = state.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
@@ -33,7 +38,7 @@ impl StateLock {
                     // Without the number the message is still true.
                     let _ = file.read_to_string(&mut holder);
                     bail!(
-                        "--state {} is in use by another replay, process {}: wait for its end, or name another file",
+                        "--state {} is in use by another {work}, process {}: wait for its end, or name another file",
                         state.display(),
                         holder.trim()
                     );

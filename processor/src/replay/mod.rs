@@ -1,14 +1,14 @@
 //! Reads a range of the topics again, beside the live group and without touching its offsets, and writes its records once
 //! more: rows that were missing are repaired, and nothing changes where the tables are right.
 
-mod inspect;
-mod lock;
-mod pace;
+pub(crate) mod inspect;
+pub(crate) mod lock;
+pub(crate) mod pace;
 mod plan;
 mod progress;
 mod published;
 mod read;
-mod report;
+pub(crate) mod report;
 mod rollup;
 mod select;
 

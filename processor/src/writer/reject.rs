@@ -111,7 +111,12 @@ impl<'b> Rejection<'b> {
             }
         };
         let origin = self.position().named(topics).to_string();
-        let dead = DeadLetter { reason, detail: &detail, origin: &origin, redrives: 0 };
+        let redrives = match self {
+            Self::NotFromIngest(_) => 0,
+            Self::Unreadable(row, _) => row.redrives,
+            Self::RefusedByTable { delivery, .. } => delivery.row.redrives,
+        };
+        let dead = DeadLetter { reason, detail: &detail, origin: &origin, redrives };
         let mut headers = OwnedHeaders::new_with_capacity(16);
         let mut add = |key: &[u8], value: Option<&[u8]>| {
             headers = add_header(std::mem::take(&mut headers), key, value);

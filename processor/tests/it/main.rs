@@ -17,6 +17,8 @@ mod log_ids;
 mod memory;
 mod outage;
 mod processor_under_test;
+mod redrive;
+mod redrive_ends;
 mod refused_records;
 mod repeated_blocks;
 mod replay;

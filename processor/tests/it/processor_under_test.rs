@@ -1,5 +1,6 @@
 //! Fresh topics and a fresh database with tables, for a processor that a test starts, and records to put into the topics.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::process::Output;
 use std::time::Duration;
 
@@ -40,6 +41,15 @@ pub struct WebhookRecord {
     pub received_ms: i64,
 }
 
+impl WebhookRecord {
+    /// A signature that no other record has: 64 hex digits.
+    pub fn signature(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.body.hash(&mut hasher);
+        format!("{:064x}", u128::from(self.signed_at) << 64 | u128::from(hasher.finish()))
+    }
+}
+
 impl ProcessorUnderTest {
     pub async fn new(name: &str, partitions: i32) -> Self {
         Self::on(Servers::fresh(name).await, partitions).await
@@ -68,7 +78,16 @@ impl ProcessorUnderTest {
     }
 
     pub fn produce(&self, record: &WebhookRecord) {
-        let signature = format!("{:064x}", u128::from(record.signed_at) << 64 | record.body.len() as u128);
+        self.produce_attempt(record, None);
+    }
+
+    /// Produces a record whose first attempt, signed then, was refused with 503.
+    pub fn produce_first_signed(&self, record: &WebhookRecord, first_signed_at: u32) {
+        self.produce_attempt(record, Some(SignedAt(first_signed_at)));
+    }
+
+    fn produce_attempt(&self, record: &WebhookRecord, first_signed_at: Option<SignedAt>) {
+        let signature = record.signature();
         let metadata = DeliveryMetadata {
             source: "test",
             received_at: ReceivedAt(record.received_ms),
@@ -76,7 +95,7 @@ impl ProcessorUnderTest {
             signed_at_text: &record.signed_at.to_string(),
             signature: HexSignature::parse(signature.as_bytes()).unwrap(),
             key_name: "default",
-            first_signed_at: None,
+            first_signed_at,
         };
         let headers = record_headers(&metadata, Some(record.event), &record.job, None);
         self.produce_raw(self.topics.resource(record.event.resource), &record.job, record.body.as_bytes(), headers);

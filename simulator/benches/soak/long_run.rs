@@ -37,7 +37,7 @@ pub async fn run(seconds: u64, rate: f64, seed: u64) {
 
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut report = Report::new(wait_until_caught_up(&pipeline.kafka).await);
-    let mut left = Vec::new();
+    let (mut left, mut of_faults) = (Vec::new(), Vec::new());
     loop {
         bar.set_message("quiet");
         tokio::time::sleep(Duration::from_secs_f64(rng.random_range(QUIET))).await;
@@ -53,7 +53,7 @@ pub async fn run(seconds: u64, rate: f64, seed: u64) {
         let fault = left.pop().expect("it was just filled");
         bar.set_message(fault.to_string());
         let injected = began.elapsed();
-        fault.inject(&mut pipeline, &mut processor).await;
+        of_faults.extend(fault.inject(&mut pipeline, &mut processor).await);
         let over = began.elapsed() - injected;
         let catching_up = wait_until_caught_up(&pipeline.kafka).await;
         report.note_memory(&pipeline, &processor);
@@ -62,7 +62,7 @@ pub async fn run(seconds: u64, rate: f64, seed: u64) {
         bar.suspend(|| println!("at {at:>4} s  {fault}, over after {over:.1} s, lag zero {lag:.1} s later"));
     }
     bar.set_message("asking the oracle");
-    let attempts = stream.end().await;
+    let attempts = [stream.end().await, of_faults].concat();
     let sent = began.elapsed();
     let settled = wait_until_settled(&pipeline, &mut processor).await;
     assert_replay_changes_nothing(&pipeline).await;

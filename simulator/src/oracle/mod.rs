@@ -14,7 +14,7 @@ pub mod tables;
 mod times;
 
 pub use self::difference::Difference;
-use self::rows::{DeadLetter, Delivery, FactQuantiles, JobFacts, JobStats};
+use self::rows::{DeadLetter, Delivery, FactQuantiles, JobFacts, JobStats, Redrive};
 use crate::ledger::Attempt;
 
 /// The ledger, and everything that the tables held at one time.
@@ -24,6 +24,7 @@ pub struct Snapshot {
     pub attempts: Vec<Attempt>,
     pub deliveries: Vec<Delivery>,
     pub dead_letters: Vec<DeadLetter>,
+    pub redrives: Vec<Redrive>,
     /// The rows of the view `job_facts`.
     pub job_facts: Vec<JobFacts>,
     /// Rows of jobs that are in no ledger, which the roll-up counts together with others that are.
@@ -41,9 +42,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Finds every row and every column that does not follow from the ledger and the bodies.
     pub fn differences(&self) -> Vec<Difference> {
-        let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters);
+        let mut found = receipts::differences(&self.attempts, &self.deliveries, &self.dead_letters, &self.redrives);
         found.extend(fold::differences(&self.deliveries, &self.job_facts));
-        found.extend(times::differences(&self.attempts, &self.dead_letters, &self.job_facts));
+        found.extend(times::differences(&self.attempts, &self.dead_letters, &self.redrives, &self.job_facts));
         let minutes = (&self.quantiles, &self.job_stats);
         let hours = (&self.hourly_quantiles, &self.hourly_job_stats);
         for (resolution, (quantiles, job_stats)) in [(rollup::BY_MINUTE, minutes), (rollup::BY_HOUR, hours)] {

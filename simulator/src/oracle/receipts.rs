@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::{Difference, Receipt};
-use super::rows::{DeadLetter, Delivery};
+use super::rows::{DeadLetter, Delivery, Redrive};
 use crate::ledger::{Answer, Attempt, sha256_hex};
 
 /// The attempts with the same [`Receipt`], counted by answer, and their rows: an attempt that is repeated within the second is
@@ -23,12 +23,16 @@ struct Counts<'a> {
     delivery_rows: usize,
     /// Rows of `dead_letters` whose origin is ingest.
     dead_letter_rows: usize,
+    /// Dead letters that were sent back, and the records that they became.
+    redriven_letters: BTreeSet<&'a str>,
+    redriven_records: BTreeSet<&'a str>,
 }
 
 pub(super) fn differences(
     attempts: &[Attempt],
     deliveries: &[Delivery],
     dead_letters: &[DeadLetter],
+    redrives: &[Redrive],
 ) -> Vec<Difference> {
     let mut by_receipt = BTreeMap::<Receipt, Counts<'_>>::new();
     for attempt in attempts {
@@ -64,10 +68,17 @@ pub(super) fn differences(
             found.push(Difference::Body { table: DEAD_LETTERS, receipt: row.receipt() });
         }
     }
+    for row in redrives {
+        let counts = by_receipt.entry(row.receipt()).or_default();
+        counts.redriven_letters.insert(&row.letter);
+        counts.redriven_records.insert(&row.record);
+    }
     for (receipt, counts) in by_receipt {
+        // A letter becomes one record. Two that were made of the same record may become the same one.
+        let redriven = counts.redriven_letters.len().min(counts.redriven_records.len());
         let Counts { deliveries, dead_letters, refused, uncertain, delivery_rows, dead_letter_rows, .. } = counts;
         for (table, rows, acknowledged, possible) in [
-            (DELIVERIES, delivery_rows, deliveries, deliveries + uncertain),
+            (DELIVERIES, delivery_rows, deliveries + redriven, deliveries + uncertain + redriven),
             (DEAD_LETTERS, dead_letter_rows, dead_letters, dead_letters + refused + uncertain),
         ] {
             if rows < acknowledged {

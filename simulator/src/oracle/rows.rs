@@ -54,6 +54,18 @@ impl DeadLetter {
     }
 }
 
+/// A row of `redrives`, with the receipt of its dead letter.
+#[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
+pub struct Redrive {
+    pub source: String,
+    pub signature: String,
+    pub signed_at_text: String,
+    /// The position of the dead letter.
+    pub letter: String,
+    /// The position of the record that it became.
+    pub record: String,
+}
+
 /// A row of the view `job_facts`.
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
 pub struct JobFacts {
@@ -150,7 +162,7 @@ macro_rules! receipt {
     )*};
 }
 
-receipt! { Attempt Delivery DeadLetter }
+receipt! { Attempt Delivery DeadLetter Redrive }
 
 macro_rules! stats_key {
     ($($row:ident)*) => {$(

@@ -23,6 +23,7 @@ impl Snapshot {
 
         self.deliveries.retain(|row| is_known(&row.source, &row.job_id) || receipts.contains(&row.receipt()));
         self.dead_letters.retain(|row| is_known(&row.source, &row.job_id) || receipts.contains(&row.receipt()));
+        self.redrives.retain(|row| receipts.contains(&row.receipt()));
         let (known, others) = self.job_facts.into_iter().partition(|row| is_known(&row.source, &row.job_id));
         (self.job_facts, self.other_job_facts) = (known, others);
         for (resolution, quantiles, job_stats) in [

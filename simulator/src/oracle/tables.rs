@@ -9,10 +9,16 @@ use crate::ledger::Attempt;
 pub async fn read(client: &Client, attempts: Vec<Attempt>) -> clickhouse::error::Result<Snapshot> {
     const DEAD_LETTERS: &str = "SELECT source, reason, origin, event_type, job_id, signature, signed_at_text, \
                                 lower(hex(SHA256(body))) AS body_sha256 FROM dead_letters FINAL";
+    const REDRIVES: &str = "SELECT letters.source AS source, signature, signed_at_text, \
+                            concat(letters.topic, '/', toString(letters.partition), '/', toString(letters.offset)) AS letter, \
+                            concat(to_topic, '/', toString(to_partition), '/', toString(to_offset)) AS record \
+                            FROM redrives AS sent FINAL INNER JOIN dead_letters AS letters FINAL ON sent.log_id = letters.log_id \
+                            AND sent.topic = letters.topic AND sent.partition = letters.partition AND sent.offset = letters.offset";
     Ok(Snapshot {
         attempts,
         deliveries: rows(client, "SELECT ?fields FROM deliveries FINAL").await?,
         dead_letters: rows(client, DEAD_LETTERS).await?,
+        redrives: rows(client, REDRIVES).await?,
         job_facts: rows(client, "SELECT ?fields FROM job_facts").await?,
         other_job_facts: Vec::new(),
         quantiles: rows(client, &quantiles("toStartOfMinute")).await?,

@@ -441,3 +441,52 @@ fn a_record_that_the_processor_dead_lettered_counts_once() {
     }
     assert_eq!(snapshot.differences(), []);
 }
+
+/// Makes the delivery at `place` one that came too late, and was sent back.
+fn redriven(snapshot: &mut Snapshot, place: usize) -> Redrive {
+    let delivery = snapshot.deliveries[place].clone();
+    let attempts = snapshot.attempts.iter_mut().filter(|attempt| attempt.receipt() == delivery.receipt());
+    attempts.for_each(|attempt| attempt.answer = Answer::Status(401));
+    snapshot.dead_letters.push(DeadLetter {
+        source: delivery.source.clone(),
+        reason: "stale".into(),
+        origin: "ingest".into(),
+        event_type: format!("{}.{}", delivery.resource, delivery.action),
+        job_id: delivery.job_id.clone(),
+        signature: delivery.signature.clone(),
+        signed_at_text: delivery.signed_at_text.clone(),
+        body_sha256: sha256_hex(delivery.body.as_bytes()),
+    });
+    let Delivery { source, signature, signed_at_text, .. } = delivery.clone();
+    let (letter, record) = ("hookline.dead-letter/0/1".into(), delivery.position());
+    let redrive = Redrive { source, signature, signed_at_text, letter, record };
+    snapshot.redrives.push(redrive.clone());
+    redrive
+}
+
+#[test]
+fn a_letter_that_was_sent_back_is_one_delivery() {
+    let mut snapshot = right();
+    let once =
+        |row: &Delivery| snapshot.attempts.iter().filter(|attempt| attempt.receipt() == row.receipt()).count() == 1;
+    let place = snapshot.deliveries.iter().position(|row| once(row)).unwrap();
+    let redrive = redriven(&mut snapshot, place);
+    assert_eq!(snapshot.differences(), []);
+
+    let mut unnoted = snapshot.clone();
+    unnoted.redrives.clear();
+    assert!(matches!(unnoted.differences()[0], Difference::Invented { table: "deliveries", .. }));
+
+    let mut doubled = snapshot.clone();
+    doubled.deliveries.push(Delivery { offset: -1, ..snapshot.deliveries[place].clone() });
+    assert!(matches!(doubled.differences()[0], Difference::Invented { table: "deliveries", rows: 2, .. }));
+    doubled.redrives.push(Redrive { record: "hookline.video/0/-1".into(), ..redrive });
+    assert!(
+        matches!(doubled.differences()[0], Difference::Invented { attempts: 1, rows: 2, .. }),
+        "also where it is noted"
+    );
+
+    let mut lost = snapshot.clone();
+    lost.deliveries.remove(place);
+    assert!(matches!(lost.differences()[0], Difference::Lost { table: "deliveries", acknowledged: 1, rows: 0, .. }));
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::difference::{Difference, Receipt};
 use super::fold::name;
-use super::rows::{DeadLetter, JobFacts};
+use super::rows::{DeadLetter, JobFacts, Redrive};
 use crate::ledger::{Answer, Attempt};
 use crate::provider_time::ProviderTime;
 
@@ -22,17 +22,20 @@ struct Signed {
 pub(super) fn differences(
     attempts: &[Attempt],
     dead_letters: &[DeadLetter],
+    redrives: &[Redrive],
     job_facts: &[JobFacts],
 ) -> Vec<Difference> {
     let rejected_by_table: BTreeSet<Receipt> =
         dead_letters.iter().filter(|row| !row.is_from_ingest()).map(DeadLetter::receipt).collect();
+    let redriven: BTreeSet<Receipt> = redrives.iter().map(Redrive::receipt).collect();
     let mut events = BTreeMap::<(&str, &str, &str), Signed>::new();
     for attempt in attempts {
         let Ok(second) = attempt.signed_at_text.parse() else { continue };
         let signed = events.entry((&attempt.source, &attempt.job_id, &attempt.event_type)).or_default();
         signed.any.insert(second);
         signed.created_at = attempt.created_at.second();
-        if attempt.answer == Answer::Status(200) && !rejected_by_table.contains(&attempt.receipt()) {
+        let arrived = attempt.answer == Answer::Status(200) || redriven.contains(&attempt.receipt());
+        if arrived && !rejected_by_table.contains(&attempt.receipt()) {
             signed.acknowledged = Some(signed.acknowledged.map_or(second, |first| first.min(second)));
         }
     }

@@ -11,9 +11,11 @@ use tokio::time::sleep;
 use super::assertions::{
     assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
 };
+use super::redrives;
 use super::terminations::{Back, Outage, rebalance_in_outage, signal_twice, terminate};
 use super::traffic::Traffic;
 use super::{DEADLINE, Pipeline};
+use crate::ledger::Attempt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -39,6 +41,10 @@ pub enum Fault {
     NetworkSlow,
     /// SIGKILL in the middle of a replay that repairs deleted rows; the replay is then continued.
     ReplayKilled,
+    /// SIGKILL at a fail point of a redrive of letters that came too late; the redrive is then continued.
+    RedriveKilled(&'static str),
+    /// SIGTERM in the middle of such a redrive.
+    RedriveTerminated,
 }
 
 /// A fault that was survived with every number right.
@@ -63,6 +69,10 @@ impl fmt::Display for Fault {
             Self::NetworkCut => f.write_str("network cut"),
             Self::NetworkSlow => f.write_str("network slow"),
             Self::ReplayKilled => f.write_str("replay killed"),
+            Self::RedriveKilled(fail_point) => {
+                write!(f, "redrive killed {}", fail_point.trim_start_matches("redrive_").replace(['_', ':'], " "))
+            }
+            Self::RedriveTerminated => f.write_str("redrive terminated"),
         }
     }
 }
@@ -75,7 +85,7 @@ impl fmt::Display for Survived {
 }
 
 impl Fault {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::ProcessorKilled("after_consume"),
         Self::ProcessorKilled("after_jobs"),
         Self::ProcessorKilled("after_deliveries"),
@@ -98,6 +108,12 @@ impl Fault {
         Self::NetworkCut,
         Self::NetworkSlow,
         Self::ReplayKilled,
+        Self::RedriveKilled("redrive_begun"),
+        Self::RedriveKilled("redrive_one_sent"),
+        Self::RedriveKilled("redrive_all_sent"),
+        Self::RedriveKilled("redrive_noted"),
+        Self::RedriveKilled("redrive_saved"),
+        Self::RedriveTerminated,
     ];
 
     /// Injects the fault into a pipeline of its own under `traffic`, which goes on until the fault is over. Panics where a
@@ -112,13 +128,15 @@ impl Fault {
             | Self::RebalanceInOutage
             | Self::NetworkCut
             | Self::NetworkSlow
-            | Self::ReplayKilled => Pipeline::on_shared_servers("matrix").await,
+            | Self::ReplayKilled
+            | Self::RedriveKilled(_)
+            | Self::RedriveTerminated => Pipeline::on_shared_servers("matrix").await,
         };
         let mut processor = pipeline.processor("one", &[]);
         let stream = traffic.stream(pipeline.url.clone());
         pipeline.wait_for_rows(traffic.jobs as u64 / 4).await;
-        self.inject(&mut pipeline, &mut processor).await;
-        let attempts = stream.end().await;
+        let stale = self.inject(&mut pipeline, &mut processor).await;
+        let attempts = [stream.end().await, stale].concat();
         let settled = wait_until_settled(&pipeline, &mut processor).await;
         if self == Self::ReplayKilled {
             assert_replay_changes_nothing(&pipeline).await;
@@ -132,8 +150,8 @@ impl Fault {
     }
 
     /// Injects the fault under whatever traffic there is, and returns when it is over: everything runs again, though the
-    /// processor may lag.
-    pub async fn inject(self, pipeline: &mut Pipeline, processor: &mut Daemon) {
+    /// processor may lag. Gives the attempts that the fault made itself.
+    pub async fn inject(self, pipeline: &mut Pipeline, processor: &mut Daemon) -> Vec<Attempt> {
         match self {
             Self::ProcessorKilled(fail_point) => kill_processor(pipeline, processor, fail_point).await,
             Self::ProcessorFrozen => freeze_processor(pipeline, processor).await,
@@ -152,7 +170,10 @@ impl Fault {
             Self::NetworkCut => cut_network(pipeline).await,
             Self::NetworkSlow => slow_network(pipeline).await,
             Self::ReplayKilled => kill_replay(pipeline).await,
+            Self::RedriveKilled(fail_point) => return redrives::kill(pipeline, fail_point).await,
+            Self::RedriveTerminated => return redrives::terminate(pipeline).await,
         }
+        Vec::new()
     }
 }
 

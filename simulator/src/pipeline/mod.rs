@@ -11,6 +11,7 @@
 mod answers;
 pub mod assertions;
 pub mod faults;
+mod redrives;
 pub mod terminations;
 pub mod traffic;
 

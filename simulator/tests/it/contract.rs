@@ -33,7 +33,7 @@ fn help_is_pinned() {
     let mut text = String::new();
     for (binary, commands) in [
         (INGEST, &["", "sign", "verify"][..]),
-        (PROCESSOR, &["", "replay"]),
+        (PROCESSOR, &["", "replay", "dead-letters", "redrive"]),
         (ANALYTICS, &["", "migrate", "report"]),
         (SIMULATOR, &["", "check"]),
     ] {
@@ -131,7 +131,7 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
     let mut tell = |command: &str, value: &Value| writeln!(text, "$ {command}\n{}", keys(value)).unwrap();
     tell(&format!("{SIMULATOR} --json"), report);
     let ledger = ledger.to_str().unwrap();
-    let state = format!("{ledger}.state");
+    let (state, plan) = (format!("{ledger}.state"), format!("{ledger}.plan"));
     for (binary, command, more) in [
         (SIMULATOR, "check --json", ["--ledger", ledger]),
         (ANALYTICS, "migrate --json", ["--partitions", "2"]),
@@ -139,6 +139,9 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
         (ANALYTICS, "report --json", ["--by", "source,resource,type,code"]),
         (PROCESSOR, "replay --json", ["--state", &state]),
         (PROCESSOR, "replay --dry-run --json", ["--state", &state]),
+        (PROCESSOR, "dead-letters --json", ["--from", "1h"]),
+        (PROCESSOR, "redrive --json", ["--state", &plan]),
+        (PROCESSOR, "redrive --execute --json", ["--state", &plan]),
     ] {
         let arguments: Vec<_> = command.split(' ').chain(more).collect();
         let output = run(binary, &arguments, &pipeline.environment);
@@ -176,7 +179,7 @@ fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
     let mut writer = ledger::Writer::append(Path::new(&wrong_ledger)).unwrap();
     attempts.iter().for_each(|attempt| writer.write(attempt).unwrap());
     writer.finish().unwrap();
-    let (ledger, state, missing) = (path("ledger.jsonl"), path("state.json"), path("missing"));
+    let [ledger, state, plan, missing] = ["ledger.jsonl", "state.json", "plan.json", "missing"].map(path);
 
     let url = with(&[], &[("HOOKLINE_WEBHOOK_URL", pipeline.url.as_str())]);
     let sound = |more: &[(&str, &str)]| with(&pipeline.environment, more);
@@ -205,6 +208,9 @@ fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
             sound(&[("HOOKLINE_TOPIC_PREFIX", "nobody")]),
             "replay of topics that are missing",
         ),
+        (PROCESSOR, &["dead-letters"], sound(&[]), "dead-letters"),
+        (PROCESSOR, &["redrive", "--state", &plan], sound(&[]), "redrive"),
+        (PROCESSOR, &["redrive", "--execute", "--state", &missing], sound(&[]), "redrive of a plan that is missing"),
         (ANALYTICS, &[CHECK], sound(&[]), CHECK),
         (ANALYTICS, &[], sound(&[]), "nothing to do"),
         (ANALYTICS, &["--unknown"], sound(&[]), "an unknown option"),

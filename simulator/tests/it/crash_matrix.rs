@@ -41,6 +41,12 @@ matrix! {
     network_cut: Fault::NetworkCut;
     network_slow: Fault::NetworkSlow;
     replay_killed: Fault::ReplayKilled;
+    redrive_killed_at_its_beginning: Fault::RedriveKilled("redrive_begun");
+    redrive_killed_after_one_letter: Fault::RedriveKilled("redrive_one_sent");
+    redrive_killed_after_a_page: Fault::RedriveKilled("redrive_all_sent");
+    redrive_killed_after_its_note: Fault::RedriveKilled("redrive_noted");
+    redrive_killed_after_its_save: Fault::RedriveKilled("redrive_saved");
+    redrive_terminated: Fault::RedriveTerminated;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
