@@ -83,14 +83,8 @@ impl Batch {
         body: &[u8],
         headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
     ) {
-        let next = Offset(position.offset.0 + 1);
-        let (begin, appended_at) = (position.offset, position.appended_at);
-        self.positions
-            .entry((position.topic, position.partition))
-            .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
-            .or_insert(PartitionProgress { begin, next, appended_at });
         match (position.topic, decode_headers(headers.clone())) {
-            (Topic::Resource(_), Ok(headers)) => self.push_row(position, &headers, body),
+            (Topic::Resource(_), Ok(Headers { metadata, .. })) => return self.push_delivery(position, &metadata, body),
             (Topic::Resource(_), Err(bad)) => {
                 let record = UnattributedRecord::new(position, bad, key, body, headers);
                 self.kept_bytes += record.bytes();
@@ -102,10 +96,21 @@ impl Batch {
                 self.dead_letters.push(row);
             }
         }
+        self.advance(position);
     }
 
-    fn push_row(&mut self, position: RecordPosition, headers: &Headers<'_>, body: &[u8]) {
-        let metadata = &headers.metadata;
+    fn advance(&mut self, position: RecordPosition) {
+        let next = Offset(position.offset.0 + 1);
+        let (begin, appended_at) = (position.offset, position.appended_at);
+        self.positions
+            .entry((position.topic, position.partition))
+            .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
+            .or_insert(PartitionProgress { begin, next, appended_at });
+    }
+
+    /// Adds a record of a resource topic whose headers are in order.
+    pub fn push_delivery(&mut self, position: RecordPosition, metadata: &DeliveryMetadata<'_>, body: &[u8]) {
+        self.advance(position);
         let row = BatchRecord {
             position,
             source: self.intern(metadata.source),

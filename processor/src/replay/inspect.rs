@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use clickhouse::{Client, Row};
 use hookline_schemas::facts::Facts;
-use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
@@ -12,7 +11,6 @@ use super::plan::PartitionRange;
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
-use crate::log_ids::LogIds;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
@@ -20,8 +18,6 @@ const MAX_QUERY_BYTES: &str = "1073741824";
 #[derive(Clone, Debug)]
 pub struct Inspector {
     clickhouse: ClickHouse,
-    log_ids: LogIds,
-    topics: Topics,
     cancel: CancellationToken,
 }
 
@@ -60,25 +56,25 @@ struct Origin {
 }
 
 impl Inspector {
-    pub fn new(clickhouse: ClickHouse, log_ids: LogIds, topics: Topics, cancel: CancellationToken) -> Self {
-        Self { clickhouse, log_ids, topics, cancel }
+    pub fn new(clickhouse: ClickHouse, cancel: CancellationToken) -> Self {
+        Self { clickhouse, cancel }
     }
 
     /// Returns the origins in this partition that have a dead letter already: one that is in the dead-letter topic as it is now,
     /// and was made from a record of the topic as it is now.
-    pub async fn published_origins(&self, part: &PartitionRange) -> anyhow::Result<HashSet<String>> {
+    pub async fn published_origins(
+        &self,
+        part: &PartitionRange,
+        dead_letter_log_id: &str,
+    ) -> anyhow::Result<HashSet<String>> {
         let prefix = format!("{}/{}/", part.topic, part.partition.0);
         let query = "SELECT DISTINCT origin FROM dead_letters \
                      WHERE log_id = ? AND origin_log_id = ? AND startsWith(origin, ?)";
         let ask = async |client: &Client| {
-            let query = client.query(query).bind(self.log_ids.of(Topic::DeadLetter));
-            query.bind(self.log_id(part)).bind(&prefix).fetch_all::<Origin>().await
+            let query = client.query(query).bind(dead_letter_log_id);
+            query.bind(&part.log_id).bind(&prefix).fetch_all::<Origin>().await
         };
         Ok(self.ask(ask).await?.into_iter().map(|row| row.origin).collect())
-    }
-
-    fn log_id(&self, part: &PartitionRange) -> &str {
-        Topic::named(&part.topic, &self.topics).map_or("", |topic| self.log_ids.of(topic))
     }
 
     /// Counts the offsets of `part` from `next` up to `end` that have a row.
@@ -89,7 +85,7 @@ impl Inspector {
             table.as_str()
         );
         let ask = async |client: &Client| {
-            let query = client.query(&query).bind(self.log_id(part)).bind(&part.topic).bind(part.partition.0);
+            let query = client.query(&query).bind(&part.log_id).bind(&part.topic).bind(part.partition.0);
             query.bind(part.next.0).bind(part.end.0).fetch_one::<Count>().await
         };
         Ok(self.ask(ask).await?.count)

@@ -1,5 +1,8 @@
-//! Reads a range of the topics again, beside the live group and without touching its offsets, and writes its records once
-//! more: rows that were missing are repaired, and nothing changes where the tables are right.
+//! Reads a range of the topics or of the archive again, beside the live group and without touching its offsets, and writes its
+//! records once more: rows that were missing are repaired, and nothing changes where the tables are right.
+//!
+//! A plan is a list of parts, each a range of offsets of one partition of one log in one `source`. Readers take part after part,
+//! page by page, and give each page to the `sink` of that source. Pace, progress, roll-up and report know neither.
 
 mod inspect;
 mod lock;
@@ -11,14 +14,16 @@ mod read;
 mod report;
 mod rollup;
 mod select;
+mod sink;
+mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hookline_schemas::topics::Topics;
+use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::kafka::{KafkaContext, ask};
 use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
@@ -32,10 +37,17 @@ use self::lock::StateLock;
 use self::pace::Pace;
 use self::plan::plan;
 use self::progress::{Progress, Repaired, StateFile};
-use self::read::{Reader, Shared};
+use self::read::{Lane, Reader, Shared};
 use self::report::{Display, count};
 use self::rollup::RollUp;
 use self::select::Selection;
+use self::sink::archive::ArchiveSink;
+use self::sink::kafka::KafkaSink;
+use self::source::SourceKind;
+use self::source::archive::ArchiveSource;
+use self::source::archive_plan::ArchivePlanner;
+use self::source::kafka::KafkaSource;
+use self::source::kafka_plan::KafkaPlanner;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
@@ -43,13 +55,14 @@ use crate::consumer::settings;
 use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::{Metrics, Mode};
 use crate::writer::Writer;
+use crate::writer::insert::TableInserter;
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CUT_SHORT: &str = "the replay did not stop within group.shutdown_timeout_ms and is cut short: the roll-up of what it wrote last may be stale until \
      the same command is run again and continues";
 
-/// Reads a range of the topics again and inserts what the tables lack of it.
+/// Reads a range of the topics or of the archive again and inserts what the tables lack of it.
 ///
 /// A replay is safe at any time, also beside live traffic: facts only ever join, and rows of the same record replace each
 /// other. One that was stopped or killed continues where it was when the same command is run again.
@@ -88,25 +101,32 @@ struct Replay {
     args: ReplayArgs,
 }
 
+/// The brokers, where the replay reads from them.
+struct Kafka {
+    consumer: BaseConsumer<KafkaContext>,
+    log_ids: LogIds,
+}
+
+impl Kafka {
+    /// The log id of a topic by its whole name.
+    fn log_id(&self, topics: &Topics, name: &str) -> Option<String> {
+        Topic::named(name, topics).map(|topic| self.log_ids.of(topic).to_owned())
+    }
+}
+
 impl Replay {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         self.args.selection.check(OffsetDateTime::now_utc())?;
-        let context = KafkaContext::new("replay");
-        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context)?;
-        // Asked for before anything else, so that a topic that is made anew meanwhile is noticed.
-        let log_ids = ask(&consumer, |consumer| LogIds::fetch(consumer, &self.topics, TIMEOUT));
-        let log_ids = log_ids.with_context(|| {
-            format!("Kafka at {} does not tell the ids of the topics", self.config.kafka.bootstrap_servers)
-        })?;
+        let kafka = self.kafka()?;
+        let clickhouse = ClickHouse::new(&self.config.clickhouse)?;
         let display = Display { json: self.args.json, rate: self.args.rate };
         let state = StateFile::new(&self.args.state);
+        let planned = || runtime.block_on(self.resume_or_plan(&display, &state, kafka.as_ref(), &clickhouse));
         if self.args.dry_run {
-            let progress = self.resume_or_plan(&display, &state, &consumer, &log_ids)?;
-            return display.print_plan(&consumer, &progress);
+            return display.print_plan(kafka.as_ref().map(|kafka| &kafka.consumer), &planned()?);
         }
         let _lock = StateLock::acquire(&self.args.state)?;
-        let progress = self.resume_or_plan(&display, &state, &consumer, &log_ids)?;
-        let clickhouse = ClickHouse::new(&self.config.clickhouse)?;
+        let progress = planned()?;
         for table in Table::ALL {
             runtime.block_on(clickhouse.check(table))?;
         }
@@ -129,7 +149,7 @@ impl Replay {
         let roll_up = RollUp { refresher, shared: &shared, every };
 
         let lines = display.lines(&shared.bar, done_before, runtime);
-        let read = self.read(&roll_up, &clickhouse, &log_ids, runtime);
+        let read = self.read(&roll_up, &clickhouse, kafka.as_ref(), runtime);
         lines.abort();
         shared.bar.finish_and_clear();
         let is_whole = read.is_ok() && !shutdown.is_cancelled();
@@ -176,16 +196,32 @@ impl Replay {
         Duration::from_millis(group.shutdown_timeout_ms.saturating_sub(group.settle_timeout_ms))
     }
 
+    /// Connects to the brokers, where something is read from them.
+    fn kafka(&self) -> anyhow::Result<Option<Kafka>> {
+        if !self.args.selection.reads(SourceKind::Kafka) {
+            return Ok(None);
+        }
+        let consumer: BaseConsumer<_> =
+            settings::replay(&self.config)?.create_with_context(KafkaContext::new("replay"))?;
+        // Asked for before anything else, so that a topic that is made anew meanwhile is noticed.
+        let log_ids = ask(&consumer, |consumer| LogIds::fetch(consumer, &self.topics, TIMEOUT));
+        let log_ids = log_ids.with_context(|| {
+            format!("Kafka at {} does not tell the ids of the topics", self.config.kafka.bootstrap_servers)
+        })?;
+        Ok(Some(Kafka { consumer, log_ids }))
+    }
+
     /// A dry run needs no state of its own: what another replay keeps in the file does not concern it.
-    fn resume_or_plan(
+    async fn resume_or_plan(
         &self,
         display: &Display,
         state: &StateFile,
-        consumer: &BaseConsumer<KafkaContext>,
-        log_ids: &LogIds,
+        kafka: Option<&Kafka>,
+        clickhouse: &ClickHouse,
     ) -> anyhow::Result<Progress> {
         let selection = &self.args.selection;
-        match state.resume(log_ids, selection) {
+        let log_id = |name: &str| kafka.and_then(|kafka| kafka.log_id(&self.topics, name));
+        match state.resume(log_id, selection) {
             Ok(Some(progress)) => {
                 display.print_resumed(&self.args.state, &progress);
                 return Ok(progress);
@@ -194,15 +230,19 @@ impl Replay {
             Err(error) if self.args.dry_run => display.note(&format!("{error:#}; this dry run begins anew")),
             Err(error) => return Err(error),
         }
-        let (parts, expired) = plan(consumer, &self.topics, selection, OffsetDateTime::now_utc())?;
+        let topics = &self.topics;
+        let kafka = kafka.map(|Kafka { consumer, log_ids }| KafkaPlanner { consumer, topics, log_ids });
+        let archive = selection
+            .reads(SourceKind::Deliveries)
+            .then(|| ArchivePlanner { client: clickhouse.client().clone(), cancel: CancellationToken::new() });
+        let plan = plan(kafka.as_ref(), archive.as_ref(), selection, OffsetDateTime::now_utc()).await?;
         Ok(Progress {
-            log_ids: log_ids.clone(),
             asked: selection.clone(),
-            parts,
+            parts: plan.parts,
             dirty_hours: BTreeSet::new(),
             refreshing_hours: BTreeSet::new(),
             refreshed_hours: BTreeSet::new(),
-            repaired: Repaired { expired, ..Repaired::default() },
+            repaired: Repaired { expired: plan.expired, ..Repaired::default() },
         })
     }
 
@@ -226,34 +266,24 @@ impl Replay {
         &self,
         roll_up: &RollUp<'_>,
         clickhouse: &ClickHouse,
-        log_ids: &LogIds,
+        kafka: Option<&Kafka>,
         runtime: &Handle,
     ) -> anyhow::Result<()> {
         let shared = roll_up.shared;
-        let inspector =
-            || Inspector::new(clickhouse.clone(), log_ids.clone(), self.topics.clone(), shared.cancel.clone());
-        let published = published::origins_not_in_the_table(
-            &self.config,
-            &self.topics,
-            log_ids,
-            &inspector(),
-            &shared.stop,
-            runtime,
-        )?;
+        let published = match kafka {
+            Some(Kafka { log_ids, .. }) => {
+                let inspector = Inspector::new(clickhouse.clone(), shared.cancel.clone());
+                let (config, topics, stop) = (&self.config, &self.topics, &shared.stop);
+                published::origins_not_in_the_table(config, topics, log_ids, &inspector, stop, runtime)?
+            }
+            None => HashSet::new(),
+        };
         let readers = (0..self.args.parallel)
             .map(|_| {
-                let asking = settings::replay(&self.config)?.create_with_context(KafkaContext::new("topic ids"))?;
-                let writer = Writer::new(
-                    &self.config.kafka,
-                    clickhouse.clone(),
-                    self.topics.clone(),
-                    LogWatch::new(asking, self.topics.clone(), log_ids.clone(), Duration::MAX),
-                    self.metrics.clone(),
-                    Readiness::waiting_for(&[]),
-                )?;
-                let consumer = settings::replay(&self.config)?.create_with_context(KafkaContext::new("reader"))?;
-                let (inspector, published, runtime) = (inspector(), &published, runtime.clone());
-                Ok(Reader { consumer, writer, inspector, shared, published, runtime })
+                let kafka = kafka.map(|kafka| self.kafka_lane(kafka, &published, clickhouse, shared, runtime));
+                let archive = self.args.selection.reads(SourceKind::Deliveries);
+                let archive = archive.then(|| self.archive_lane(clickhouse, shared, runtime));
+                Ok(Reader { kafka: kafka.transpose()?, archive, shared, runtime: runtime.clone() })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         std::thread::scope(|scope| {
@@ -274,5 +304,50 @@ impl Replay {
                 .collect();
             ended.into_iter().collect()
         })
+    }
+
+    fn kafka_lane<'s>(
+        &self,
+        kafka: &Kafka,
+        published: &'s HashSet<String>,
+        clickhouse: &ClickHouse,
+        shared: &'s Shared,
+        runtime: &Handle,
+    ) -> anyhow::Result<Lane<'s>> {
+        let client = |name| anyhow::Ok(settings::replay(&self.config)?.create_with_context(KafkaContext::new(name))?);
+        let (topics, log_ids) = (self.topics.clone(), kafka.log_ids.clone());
+        let writer = Writer::new(
+            &self.config.kafka,
+            clickhouse.clone(),
+            topics.clone(),
+            LogWatch::new(client("topic ids")?, topics, log_ids, Duration::MAX),
+            self.metrics.clone(),
+            Readiness::waiting_for(&[]),
+        )?;
+        Ok(Lane {
+            source: Box::new(KafkaSource::new(client("reader")?, shared)),
+            sink: Box::new(KafkaSink {
+                writer,
+                inspector: Inspector::new(clickhouse.clone(), shared.cancel.clone()),
+                shared,
+                published,
+                already_published: HashSet::new(),
+                dead_letter_log_id: kafka.log_ids.of(Topic::DeadLetter).to_owned(),
+                runtime: runtime.clone(),
+            }),
+        })
+    }
+
+    fn archive_lane<'s>(&self, clickhouse: &ClickHouse, shared: &'s Shared, runtime: &Handle) -> Lane<'s> {
+        let readiness = Readiness::waiting_for(&[]);
+        Lane {
+            source: Box::new(ArchiveSource::new(clickhouse.clone(), shared, runtime.clone())),
+            sink: Box::new(ArchiveSink {
+                tables: TableInserter::new(clickhouse.clone(), self.metrics.clone(), readiness),
+                inspector: Inspector::new(clickhouse.clone(), shared.cancel.clone()),
+                shared,
+                runtime: runtime.clone(),
+            }),
+        }
     }
 }

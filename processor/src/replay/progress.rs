@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::{Offset, Topic};
+use hookline_schemas::topics::Offset;
 use serde::{Deserialize, Serialize};
 
 use super::plan::PartitionRange;
 use super::select::Selection;
-use crate::log_ids::LogIds;
+use super::source::SourceKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The offsets mean other records in another cluster, and in a topic that was made anew.
-    pub log_ids: LogIds,
     /// The arguments as they were typed: the same ones continue the same replay, also where an age has moved on.
     pub asked: Selection,
     pub parts: Vec<PartitionRange>,
@@ -31,6 +29,8 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repaired {
     pub deliveries: u64,
+    /// Rows of `deliveries` that were written anew, because the decoder reads their bodies otherwise today.
+    pub deliveries_changed: u64,
     pub dead_letters: u64,
     /// Jobs that were absent from `jobs`.
     pub jobs: u64,
@@ -38,19 +38,26 @@ pub struct Repaired {
     pub jobs_changed: u64,
     /// Records of the plan that retention removed before they were read. Nothing was inserted for these.
     pub expired: u64,
+    /// Archived records that today's decoder does not read, or that are damaged. Their rows stay, and nothing was made of them.
+    pub unreadable: u64,
+    /// Rows that ClickHouse refuses for their content, made from archived records.
+    pub refused: u64,
 }
 
 impl Repaired {
     pub fn add(&mut self, other: Self) {
         self.deliveries += other.deliveries;
+        self.deliveries_changed += other.deliveries_changed;
         self.dead_letters += other.dead_letters;
         self.jobs += other.jobs;
         self.jobs_changed += other.jobs_changed;
+        self.unreadable += other.unreadable;
+        self.refused += other.refused;
         self.expired += other.expired;
     }
 
     pub fn is_nothing(self) -> bool {
-        self.deliveries + self.dead_letters + self.jobs + self.jobs_changed == 0
+        self.deliveries + self.deliveries_changed + self.dead_letters + self.jobs + self.jobs_changed == 0
     }
 }
 
@@ -81,8 +88,7 @@ impl Progress {
 
     /// Records that a part was read up to `next`, and what that repaired.
     pub fn advance(&mut self, part: &PartitionRange, next: Offset, repaired: Repaired) {
-        let known = |known: &&mut PartitionRange| known.topic == part.topic && known.partition == part.partition;
-        if let Some(known) = self.parts.iter_mut().find(known) {
+        if let Some(known) = self.parts.iter_mut().find(|known| part.is_part_of(known)) {
             known.next = known.next.max(next.min(known.end));
         }
         self.repaired.add(repaired);
@@ -103,8 +109,13 @@ impl StateFile {
         Self(path.to_owned())
     }
 
-    /// Returns the progress of an earlier run with the same arguments. That of another replay is an error.
-    pub fn resume(&self, log_ids: &LogIds, asked: &Selection) -> anyhow::Result<Option<Progress>> {
+    /// Returns the progress of an earlier run with the same arguments. That of another replay is an error. `log_ids` gives the id
+    /// that a topic has now, by its name.
+    pub fn resume(
+        &self,
+        log_ids: impl Fn(&str) -> Option<String>,
+        asked: &Selection,
+    ) -> anyhow::Result<Option<Progress>> {
         let path = self.0.display();
         let text = match std::fs::read(&self.0) {
             Ok(text) => text,
@@ -113,17 +124,19 @@ impl StateFile {
         };
         let saved: Progress = serde_json::from_slice(&text)
             .with_context(|| format!("--state {path} does not hold the progress of a replay"))?;
+        let of_kafka = saved.parts.iter().filter(|part| part.source == SourceKind::Kafka);
+        let made_anew = of_kafka
+            .map(|part| (part, log_ids(&part.topic)))
+            .find(|(part, now)| now.as_ref().is_none_or(|now| *now != part.log_id));
         if saved.asked == *asked
-            && let Some(topic) = Topic::ALL
-                .into_iter()
-                .filter(|topic| asked.wants_topic(*topic))
-                .find(|topic| saved.log_ids.of(*topic) != log_ids.of(*topic))
+            && let Some((part, now)) = made_anew
         {
             bail!(
-                "--state {path} holds the progress of a replay of {:?} of the topic {topic}, which is {:?} now: the topic was made \
-                 anew, or this is another cluster, so the offsets mean other records: name another file, or remove this one",
-                saved.log_ids.of(topic),
-                log_ids.of(topic)
+                "--state {path} holds the progress of a replay of {:?} of the topic {}, which is {:?} now: the topic was made \
+                 anew, or this is another cluster or prefix, so the offsets mean other records: name another file, or remove this one",
+                part.log_id,
+                part.topic,
+                now.unwrap_or_default()
             );
         }
         if saved.asked != *asked {
@@ -169,16 +182,14 @@ mod tests {
 
     use super::*;
 
-    fn log_ids(cluster: &str) -> LogIds {
-        serde_json::from_value(serde_json::json!({
-            "video": format!("{cluster}/v"), "image": format!("{cluster}/i"),
-            "audio": format!("{cluster}/a"), "dead_letter": format!("{cluster}/d"),
-        }))
-        .unwrap()
+    fn log_id(cluster: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |_| Some(format!("{cluster}/t"))
     }
 
     fn progress() -> Progress {
         let part = |partition| PartitionRange {
+            source: SourceKind::Kafka,
+            log_id: "c/t".into(),
             topic: "t".into(),
             partition: Partition(partition),
             start: Offset(10),
@@ -186,7 +197,6 @@ mod tests {
             next: Offset(10),
         };
         Progress {
-            log_ids: log_ids("c"),
             asked: Selection::default(),
             parts: vec![part(0), part(1)],
             dirty_hours: BTreeSet::new(),
@@ -232,7 +242,7 @@ mod tests {
             let mut progress = progress();
             progress.parts[1].next = Offset(next);
             file.save(&progress).unwrap();
-            let resumed = file.resume(&log_ids("c"), &Selection::default());
+            let resumed = file.resume(log_id("c"), &Selection::default());
             assert_eq!(resumed.is_ok(), possible, "{next}: {resumed:?}");
         }
     }
@@ -242,14 +252,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(&folder.path().join("state.json"));
         let asked = Selection::default();
-        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), None);
+        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), None);
         file.save(&progress()).unwrap();
-        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), Some(progress()));
+        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), Some(progress()));
         let other = Selection { partitions: vec![Partition(1)], ..Selection::default() };
-        assert!(file.resume(&log_ids("c"), &other).unwrap_err().to_string().contains("another replay"));
-        let refused = file.resume(&log_ids("d"), &asked).unwrap_err().to_string();
+        assert!(file.resume(log_id("c"), &other).unwrap_err().to_string().contains("another replay"));
+        let refused = file.resume(log_id("d"), &asked).unwrap_err().to_string();
         assert!(refused.contains("made anew"), "{refused}");
         file.remove().unwrap();
-        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), None);
+        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), None);
     }
 }

@@ -18,6 +18,7 @@ use super::TIMEOUT;
 use super::plan::PartitionRange;
 use super::progress::{Progress, Repaired};
 use super::read::Position;
+use super::source::SourceKind;
 
 /// The bar of the records.
 pub const RECORDS: &str = "{bar:30} {human_pos} of {human_len} records, {speed}";
@@ -117,10 +118,12 @@ impl Display {
         telemetry::print_line(format_args!("note: {note}"));
     }
 
-    pub fn print_plan(&self, consumer: &BaseConsumer<KafkaContext>, progress: &Progress) -> anyhow::Result<()> {
+    /// Prints a plan; `consumer` is there where Kafka is read from.
+    pub fn print_plan(&self, consumer: Option<&BaseConsumer<KafkaContext>>, progress: &Progress) -> anyhow::Result<()> {
         let left = progress.records() - progress.done();
-        let size =
-            progress.parts.iter().max_by_key(|part| part.records()).map_or(Ok(0), |part| mean_size(consumer, part))?;
+        let of_kafka = progress.parts.iter().filter(|part| part.source == SourceKind::Kafka);
+        let sample = of_kafka.max_by_key(|part| part.records()).zip(consumer);
+        let size = sample.map_or(Ok(0), |(part, consumer)| mean_size(consumer, part))?;
         let bytes = left * size;
         let seconds = (self.rate > 0).then(|| left.div_ceil(u64::from(self.rate)));
         if self.json {
@@ -184,13 +187,15 @@ impl Display {
     }
 
     pub fn print_result(&self, progress: &Progress, stopped: &[Position], read: u64, took: Duration) {
-        let Repaired { deliveries, dead_letters, jobs, jobs_changed, expired } = progress.repaired;
+        let Repaired { deliveries, deliveries_changed, dead_letters, jobs, jobs_changed, expired, .. } =
+            progress.repaired;
         let speed = read as f64 / took.as_secs_f64().max(0.001);
         if self.json {
             let result = json!({
                 "records": read, "seconds": took.as_secs_f64(), "records_per_second": speed,
                 "repaired": {
-                    "deliveries": deliveries, "dead_letters": dead_letters, "jobs": jobs, "jobs_changed": jobs_changed,
+                    "deliveries": deliveries, "deliveries_changed": deliveries_changed, "dead_letters": dead_letters, "jobs": jobs,
+                    "jobs_changed": jobs_changed,
                 },
                 "expired": expired, "hours": progress.refreshed_hours.len(), "changed": !progress.repaired.is_nothing(),
                 "stopped": stopped,

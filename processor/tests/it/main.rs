@@ -20,6 +20,7 @@ mod processor_under_test;
 mod refused_records;
 mod repeated_blocks;
 mod replay;
+mod replay_archive;
 mod replay_ends;
 mod rollup;
 mod rollup_versions;
