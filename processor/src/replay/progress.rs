@@ -1,6 +1,6 @@
 //! Keeps the progress of a replay in a file, so that one that was killed continues where it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -23,6 +23,7 @@ pub struct Progress {
     pub refreshing_hours: BTreeSet<i64>,
     pub refreshed_hours: BTreeSet<i64>,
     pub repaired: Repaired,
+    pub left_out: LeftOut,
 }
 
 /// Counts what a replay inserted that was missing.
@@ -38,10 +39,6 @@ pub struct Repaired {
     pub jobs_changed: u64,
     /// Records of the plan that retention removed before they were read. Nothing was inserted for these.
     pub expired: u64,
-    /// Archived records that today's decoder does not read, or that are damaged. Their rows stay, and nothing was made of them.
-    pub unreadable: u64,
-    /// Rows that ClickHouse refuses for their content, made from archived records.
-    pub refused: u64,
 }
 
 impl Repaired {
@@ -51,13 +48,39 @@ impl Repaired {
         self.dead_letters += other.dead_letters;
         self.jobs += other.jobs;
         self.jobs_changed += other.jobs_changed;
-        self.unreadable += other.unreadable;
-        self.refused += other.refused;
         self.expired += other.expired;
     }
 
     pub fn is_nothing(self) -> bool {
         self.deliveries + self.deliveries_changed + self.dead_letters + self.jobs + self.jobs_changed == 0
+    }
+}
+
+/// Counts records that were read, and of which nothing was made. What stands of them in the tables stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Records whose signature is wrong, with `--verify`.
+    pub signature_invalid: u64,
+    /// Records that no configured secret confirms, by source and key, where the key that signed them is not configured.
+    pub key_not_configured: BTreeMap<String, u64>,
+    /// Archived records that today's decoder does not read, or that are damaged.
+    pub unreadable: u64,
+    /// Rows that ClickHouse refuses for their content, made from archived records.
+    pub refused: u64,
+}
+
+impl LeftOut {
+    pub fn add(&mut self, other: Self) {
+        self.signature_invalid += other.signature_invalid;
+        for (key, records) in other.key_not_configured {
+            *self.key_not_configured.entry(key).or_default() += records;
+        }
+        self.unreadable += other.unreadable;
+        self.refused += other.refused;
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -86,12 +109,13 @@ impl Progress {
         self.parts.iter().map(PartitionRange::done).sum()
     }
 
-    /// Records that a part was read up to `next`, and what that repaired.
-    pub fn advance(&mut self, part: &PartitionRange, next: Offset, repaired: Repaired) {
+    /// Records that a part was read up to `next`, what that repaired, and what it left out.
+    pub fn advance(&mut self, part: &PartitionRange, next: Offset, repaired: Repaired, left_out: LeftOut) {
         if let Some(known) = self.parts.iter_mut().find(|known| part.is_part_of(known)) {
             known.next = known.next.max(next.min(known.end));
         }
         self.repaired.add(repaired);
+        self.left_out.add(left_out);
     }
 }
 
@@ -203,6 +227,7 @@ mod tests {
             refreshing_hours: BTreeSet::new(),
             refreshed_hours: BTreeSet::new(),
             repaired: Repaired::default(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -211,10 +236,10 @@ mod tests {
         let mut progress = progress();
         let part = progress.parts[1].clone();
         let found = Repaired { deliveries: 3, ..Repaired::default() };
-        progress.advance(&part, Offset(15), found);
-        progress.advance(&part, Offset(12), Repaired::default());
+        progress.advance(&part, Offset(15), found, LeftOut::default());
+        progress.advance(&part, Offset(12), Repaired::default(), LeftOut::default());
         assert_eq!((progress.done(), progress.records()), (5, 20));
-        progress.advance(&part, Offset(99), Repaired::default());
+        progress.advance(&part, Offset(99), Repaired::default(), LeftOut::default());
         assert_eq!(progress.done(), 10);
         assert_eq!(progress.repaired.deliveries, 3);
     }

@@ -11,11 +11,13 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use super::give_way::GiveWay;
 use super::pace::Pace;
 use super::plan::{PartitionRange, offsets};
-use super::progress::{Progress, StateFile};
+use super::progress::{LeftOut, Progress, StateFile};
 use super::sink::Sink;
 use super::source::{Page, Source, SourceKind};
+use super::verify::Verifier;
 use crate::batch::Batch;
 use crate::batch::fold::fold;
 use crate::config::BatchConfig;
@@ -30,6 +32,9 @@ pub struct Shared {
     pub stopped: Mutex<Vec<Position>>,
     pub state: StateFile,
     pub pace: Pace,
+    pub give_way: GiveWay,
+    /// Checks every signature, where that is asked for.
+    pub verifier: Option<Verifier>,
     pub bar: ProgressBar,
     pub limits: BatchConfig,
     pub topics: Topics,
@@ -124,12 +129,15 @@ impl Reader<'_> {
         let mut batch = Batch::default();
         let mut written = part.next;
         while written < part.end {
+            runtime.block_on(shared.give_way.wait(&shared.stop));
             let page = lane.source.read_page(part, &mut batch)?;
             if shared.stop.is_cancelled() && page.next < part.end && !batch.is_full(&shared.limits) {
                 break;
             }
+            let left_out =
+                shared.verifier.as_ref().map_or_else(LeftOut::default, |verifier| verifier.retain_valid(&mut batch));
             let page_range = PartitionRange { next: written, end: page.next, ..part.clone() };
-            if !write(lane.sink.as_mut(), shared, &page_range, &page, &batch, &runtime)? {
+            if !write(lane.sink.as_mut(), shared, &page_range, &page, (&batch, left_out), &runtime)? {
                 break;
             }
             written = page.next;
@@ -142,22 +150,23 @@ impl Reader<'_> {
     }
 }
 
-/// Writes the records of `part` from `next` up to `end`, and saves what that repaired. Returns false where the table refuses a
+/// Writes the records of `part` from `next` up to `end`, but for those that are left out, and saves what that repaired. Returns false where the table refuses a
 /// record in every form: the part is done up to that record.
 fn write(
     sink: &mut dyn Sink,
     shared: &Shared,
     part: &PartitionRange,
     page: &Page,
-    batch: &Batch,
+    (batch, mut left_out): (&Batch, LeftOut),
     runtime: &Handle,
 ) -> anyhow::Result<bool> {
     let written = sink.write(part, page, batch, &fold(batch))?;
+    left_out.add(written.left_out);
     if let Some(offset) = written.stopped {
         shared.stopped().push(Position { topic: part.topic.clone(), partition: part.partition, offset });
     }
     let mut progress = shared.progress();
-    progress.advance(part, written.stopped.unwrap_or(part.end), written.repaired);
+    progress.advance(part, written.stopped.unwrap_or(part.end), written.repaired, left_out);
     shared.state.save(&progress)?;
     drop(progress);
     shared.bar.inc(offsets(part.next, part.end));

@@ -34,6 +34,9 @@ pub struct Selection {
     /// Only this partition; may be given several times
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..).map(Partition))]
     pub partitions: Vec<Partition>,
+    /// Check the signature of each delivery with the secrets of `sources`, and make nothing of those that none confirms
+    #[arg(long)]
+    pub verify: bool,
 }
 
 impl Selection {

@@ -22,6 +22,7 @@ mod repeated_blocks;
 mod replay;
 mod replay_archive;
 mod replay_ends;
+mod replay_gives_way;
 mod rollup;
 mod rollup_versions;
 mod security;

@@ -12,7 +12,7 @@ use crate::clickhouse::partitions;
 use crate::log_ids::LogIds;
 use crate::replay::inspect::Inspector;
 use crate::replay::plan::PartitionRange;
-use crate::replay::progress::Repaired;
+use crate::replay::progress::{LeftOut, Repaired};
 use crate::replay::read::Shared;
 use crate::replay::source::Page;
 use crate::replay::source::archive::{digest_of, topic_of};
@@ -51,8 +51,7 @@ impl Sink for ArchiveSink<'_> {
             );
         }
         let runtime = self.runtime.clone();
-        let repaired = runtime.block_on(self.write_rows(part, topic, page, batch, folded))?;
-        Ok(PageWritten { repaired, stopped: None })
+        runtime.block_on(self.write_rows(part, topic, page, batch, folded))
     }
 }
 
@@ -64,7 +63,7 @@ impl ArchiveSink<'_> {
         page: &Page,
         batch: &Batch,
         folded: &Folded<'_>,
-    ) -> anyhow::Result<Repaired> {
+    ) -> anyhow::Result<PageWritten> {
         let missing = self.inspector.missing_facts(folded).await?;
         let cancel = &self.shared.cancel;
         let _touched = Touched::new(self.shared, folded);
@@ -88,14 +87,18 @@ impl ArchiveSink<'_> {
             let (position, code, error) = (refused.row.row.position.named(&topics), refused.code, &refused.text);
             tracing::error!(%position, code, error, "ClickHouse refuses the new columns of a delivery; its row stays as it is");
         }
-        Ok(Repaired {
+        let repaired = Repaired {
             jobs: missing.absent,
             jobs_changed: missing.changed,
             deliveries_changed: (changed.len() - refused.len()) as u64,
+            ..Repaired::default()
+        };
+        let left_out = LeftOut {
             unreadable: folded.unreadable.len() as u64 + page.damaged,
             refused: (refused_jobs.len() + refused.len()) as u64,
-            ..Repaired::default()
-        })
+            ..LeftOut::default()
+        };
+        Ok(PageWritten { repaired, left_out, stopped: None })
     }
 }
 

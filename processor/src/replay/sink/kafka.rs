@@ -80,6 +80,6 @@ impl Sink for KafkaSink<'_> {
             repaired.expired = 0;
             self.writer.forget_stopped_partitions();
         }
-        Ok(PageWritten { repaired, stopped })
+        Ok(PageWritten { repaired, stopped, ..PageWritten::default() })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use hookline_schemas::topics::Offset;
 
 use super::plan::PartitionRange;
-use super::progress::Repaired;
+use super::progress::{LeftOut, Repaired};
 use super::read::Shared;
 use super::source::Page;
 use crate::batch::Batch;
@@ -31,9 +31,10 @@ pub trait Sink {
 }
 
 /// What became of a page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageWritten {
     pub repaired: Repaired,
+    pub left_out: LeftOut,
     /// The first record that the tables refuse in every form: what is behind it is not done.
     pub stopped: Option<Offset>,
 }
