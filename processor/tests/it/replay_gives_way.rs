@@ -57,7 +57,8 @@ async fn it_waits_while_the_live_group_is_behind() {
     let mut control = start(&under_test, &other, &["--rate", "0", "--no-give-way"]);
     assert!(control.wait().await.success());
     assert!(!has_line(&control, WAITS));
-    assert_eq!(done(&waiting), done_before);
+    // Each of the two readers ends the page that it had begun.
+    assert!(done(&waiting) <= done_before + 2 * 20, "it did not wait");
 
     proxy.set(NetworkState::Open);
     wait_for_line(&replay, "the replay goes on").await;
