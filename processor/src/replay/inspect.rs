@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use clickhouse::{Client, Row};
 use hookline_schemas::facts::Facts;
+use hookline_schemas::time::CreatedHour;
 use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
 use super::plan::PartitionRange;
-use crate::batch::fold::{Folded, JobRow};
+use crate::batch::fold::JobRow;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 
@@ -91,18 +92,25 @@ impl Inspector {
         Ok(self.ask(ask).await?.count)
     }
 
+    /// From which created hour on `jobs` has every job: those before it may have expired, and do not come back.
+    pub async fn jobs_kept_since(&self) -> anyhow::Result<CreatedHour> {
+        let query = "SELECT toUnixTimestamp(created_hour) FROM jobs_kept_since";
+        let hour: u32 = self.ask(async |client: &Client| client.query(query).fetch_one().await).await?;
+        Ok(CreatedHour(hour.into()))
+    }
+
     /// Counts the jobs of a batch that the table does not have, and those of which it lacks a fact.
-    pub async fn missing_facts(&self, folded: &Folded<'_>) -> anyhow::Result<MissingFacts> {
-        if folded.jobs.is_empty() {
+    pub async fn missing_facts(&self, jobs: &[&JobRow<'_>]) -> anyhow::Result<MissingFacts> {
+        if jobs.is_empty() {
             return Ok(MissingFacts::default());
         }
         let distinct = |column: fn(&JobRow<'_>) -> String| -> Vec<String> {
-            folded.jobs.iter().map(column).collect::<HashSet<_>>().into_iter().collect()
+            jobs.iter().copied().map(column).collect::<HashSet<_>>().into_iter().collect()
         };
         let hours = distinct(|job| job.key.created_hour.0.to_string()).join(", ");
         let (sources, resources) =
             (distinct(|job| job.key.source.to_owned()), distinct(|job| job.key.resource.to_string()));
-        let jobs: Vec<&str> = folded.jobs.iter().map(|job| job.key.job_id.as_str()).collect();
+        let ids: Vec<&str> = jobs.iter().map(|job| job.key.job_id.as_str()).collect();
         // Joins by the columns' own functions instead of by FINAL, which would read every column of every job of these hours.
         let facts: String = Facts::COLUMNS.iter().map(|(name, join)| format!(", {join}({name})")).collect();
         let query = format!(
@@ -114,9 +122,9 @@ impl Inspector {
         let ask = async |client: &Client| {
             let client = client.clone().with_validation(false);
             let query = client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
-            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<JobsRow>().await
+            query.bind(&sources).bind(&resources).bind(&ids).fetch_all::<JobsRow>().await
         };
-        Ok(missing_facts(&folded.jobs, &self.ask(ask).await?))
+        Ok(missing_facts(jobs, &self.ask(ask).await?))
     }
 
     async fn ask<T>(&self, query: impl AsyncFnMut(&Client) -> clickhouse::error::Result<T>) -> anyhow::Result<T> {
@@ -125,7 +133,7 @@ impl Inspector {
 }
 
 /// Both are sorted by the key of `jobs`.
-fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
+fn missing_facts(jobs: &[&JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
     let mut known = known.iter().peekable();
     let mut missing = MissingFacts::default();
     for job in jobs {
@@ -142,7 +150,7 @@ fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
 #[cfg(test)]
 mod tests {
     use hookline_schemas::ids::{JobId, Resource};
-    use hookline_schemas::time::{CreatedHour, OccurredAt};
+    use hookline_schemas::time::OccurredAt;
 
     use super::*;
     use crate::batch::fold::JobKey;
@@ -171,6 +179,7 @@ mod tests {
     fn what_the_table_lacks_is_counted() {
         let batch = [known("a", Some(3)), known("b", Some(3)), known("d", None)];
         let batch: Vec<_> = batch.iter().map(row).collect();
+        let batch: Vec<_> = batch.iter().collect();
         let all = [known("a", Some(3)), known("b", Some(2)), known("c", None), known("d", Some(9))];
         let missing = |known: &[JobsRow]| {
             let MissingFacts { absent, changed } = missing_facts(&batch, known);

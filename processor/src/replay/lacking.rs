@@ -19,6 +19,7 @@ const JOBS: &str = "SELECT countIf(NOT is_stored) AS absent, countIf(is_stored A
             action = 'started' AS started, action = 'completed' AS completed, action = 'errored' AS errored, \
             0 AS has_started, 0 AS has_completed, 0 AS has_errored FROM deliveries \
          WHERE log_id = ? AND topic = ? AND partition = ? AND offset >= ? AND offset < ? \
+            AND created_at >= (SELECT created_hour FROM jobs_kept_since) \
         UNION ALL \
          SELECT sipHash128(source, toInt64(toUnixTimestamp(created_hour)), job_id), 1, 0, 0, 0, 0, \
             isNotNull(started_at), isNotNull(completed_at), isNotNull(errored_at) FROM jobs WHERE resource = ?) \
@@ -34,7 +35,7 @@ pub struct Lacking {
     /// Offsets that have neither a row of their own nor a dead letter that was made of them. Kafka gives some offsets to markers of
     /// its own, which are none of this.
     pub records: u64,
-    /// Jobs of which there are deliveries, and no facts.
+    /// Jobs of which there are deliveries, and no facts, though `jobs` keeps their time.
     pub jobs: u64,
     /// Jobs that lack a start or an end that was delivered.
     pub jobs_incomplete: u64,

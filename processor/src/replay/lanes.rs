@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hookline_schemas::time::CreatedHour;
 use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::admin::Readiness;
 use hookline_service::kafka::{KafkaContext, ask};
@@ -110,6 +111,7 @@ impl<'s> Lanes<'s> {
                 inspector: self.inspector(),
                 shared: self.shared,
                 runtime: self.runtime.clone(),
+                jobs_kept_since: CreatedHour(0),
             }),
         }
     }

@@ -169,6 +169,23 @@ async fn columns_that_an_older_decoder_read_otherwise_are_written_anew() {
     assert_eq!(replayed["repaired"]["jobs"], 0, "{replayed:#}");
 }
 
+#[tokio::test]
+async fn jobs_that_expired_do_not_come_back_from_the_archive() {
+    let (under_test, _daemon, folder) = filled("archive_expired").await;
+    under_test.lose_the_facts().await;
+    let from_the_archive = ["--source", "deliveries"];
+    under_test.execute("CREATE OR REPLACE VIEW jobs_kept_since AS SELECT now('UTC') + 7200 AS created_hour").await;
+    let replayed = replay(&under_test, &folder, &from_the_archive).await;
+    assert_eq!((&replayed["changed"], &replayed["records"]), (&false.into(), &600.into()), "{replayed:#}");
+    assert_eq!(under_test.query_number("SELECT count() FROM jobs").await, 0);
+    let plan = replay(&under_test, &folder, &[&from_the_archive[..], &["--dry-run"]].concat()).await;
+    assert!(plan["parts"].as_array().unwrap().iter().all(|part| part["lacking"]["jobs"] == 0), "{plan:#}");
+    // A control: they do as long as they are kept.
+    under_test.execute("CREATE OR REPLACE VIEW jobs_kept_since AS SELECT toDateTime(0, 'UTC') AS created_hour").await;
+    let replayed = replay(&under_test, &folder, &from_the_archive).await;
+    assert_eq!(replayed["repaired"]["jobs"], 300, "{replayed:#}");
+}
+
 const SECRET: &str = "mhw_test_0123456789abcdef";
 
 #[tokio::test]

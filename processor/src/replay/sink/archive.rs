@@ -1,6 +1,7 @@
 //! Writes the facts of archived records. Their deliveries stand in the archive already: only those whose columns today's decoder
 //! reads otherwise are written anew. Nothing here needs a broker, so that the archive alone is enough.
 
+use hookline_schemas::time::CreatedHour;
 use hookline_schemas::topics::{Topic, Topics};
 use tokio::runtime::Handle;
 
@@ -24,10 +25,13 @@ pub struct ArchiveSink<'s> {
     pub inspector: Inspector,
     pub shared: &'s Shared,
     pub runtime: Handle,
+    /// Facts of earlier created hours have expired, or will with the next merge: the archive is kept longer than `jobs`.
+    pub jobs_kept_since: CreatedHour,
 }
 
 impl Sink for ArchiveSink<'_> {
     fn begin(&mut self, _: &PartitionRange) -> anyhow::Result<()> {
+        self.jobs_kept_since = self.runtime.block_on(self.inspector.jobs_kept_since())?;
         Ok(())
     }
 
@@ -64,10 +68,11 @@ impl ArchiveSink<'_> {
         batch: &Batch,
         folded: &Folded<'_>,
     ) -> anyhow::Result<PageWritten> {
-        let missing = self.inspector.missing_facts(folded).await?;
+        let kept: Vec<_> = folded.jobs.iter().filter(|job| job.key.created_hour >= self.jobs_kept_since).collect();
+        let missing = self.inspector.missing_facts(&kept).await?;
         let cancel = &self.shared.cancel;
         let _touched = Touched::new(self.shared, folded);
-        let blocks = partitions::blocks(folded.jobs.iter(), |job| job.key.created_hour.0);
+        let blocks = partitions::blocks(kept.iter().copied(), |job| job.key.created_hour.0);
         let refused_jobs =
             self.tables.insert(Table::Jobs, blocks, |rows| columns::jobs(rows, CountedBy::Nobody), cancel).await;
         let refused_jobs = refused_jobs.map_err(NotWritten::into_anyhow)?;

@@ -54,7 +54,7 @@ impl Sink for KafkaSink<'_> {
         let mut repaired = Repaired { expired: page.expired, ..Repaired::default() };
         let written = runtime.block_on(async {
             let present = self.inspector.present(table, part).await?;
-            let missing = self.inspector.missing_facts(folded).await?;
+            let missing = self.inspector.missing_facts(&folded.jobs.iter().collect::<Vec<_>>()).await?;
             (repaired.jobs, repaired.jobs_changed) = (missing.absent, missing.changed);
             let cancel = &self.shared.cancel;
             let _touched = Touched::new(self.shared, folded);
