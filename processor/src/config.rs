@@ -1,5 +1,6 @@
 //! The configuration of `hookline-processor`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hookline_schemas::topics::Topics;
@@ -8,6 +9,7 @@ use hookline_service::clickhouse::ClickHouseConfig;
 use hookline_service::config::{ConfigError, Settings, Variables};
 use hookline_service::kafka::KafkaConfig;
 use hookline_service::shutdown::{BLOCKED_TIMEOUT, longest_shutdown};
+use hookline_sources::SourceConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,9 @@ pub struct ProcessorConfig {
     pub batch: BatchConfig,
     /// The metrics that count finished jobs.
     pub counting: CountingConfig,
+    /// The sources with whose secrets `replay --verify` checks signatures, as in the configuration of `hookline-ingest`; without any,
+    /// `HOOKLINE_SOURCE` names the only one and `HOOKLINE_WEBHOOK_SECRET` holds its secret. Nothing else needs them.
+    pub sources: BTreeMap<String, SourceConfig>,
 }
 
 impl Default for ProcessorConfig {
@@ -40,6 +45,7 @@ impl Default for ProcessorConfig {
             group: GroupConfig::default(),
             batch: BatchConfig::default(),
             counting: CountingConfig::default(),
+            sources: BTreeMap::new(),
         }
     }
 }

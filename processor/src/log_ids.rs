@@ -39,6 +39,13 @@ impl LogIds {
         Ok(log_ids)
     }
 
+    /// Knows one topic, for the rows of a log that may be gone.
+    pub fn of_topic(topic: Topic, log_id: &str) -> Self {
+        let mut log_ids = Self::default();
+        log_id.clone_into(log_ids.of_mut(topic));
+        log_ids
+    }
+
     pub fn of(&self, topic: Topic) -> &str {
         match topic {
             Topic::Resource(Resource::Video) => &self.video,

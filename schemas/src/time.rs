@@ -47,9 +47,13 @@ impl CreatedAt {
 }
 
 impl ReceivedAt {
-    /// Reads Unix milliseconds; only the years 2000 to 2099 are accepted, because a minimum or maximum never forgets a wrong one.
+    /// Reads Unix milliseconds, as [`Self::new`] accepts them.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let milliseconds = std::str::from_utf8(text).ok()?.parse().ok()?;
+        Self::new(std::str::from_utf8(text).ok()?.parse().ok()?)
+    }
+
+    /// Accepts only the years 2000 to 2099, because a minimum or maximum never forgets a wrong one.
+    pub fn new(milliseconds: i64) -> Option<Self> {
         (EARLIEST_MS..TOO_LATE_MS).contains(&milliseconds).then_some(Self(milliseconds))
     }
 

@@ -28,10 +28,20 @@ impl Process {
 
     /// User and system time of all its threads since it started, in steps of 10 ms.
     pub fn cpu(self) -> Duration {
+        self.ticks(11)
+    }
+
+    /// User and system time of its children that have ended.
+    pub fn cpu_of_children(self) -> Duration {
+        self.ticks(13)
+    }
+
+    /// The sum of two fields of `stat`, of which the first is that many behind the name.
+    fn ticks(self, field: usize) -> Duration {
         let stat = self.read("stat");
-        // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th field after it.
+        // The name, in parentheses, may hold anything; utime, stime, cutime and cstime are the 12th to 15th field after it.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
-        TICK * fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().unwrap()).sum()
+        TICK * fields.split(' ').skip(field).take(2).map(|ticks| ticks.parse::<u32>().unwrap()).sum()
     }
 
     /// A line of `/proc/PID/status` that is given in kB, in bytes: `VmRSS` is what is resident now, `VmHWM` the most that

@@ -52,12 +52,17 @@ struct Replayed {
     changed: bool,
 }
 
-/// Replays all topics over tables that lack nothing, at full speed; gives the records read in a second.
-pub async fn replay(bench: &BenchTopics, run: &Run) -> anyhow::Result<f64> {
+/// Replays all records of a source over tables that lack nothing, at full speed.
+pub async fn replay(bench: &BenchTopics, run: &Run, source: &str) -> anyhow::Result<ReplayCost> {
     let folder = tempfile::tempdir()?;
     let state = folder.path().join("state.json").display().to_string();
-    let arguments = ["replay", "--json", "--rate", "0", "--state", &state];
+    let arguments = ["replay", "--json", "--rate", "0", "--no-give-way", "--source", source, "--state", &state];
+    let own = Process(std::process::id());
+    let (before, clickhouse) = (own.cpu_of_children(), bench.clickhouse.cpu());
     let printed = run_successfully("hookline-processor", &arguments, &run.servers.environment()).await;
+    let processor = own.cpu_of_children() - before;
+    tables::until_merged(&run.clickhouse).await?;
+    let clickhouse = bench.clickhouse.cpu() - clickhouse;
     let replayed: Replayed = serde_json::from_slice(&printed).context("what the replay printed")?;
     ensure!(
         replayed.records == bench.filled.records && !replayed.changed,
@@ -65,5 +70,28 @@ pub async fn replay(bench: &BenchTopics, run: &Run) -> anyhow::Result<f64> {
         replayed.records,
         replayed.changed
     );
-    Ok(replayed.records_per_second)
+    Ok(ReplayCost { records_per_second: replayed.records_per_second, processor, clickhouse })
+}
+
+/// What a replay cost.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayCost {
+    pub records_per_second: f64,
+    /// CPU time.
+    pub processor: Duration,
+    /// CPU time of ClickHouse, merges included.
+    pub clickhouse: Duration,
+}
+
+impl ReplayCost {
+    /// Says what one of `records` cost.
+    pub fn of_each(&self, records: u64) -> String {
+        let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / records as f64;
+        let Self { records_per_second, processor, clickhouse } = self;
+        format!(
+            "{records_per_second:.0} records/s; CPU of the processor {:.2} µs a record, of ClickHouse {:.2}",
+            micros(*processor),
+            micros(*clickhouse)
+        )
+    }
 }

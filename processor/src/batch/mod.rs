@@ -85,16 +85,12 @@ impl Batch {
         body: &[u8],
         headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
     ) {
-        let next = Offset(position.offset.0 + 1);
-        let (begin, appended_at) = (position.offset, position.appended_at);
-        self.positions
-            .entry((position.topic, position.partition))
-            .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
-            .or_insert(PartitionProgress { begin, next, appended_at });
         let decoded = decode_headers(headers.clone());
         match position.topic {
             Topic::Resource(_) => match decoded.and_then(|headers| headers.check_delivery().map(|()| headers)) {
-                Ok(headers) => self.push_row(position, &headers, body),
+                Ok(Headers { metadata, redrives, .. }) => {
+                    return self.push_delivery(position, &metadata, redrives, body);
+                }
                 Err(bad) => {
                     let record = UnattributedRecord::new(position, bad, key, body, headers);
                     self.kept_bytes += record.bytes();
@@ -107,10 +103,27 @@ impl Batch {
                 self.dead_letters.push(row);
             }
         }
+        self.advance(position);
     }
 
-    fn push_row(&mut self, position: RecordPosition, headers: &Headers<'_>, body: &[u8]) {
-        let metadata = &headers.metadata;
+    fn advance(&mut self, position: RecordPosition) {
+        let next = Offset(position.offset.0 + 1);
+        let (begin, appended_at) = (position.offset, position.appended_at);
+        self.positions
+            .entry((position.topic, position.partition))
+            .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
+            .or_insert(PartitionProgress { begin, next, appended_at });
+    }
+
+    /// Adds a record of a resource topic whose headers are in order.
+    pub fn push_delivery(
+        &mut self,
+        position: RecordPosition,
+        metadata: &DeliveryMetadata<'_>,
+        redrives: u16,
+        body: &[u8],
+    ) {
+        self.advance(position);
         let row = BatchRecord {
             position,
             source: self.intern(metadata.source),
@@ -119,7 +132,7 @@ impl Batch {
             signed_at: metadata.signed_at,
             first_signed_at: metadata.first_signed_at,
             signature: metadata.signature,
-            redrives: headers.redrives,
+            redrives,
             start: self.arena.len(),
             text_length: metadata.signed_at_text.len(),
             body_length: body.len(),

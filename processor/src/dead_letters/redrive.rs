@@ -129,7 +129,7 @@ impl<'r> Redrive<'r> {
         runtime.block_on(config.clickhouse.answering_client())?;
         let tables = Tables::new(clickhouse.clone(), cancel.clone());
         runtime.block_on(tables.check())?;
-        let inspector = Inspector::new(clickhouse, log_ids.clone(), topics.clone(), cancel.clone());
+        let inspector = Inspector::new(clickhouse, cancel.clone());
         let originals = Originals { consumer, topics: topics.clone(), log_ids: log_ids.clone() };
         Ok(Self { config, topics, log_ids, tables, inspector, originals, runtime })
     }
@@ -317,7 +317,9 @@ impl<'r> Redrive<'r> {
             }
         }
         let to_fold = judge::batch(to_send.iter().map(|(letter, ..)| *letter));
-        let missing = self.runtime.block_on(self.inspector.missing_facts(&fold(&to_fold)))?;
+        let folded = fold(&to_fold);
+        let jobs: Vec<_> = folded.jobs.iter().collect();
+        let missing = self.runtime.block_on(self.inspector.missing_facts(&jobs))?;
         (tally.jobs_absent, tally.jobs_changed) = (missing.absent, missing.changed);
         let Some(Sending { producer, cancel }) = sending else { return Ok(tally) };
 

@@ -48,7 +48,7 @@ impl Report {
     }
 
     pub fn lines(&self, bar: &ProgressBar, done_before: u64, runtime: &Handle) -> JoinHandle<()> {
-        self.display().lines(bar, done_before, runtime)
+        self.display().lines(bar, || None, done_before, runtime)
     }
 
     pub fn print_plan(&self, plan: &Plan) {

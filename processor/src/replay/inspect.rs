@@ -4,15 +4,14 @@ use std::collections::HashSet;
 
 use clickhouse::{Client, Row};
 use hookline_schemas::facts::Facts;
-use hookline_schemas::topics::{Topic, Topics};
+use hookline_schemas::time::CreatedHour;
 use hookline_service::shutdown::CancellationToken;
 use serde::Deserialize;
 
 use super::plan::PartitionRange;
-use crate::batch::fold::{Folded, JobRow};
+use crate::batch::fold::JobRow;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
-use crate::log_ids::LogIds;
 
 /// A batch names up to 128 bytes for each of its jobs; the default, 256 KiB, is soon too little.
 const MAX_QUERY_BYTES: &str = "1073741824";
@@ -20,8 +19,6 @@ const MAX_QUERY_BYTES: &str = "1073741824";
 #[derive(Clone, Debug)]
 pub struct Inspector {
     clickhouse: ClickHouse,
-    log_ids: LogIds,
-    topics: Topics,
     cancel: CancellationToken,
 }
 
@@ -60,25 +57,25 @@ struct Origin {
 }
 
 impl Inspector {
-    pub fn new(clickhouse: ClickHouse, log_ids: LogIds, topics: Topics, cancel: CancellationToken) -> Self {
-        Self { clickhouse, log_ids, topics, cancel }
+    pub fn new(clickhouse: ClickHouse, cancel: CancellationToken) -> Self {
+        Self { clickhouse, cancel }
     }
 
     /// Returns the origins in this partition that have a dead letter already: one that is in the dead-letter topic as it is now,
     /// and was made from a record of the topic as it is now.
-    pub async fn published_origins(&self, part: &PartitionRange) -> anyhow::Result<HashSet<String>> {
+    pub async fn published_origins(
+        &self,
+        part: &PartitionRange,
+        dead_letter_log_id: &str,
+    ) -> anyhow::Result<HashSet<String>> {
         let prefix = format!("{}/{}/", part.topic, part.partition.0);
         let query = "SELECT DISTINCT origin FROM dead_letters \
                      WHERE log_id = ? AND origin_log_id = ? AND startsWith(origin, ?)";
         let ask = async |client: &Client| {
-            let query = client.query(query).bind(self.log_ids.of(Topic::DeadLetter));
-            query.bind(self.log_id(part)).bind(&prefix).fetch_all::<Origin>().await
+            let query = client.query(query).bind(dead_letter_log_id);
+            query.bind(&part.log_id).bind(&prefix).fetch_all::<Origin>().await
         };
         Ok(self.ask(ask).await?.into_iter().map(|row| row.origin).collect())
-    }
-
-    fn log_id(&self, part: &PartitionRange) -> &str {
-        Topic::named(&part.topic, &self.topics).map_or("", |topic| self.log_ids.of(topic))
     }
 
     /// Counts the offsets of `part` from `next` up to `end` that have a row.
@@ -89,24 +86,31 @@ impl Inspector {
             table.as_str()
         );
         let ask = async |client: &Client| {
-            let query = client.query(&query).bind(self.log_id(part)).bind(&part.topic).bind(part.partition.0);
+            let query = client.query(&query).bind(&part.log_id).bind(&part.topic).bind(part.partition.0);
             query.bind(part.next.0).bind(part.end.0).fetch_one::<Count>().await
         };
         Ok(self.ask(ask).await?.count)
     }
 
+    /// From which created hour on `jobs` has every job: those before it may have expired, and do not come back.
+    pub async fn jobs_kept_since(&self) -> anyhow::Result<CreatedHour> {
+        let query = "SELECT toUnixTimestamp(created_hour) FROM jobs_kept_since";
+        let hour: u32 = self.ask(async |client: &Client| client.query(query).fetch_one().await).await?;
+        Ok(CreatedHour(hour.into()))
+    }
+
     /// Counts the jobs of a batch that the table does not have, and those of which it lacks a fact.
-    pub async fn missing_facts(&self, folded: &Folded<'_>) -> anyhow::Result<MissingFacts> {
-        if folded.jobs.is_empty() {
+    pub async fn missing_facts(&self, jobs: &[&JobRow<'_>]) -> anyhow::Result<MissingFacts> {
+        if jobs.is_empty() {
             return Ok(MissingFacts::default());
         }
         let distinct = |column: fn(&JobRow<'_>) -> String| -> Vec<String> {
-            folded.jobs.iter().map(column).collect::<HashSet<_>>().into_iter().collect()
+            jobs.iter().copied().map(column).collect::<HashSet<_>>().into_iter().collect()
         };
         let hours = distinct(|job| job.key.created_hour.0.to_string()).join(", ");
         let (sources, resources) =
             (distinct(|job| job.key.source.to_owned()), distinct(|job| job.key.resource.to_string()));
-        let jobs: Vec<&str> = folded.jobs.iter().map(|job| job.key.job_id.as_str()).collect();
+        let ids: Vec<&str> = jobs.iter().map(|job| job.key.job_id.as_str()).collect();
         // Joins by the columns' own functions instead of by FINAL, which would read every column of every job of these hours.
         let facts: String = Facts::COLUMNS.iter().map(|(name, join)| format!(", {join}({name})")).collect();
         let query = format!(
@@ -118,9 +122,9 @@ impl Inspector {
         let ask = async |client: &Client| {
             let client = client.clone().with_validation(false);
             let query = client.query(&query).with_setting("max_query_size", MAX_QUERY_BYTES);
-            query.bind(&sources).bind(&resources).bind(&jobs).fetch_all::<JobsRow>().await
+            query.bind(&sources).bind(&resources).bind(&ids).fetch_all::<JobsRow>().await
         };
-        Ok(missing_facts(&folded.jobs, &self.ask(ask).await?))
+        Ok(missing_facts(jobs, &self.ask(ask).await?))
     }
 
     async fn ask<T>(&self, query: impl AsyncFnMut(&Client) -> clickhouse::error::Result<T>) -> anyhow::Result<T> {
@@ -129,7 +133,7 @@ impl Inspector {
 }
 
 /// Both are sorted by the key of `jobs`.
-fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
+fn missing_facts(jobs: &[&JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
     let mut known = known.iter().peekable();
     let mut missing = MissingFacts::default();
     for job in jobs {
@@ -146,7 +150,7 @@ fn missing_facts(jobs: &[JobRow<'_>], known: &[JobsRow]) -> MissingFacts {
 #[cfg(test)]
 mod tests {
     use hookline_schemas::ids::{JobId, Resource};
-    use hookline_schemas::time::{CreatedHour, OccurredAt};
+    use hookline_schemas::time::OccurredAt;
 
     use super::*;
     use crate::batch::fold::JobKey;
@@ -175,6 +179,7 @@ mod tests {
     fn what_the_table_lacks_is_counted() {
         let batch = [known("a", Some(3)), known("b", Some(3)), known("d", None)];
         let batch: Vec<_> = batch.iter().map(row).collect();
+        let batch: Vec<_> = batch.iter().collect();
         let all = [known("a", Some(3)), known("b", Some(2)), known("c", None), known("d", Some(9))];
         let missing = |known: &[JobsRow]| {
             let MissingFacts { absent, changed } = missing_facts(&batch, known);

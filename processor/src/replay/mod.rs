@@ -1,7 +1,14 @@
-//! Reads a range of the topics again, beside the live group and without touching its offsets, and writes its records once
-//! more: rows that were missing are repaired, and nothing changes where the tables are right.
+//! Reads a range of the topics or of the archive again, beside the live group and without touching its offsets, and writes its
+//! records once more: rows that were missing are repaired, and nothing changes where the tables are right.
+//!
+//! A plan is a list of parts, each a range of offsets of one partition of one log in one `source`. Readers take part after part,
+//! page by page, and give each page to the `sink` of that source. Pace, progress, roll-up and report know neither.
 
+mod dry_run;
+mod give_way;
 pub(crate) mod inspect;
+mod lacking;
+mod lanes;
 pub(crate) mod lock;
 pub(crate) mod pace;
 mod plan;
@@ -11,45 +18,54 @@ mod read;
 pub(crate) mod report;
 mod rollup;
 mod select;
+mod sink;
+mod source;
+mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hookline_schemas::topics::Topics;
+use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::admin::Readiness;
-use hookline_service::kafka::{KafkaContext, ask};
+use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
+use hookline_sources::Sources;
 use prometheus::Registry;
-use rdkafka::consumer::BaseConsumer;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
+use self::dry_run::DryRun;
+use self::give_way::{GiveWay, LiveLoadWatch};
 use self::inspect::Inspector;
+use self::lanes::{Kafka, Lanes};
 use self::lock::StateLock;
 use self::pace::Pace;
-use self::plan::plan;
-use self::progress::{Progress, Repaired, StateFile};
+use self::plan::{Plan, plan};
+use self::progress::{LeftOut, Progress, Repaired, StateFile};
 use self::read::{Reader, Shared};
-use self::report::{Display, count};
+use self::report::{Display, Took, count};
 use self::rollup::RollUp;
 use self::select::Selection;
+use self::source::SourceKind;
+use self::source::archive_plan::ArchivePlanner;
+use self::source::kafka_plan::KafkaPlanner;
+use self::verify::Verifier;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::consumer::settings;
-use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::{Metrics, Mode};
-use crate::writer::Writer;
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CUT_SHORT: &str = "the replay did not stop within group.shutdown_timeout_ms and is cut short: the roll-up of what it wrote last may be stale until \
      the same command is run again and continues";
 
-/// Reads a range of the topics again and inserts what the tables lack of it.
+/// Reads a range of the topics or of the archive again and inserts what the tables lack of it.
 ///
 /// A replay is safe at any time, also beside live traffic: facts only ever join, and rows of the same record replace each
 /// other. One that was stopped or killed continues where it was when the same command is run again.
@@ -57,12 +73,15 @@ const CUT_SHORT: &str = "the replay did not stop within group.shutdown_timeout_m
 pub struct ReplayArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Only print how many records and bytes the replay would read, and how long that would take
+    /// Only print which ranges each source has, what the tables lack of them, and how long the replay would take at least
     #[arg(long)]
     dry_run: bool,
     /// Read at most this many records a second, so that live traffic is not starved; 0 means no limit
     #[arg(long, value_name = "RECORDS", default_value_t = 20_000)]
     rate: u32,
+    /// Do not wait while the live group is behind or ClickHouse has too many parts
+    #[arg(long)]
+    no_give_way: bool,
     /// Read this many partitions at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
@@ -91,25 +110,20 @@ struct Replay {
 impl Replay {
     fn run(&self, runtime: &Handle) -> anyhow::Result<()> {
         self.args.selection.check(OffsetDateTime::now_utc())?;
-        let context = KafkaContext::new("replay");
-        let consumer: BaseConsumer<_> = settings::replay(&self.config)?.create_with_context(context)?;
-        // Asked for before anything else, so that a topic that is made anew meanwhile is noticed.
-        let log_ids = ask(&consumer, |consumer| LogIds::fetch(consumer, &self.topics, TIMEOUT));
-        let log_ids = log_ids.with_context(|| {
-            format!("Kafka at {} does not tell the ids of the topics", self.config.kafka.bootstrap_servers)
-        })?;
-        let display = Display { json: self.args.json, rate: self.args.rate };
-        let state = StateFile::new(&self.args.state);
-        if self.args.dry_run {
-            let progress = self.resume_or_plan(&display, &state, &consumer, &log_ids)?;
-            return display.print_plan(&consumer, &progress);
-        }
-        let _lock = StateLock::acquire(&self.args.state)?;
-        let progress = self.resume_or_plan(&display, &state, &consumer, &log_ids)?;
+        let verifier = self.verifier()?;
+        let kafka = Kafka::connect(&self.config, &self.topics, &self.args.selection)?;
         let clickhouse = ClickHouse::new(&self.config.clickhouse)?;
         for table in Table::ALL {
             runtime.block_on(clickhouse.check(table))?;
         }
+        let display = Display { json: self.args.json, rate: self.args.rate };
+        let state = StateFile::new(&self.args.state);
+        let planned = || runtime.block_on(self.resume_or_plan(&display, &state, kafka.as_ref(), &clickhouse));
+        if self.args.dry_run {
+            return runtime.block_on(self.dry_run(display, &planned()?, kafka.as_ref(), &clickhouse));
+        }
+        let _lock = StateLock::acquire(&self.args.state)?;
+        let progress = planned()?;
         // Nothing is written before this, so that until now a signal ends the process at once, whatever it waits for.
         let shutdown = &{
             let _entered = runtime.enter();
@@ -121,15 +135,17 @@ impl Replay {
         let (began, done_before) = (Instant::now(), progress.done());
         state.save(&progress)?;
         // A reader that fails stops the others, which is no signal.
-        let shared = self.share(&display, progress, state.clone(), &shutdown.child_token());
+        let shared = self.share(&display, progress, state.clone(), verifier, &shutdown.child_token());
         self.cancel_when_stopped_for_long(&shared, runtime);
         let (metrics, readiness) = (self.metrics.clone(), Readiness::waiting_for(&[]));
         let refresher = Refresher { clickhouse: clickhouse.clone(), metrics, readiness };
         let every = Duration::from_millis(self.config.batch.refresh_ms);
         let roll_up = RollUp { refresher, shared: &shared, every };
 
-        let lines = display.lines(&shared.bar, done_before, runtime);
-        let read = self.read(&roll_up, &clickhouse, &log_ids, runtime);
+        let give_way = shared.give_way.clone();
+        let waits_for = move || give_way.to().map(|load| load.to_string());
+        let lines = display.lines(&shared.bar, waits_for, done_before, runtime);
+        let read = self.read(&roll_up, &clickhouse, kafka.as_ref(), runtime);
         lines.abort();
         shared.bar.finish_and_clear();
         let is_whole = read.is_ok() && !shutdown.is_cancelled();
@@ -146,8 +162,12 @@ impl Replay {
         }
         let progress = shared.progress().clone();
         let stopped = shared.stopped().clone();
-        display.print_result(&progress, &stopped, progress.done() - done_before, began.elapsed());
-        let Some(first) = stopped.first() else { return state.remove() };
+        let took = Took { took: began.elapsed(), waited: shared.give_way.waited() };
+        display.print_result(&progress, &stopped, progress.done() - done_before, took);
+        let Some(first) = stopped.first() else {
+            state.remove()?;
+            return if progress.left_out.is_nothing() { Ok(()) } else { Err(display.left_out(&progress.left_out)) };
+        };
         anyhow::bail!(
             "the replay is not whole: the table refuses the row of {}/{}/{} even without its payload, and of {} in all \
              what is behind such a record was not replayed; remove what makes the table refuse it, which the log says, and run \
@@ -177,15 +197,16 @@ impl Replay {
     }
 
     /// A dry run needs no state of its own: what another replay keeps in the file does not concern it.
-    fn resume_or_plan(
+    async fn resume_or_plan(
         &self,
         display: &Display,
         state: &StateFile,
-        consumer: &BaseConsumer<KafkaContext>,
-        log_ids: &LogIds,
+        kafka: Option<&Kafka>,
+        clickhouse: &ClickHouse,
     ) -> anyhow::Result<Progress> {
         let selection = &self.args.selection;
-        match state.resume(log_ids, selection) {
+        let log_id = |name: &str| kafka.and_then(|kafka| kafka.log_id(&self.topics, name));
+        match state.resume(log_id, selection) {
             Ok(Some(progress)) => {
                 display.print_resumed(&self.args.state, &progress);
                 return Ok(progress);
@@ -194,23 +215,75 @@ impl Replay {
             Err(error) if self.args.dry_run => display.note(&format!("{error:#}; this dry run begins anew")),
             Err(error) => return Err(error),
         }
-        let (parts, expired) = plan(consumer, &self.topics, selection, OffsetDateTime::now_utc())?;
+        let plan = self.plan(selection, kafka, clickhouse).await?;
         Ok(Progress {
-            log_ids: log_ids.clone(),
             asked: selection.clone(),
-            parts,
+            parts: plan.parts,
             dirty_hours: BTreeSet::new(),
             refreshing_hours: BTreeSet::new(),
             refreshed_hours: BTreeSet::new(),
-            repaired: Repaired { expired, ..Repaired::default() },
+            repaired: Repaired { expired: plan.expired, ..Repaired::default() },
+            left_out: LeftOut::default(),
         })
     }
 
-    fn share(&self, display: &Display, progress: Progress, state: StateFile, stop: &CancellationToken) -> Shared {
+    /// Plans what a selection means now in its sources.
+    async fn plan(
+        &self,
+        selection: &Selection,
+        kafka: Option<&Kafka>,
+        clickhouse: &ClickHouse,
+    ) -> anyhow::Result<Plan> {
+        let topics = &self.topics;
+        let kafka = kafka.map(|Kafka { consumer, log_ids }| KafkaPlanner { consumer, topics, log_ids });
+        let archive = selection
+            .reads(SourceKind::Deliveries)
+            .then(|| ArchivePlanner { clickhouse: clickhouse.clone(), cancel: CancellationToken::new() });
+        plan(kafka.as_ref(), archive.as_ref(), selection, OffsetDateTime::now_utc()).await
+    }
+
+    /// Prints the plan, and what only the archive has where that is not read.
+    async fn dry_run(
+        &self,
+        display: Display,
+        progress: &Progress,
+        kafka: Option<&Kafka>,
+        clickhouse: &ClickHouse,
+    ) -> anyhow::Result<()> {
+        let mut everywhere = self.args.selection.clone();
+        let mut not_read = Vec::new();
+        if !everywhere.reads(SourceKind::Deliveries) && everywhere.resources != [Topic::DeadLetter] {
+            everywhere.sources.push(SourceKind::Deliveries);
+            not_read = self.plan(&everywhere, kafka, clickhouse).await?.parts;
+            not_read.retain(|part| part.source == SourceKind::Deliveries);
+        }
+        let consumer = kafka.map(|kafka| &kafka.consumer);
+        DryRun { display, clickhouse, consumer }.print(progress, &not_read).await
+    }
+
+    /// The secrets to verify with, where that is asked for.
+    fn verifier(&self) -> anyhow::Result<Option<Verifier>> {
+        if !self.args.selection.verify {
+            return Ok(None);
+        }
+        let sources = Sources::read(&self.config.sources, |name| std::env::var(name).ok());
+        Ok(Some(Verifier::new(sources.context("--verify needs the secrets of the sources")?)))
+    }
+
+    fn share(
+        &self,
+        display: &Display,
+        progress: Progress,
+        state: StateFile,
+        verifier: Option<Verifier>,
+        stop: &CancellationToken,
+    ) -> Shared {
         Shared {
             queue: Mutex::new(progress.parts.iter().filter(|part| part.next < part.end).cloned().collect()),
             state,
             pace: Pace::new(self.args.rate),
+            give_way: GiveWay::default(),
+            verifier,
             bar: display.bar(progress.records(), progress.done(), report::RECORDS),
             progress: Mutex::new(progress),
             stopped: Mutex::default(),
@@ -226,36 +299,23 @@ impl Replay {
         &self,
         roll_up: &RollUp<'_>,
         clickhouse: &ClickHouse,
-        log_ids: &LogIds,
+        kafka: Option<&Kafka>,
         runtime: &Handle,
     ) -> anyhow::Result<()> {
         let shared = roll_up.shared;
-        let inspector =
-            || Inspector::new(clickhouse.clone(), log_ids.clone(), self.topics.clone(), shared.cancel.clone());
-        let published = published::origins_not_in_the_table(
-            &self.config,
-            &self.topics,
-            log_ids,
-            &inspector(),
-            &shared.stop,
-            runtime,
-        )?;
-        let readers = (0..self.args.parallel)
-            .map(|_| {
-                let asking = settings::replay(&self.config)?.create_with_context(KafkaContext::new("topic ids"))?;
-                let writer = Writer::new(
-                    &self.config.kafka,
-                    clickhouse.clone(),
-                    self.topics.clone(),
-                    LogWatch::new(asking, self.topics.clone(), log_ids.clone(), Duration::MAX),
-                    self.metrics.clone(),
-                    Readiness::waiting_for(&[]),
-                )?;
-                let consumer = settings::replay(&self.config)?.create_with_context(KafkaContext::new("reader"))?;
-                let (inspector, published, runtime) = (inspector(), &published, runtime.clone());
-                Ok(Reader { consumer, writer, inspector, shared, published, runtime })
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let published = match kafka {
+            Some(Kafka { log_ids, .. }) => {
+                let inspector = Inspector::new(clickhouse.clone(), shared.cancel.clone());
+                let (config, topics, stop) = (&self.config, &self.topics, &shared.stop);
+                published::origins_not_in_the_table(config, topics, log_ids, &inspector, stop, runtime)?
+            }
+            None => HashSet::new(),
+        };
+        let (config, metrics) = (&self.config, &self.metrics);
+        let lanes = Lanes { config, metrics, kafka, published: &published, clickhouse, shared, runtime };
+        let readers = (0..self.args.parallel).map(|_| lanes.reader()).collect::<anyhow::Result<Vec<_>>>()?;
+        let watch = self.live_load_watch(clickhouse)?;
+        watch.iter().for_each(|watch| watch.look(&shared.give_way, runtime));
         std::thread::scope(|scope| {
             let run = |reader: Reader<'_>| {
                 // A reader that fails or panics stops the others, so that the error shows at once.
@@ -266,6 +326,10 @@ impl Replay {
             };
             let done = CancellationToken::new();
             let _done = done.clone().drop_guard();
+            if let Some(watch) = &watch {
+                let done = done.clone();
+                scope.spawn(move || watch.run(&shared.give_way, &done, runtime));
+            }
             scope.spawn(move || runtime.block_on(roll_up.refresh_as_it_goes(&done)));
             let threads: Vec<_> = readers.into_iter().map(|reader| scope.spawn(move || run(reader))).collect();
             let ended: Vec<_> = threads
@@ -274,5 +338,22 @@ impl Replay {
                 .collect();
             ended.into_iter().collect()
         })
+    }
+
+    /// Looks at the live group and at ClickHouse, unless the replay does not give way.
+    fn live_load_watch(&self, clickhouse: &ClickHouse) -> anyhow::Result<Option<LiveLoadWatch>> {
+        if self.args.no_give_way {
+            return Ok(None);
+        }
+        let mut client = settings::replay(&self.config)?;
+        client.set("group.id", self.config.group_id());
+        Ok(Some(LiveLoadWatch {
+            consumer: client.create_with_context(KafkaContext::new("live group"))?,
+            group_id: self.config.group_id(),
+            topics: self.topics.clone(),
+            clickhouse: clickhouse.clone(),
+            limit: LiveLoadWatch::limit(self.config.batch.refresh_ms),
+            has_failed: AtomicBool::new(false),
+        }))
     }
 }

@@ -1,26 +1,20 @@
-//! Which offsets of which partitions a replay reads. It ends where the plan ends, whatever is appended meanwhile.
+//! Which offsets of which partitions a replay reads, and where from. It ends where the plan ends, whatever is appended meanwhile.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use anyhow::{Context as _, bail};
-use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
-use hookline_service::cli::TimePoint;
-use hookline_service::kafka::{KafkaContext, ask};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::{MetadataPartition, MetadataTopic};
-use rdkafka::{Offset as Position, TopicPartitionList};
+use hookline_schemas::topics::{Offset, Partition};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::select::Selection;
-use crate::expired::expired;
+use super::source::SourceKind;
+use super::source::archive_plan::ArchivePlanner;
+use super::source::kafka_plan::KafkaPlanner;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The offsets of one partition that a replay reads.
+/// The offsets of one partition of a log that a replay reads, from one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionRange {
+    pub source: SourceKind,
+    /// `{cluster id}/{topic id}`: the offsets mean other records in another cluster, and in a topic that was made anew.
+    pub log_id: String,
     /// The topic's name with its prefix, so that a state file belongs to one prefix.
     pub topic: String,
     pub partition: Partition,
@@ -39,6 +33,17 @@ impl PartitionRange {
     pub fn done(&self) -> u64 {
         offsets(self.start, self.next)
     }
+
+    /// The part of the topic's name before what it carries.
+    pub fn prefix(&self) -> &str {
+        self.topic.rsplit_once('.').map_or("", |(prefix, _)| prefix)
+    }
+
+    /// Whether both are read from the same source of the same partition, so that one of them is a piece of the other.
+    pub fn is_part_of(&self, other: &Self) -> bool {
+        let identity = |part: &Self| (part.source, part.partition);
+        identity(self) == identity(other) && self.log_id == other.log_id && self.topic == other.topic
+    }
 }
 
 /// Counts the offsets from `start` up to `end`.
@@ -46,114 +51,121 @@ pub fn offsets(start: Offset, end: Offset) -> u64 {
     u64::try_from(end.0 - start.0).unwrap_or(0)
 }
 
-/// The offsets that a partition has, and those that were selected.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    low: Offset,
-    high: Offset,
-    from: Option<Offset>,
-    to: Option<Offset>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub parts: Vec<PartitionRange>,
+    /// Offsets that the selection names and that are in none of the sources.
+    pub expired: u64,
 }
 
-/// Intersects what a partition has with what was selected.
-fn part(topic: &str, partition: Partition, bounds: Bounds) -> Option<PartitionRange> {
-    let start = bounds.from.map_or(bounds.low, |from| from.max(bounds.low));
-    let end = bounds.to.map_or(bounds.high, |to| to.min(bounds.high));
-    (start < end).then(|| PartitionRange { topic: topic.into(), partition, start, end, next: start })
+/// The offsets that Kafka has of a partition, and what the plan misses there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaRange {
+    pub log_id: String,
+    pub topic: String,
+    pub partition: Partition,
+    /// The first offset that Kafka still has.
+    pub begin: Offset,
+    /// The offsets of the selection that lie before that.
+    pub expired: Option<(Offset, Offset)>,
+    pub part: Option<PartitionRange>,
 }
 
-/// Asks the brokers for the offsets that the selection means now; counts those it names that expired.
-pub fn plan(
-    consumer: &BaseConsumer<KafkaContext>,
-    topics: &Topics,
+/// Plans what the selection means now in the sources that it names. Either planner is there where its source is.
+pub async fn plan(
+    kafka: Option<&KafkaPlanner<'_>>,
+    archive: Option<&ArchivePlanner>,
     selection: &Selection,
     now: OffsetDateTime,
-) -> anyhow::Result<(Vec<PartitionRange>, u64)> {
-    let metadata = ask(consumer, |consumer| consumer.fetch_metadata(None, TIMEOUT))?;
-    let mut parts = Vec::new();
-    let mut gone = 0;
-    let wanted_topics =
-        || Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)).map(|topic| topic.name(topics));
-    let partitions =
-        |name: &str| metadata.topics().iter().find(|found| found.name() == name).map(MetadataTopic::partitions);
-    let known: BTreeSet<i32> = wanted_topics().filter_map(partitions).flatten().map(MetadataPartition::id).collect();
-    // Where a topic is missing altogether, that is said below.
-    if let (Some(unknown), Some(last)) =
-        (selection.partitions.iter().find(|partition| !known.contains(&partition.0)), known.last())
-    {
-        bail!("no partition {}: the topics have 0..{last}", unknown.0);
-    }
-    for topic in Topic::ALL.into_iter().filter(|topic| selection.wants_topic(*topic)) {
-        let name = topic.name(topics);
-        let found = metadata.topics().iter().find(|found| found.name() == name);
-        let found = found.with_context(|| format!("the topic {name} is missing: run hookline-analytics migrate"))?;
-        let mut wanted: Vec<_> = found.partitions().iter().map(|partition| Partition(partition.id())).collect();
-        wanted.retain(|partition| selection.wants_partition(*partition));
-        let from = appended_since(consumer, name, &wanted, selection.from, now)?;
-        let to = appended_since(consumer, name, &wanted, selection.to, now)?;
-        for (index, partition) in wanted.into_iter().enumerate() {
-            let (low, high) = ask(consumer, |consumer| consumer.fetch_watermarks(name, partition.0, TIMEOUT))?;
-            let (low, high) = (Offset(low), Offset(high));
-            let at = |offsets: &Option<Vec<Option<Offset>>>| {
-                offsets.as_ref().map(|offsets| offsets.get(index).copied().flatten().unwrap_or(high))
-            };
-            let range = selection.offsets;
-            let bounds = Bounds {
-                low,
-                high,
-                from: at(&from).or(range.map(|range| range.start)),
-                to: at(&to).or(range.map(|range| range.end)),
-            };
-            parts.extend(part(name, partition, bounds));
-            // Who begins at 0 asks for what there is.
-            let named = range.filter(|range| range.start > Offset(0));
-            let gap = named.and_then(|range| expired(range.start, range.end.min(high), low));
-            gone += gap.map_or(0, |gap| offsets(Offset(gap.start), Offset(gap.end)));
-        }
-    }
-    Ok((parts, gone))
+) -> anyhow::Result<Plan> {
+    let ranges = kafka.map_or(Ok(Vec::new()), |kafka| kafka.plan(selection, now))?;
+    let archived = match archive {
+        Some(archive) => archive.plan(selection, now).await?,
+        None => Vec::new(),
+    };
+    Ok(join(ranges, archived))
 }
 
-/// Finds for each partition the first offset appended at or after a moment; `None` where all records are older.
-fn appended_since(
-    consumer: &BaseConsumer<KafkaContext>,
-    topic: &str,
-    partitions: &[Partition],
-    moment: Option<TimePoint>,
-    now: OffsetDateTime,
-) -> anyhow::Result<Option<Vec<Option<Offset>>>> {
-    let Some(moment) = moment else { return Ok(None) };
-    let mut times = TopicPartitionList::new();
-    for partition in partitions {
-        times.add_partition_offset(topic, partition.0, Position::Offset(moment.as_millis(now).max(0)))?;
+/// Reads from Kafka what it has, and from the archive what lies before that or in other logs.
+fn join(ranges: Vec<KafkaRange>, archived: Vec<PartitionRange>) -> Plan {
+    let mut plan = Plan::default();
+    for mut part in archived {
+        let same = |range: &&KafkaRange| {
+            range.log_id == part.log_id && range.topic == part.topic && range.partition == part.partition
+        };
+        if let Some(range) = ranges.iter().find(same) {
+            part.end = part.end.min(range.begin);
+        }
+        if part.start < part.end {
+            plan.parts.push(part);
+        }
     }
-    let found = ask(consumer, |consumer| consumer.offsets_for_times(times, TIMEOUT))?;
-    let offset = |partition: &Partition| {
-        found.find_partition(topic, partition.0).and_then(|element| match element.offset() {
-            Position::Offset(offset) => Some(Offset(offset)),
-            Position::Beginning | Position::End | Position::Stored | Position::Invalid | Position::OffsetTail(_) => {
-                None
-            }
-        })
-    };
-    Ok(Some(partitions.iter().map(offset).collect()))
+    for range in &ranges {
+        let Some((start, end)) = range.expired else { continue };
+        let archived = plan.parts.iter().filter(|part| {
+            part.log_id == range.log_id && part.topic == range.topic && part.partition == range.partition
+        });
+        let archived: u64 = archived.map(|part| offsets(part.start.max(start), part.end.min(end))).sum();
+        plan.expired += offsets(start, end).saturating_sub(archived);
+    }
+    plan.parts.extend(ranges.into_iter().filter_map(|range| range.part));
+    plan
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn range(from: Option<i64>, to: Option<i64>) -> Option<(i64, i64)> {
-        let bounds = Bounds { low: Offset(10), high: Offset(20), from: from.map(Offset), to: to.map(Offset) };
-        part("t", Partition(0), bounds).map(|part| (part.start.0, part.end.0))
+    fn part(source: SourceKind, log_id: &str, start: i64, end: i64) -> PartitionRange {
+        PartitionRange {
+            source,
+            log_id: log_id.into(),
+            topic: "t".into(),
+            partition: Partition(0),
+            start: Offset(start),
+            end: Offset(end),
+            next: Offset(start),
+        }
+    }
+
+    fn range(begin: i64, end: i64, expired: Option<(i64, i64)>) -> KafkaRange {
+        KafkaRange {
+            log_id: "new".into(),
+            topic: "t".into(),
+            partition: Partition(0),
+            begin: Offset(begin),
+            expired: expired.map(|(start, end)| (Offset(start), Offset(end))),
+            part: (begin < end).then(|| part(SourceKind::Kafka, "new", begin, end)),
+        }
+    }
+
+    fn planned(ranges: Vec<KafkaRange>, archived: &[(&str, i64, i64)]) -> (Vec<(SourceKind, String, i64, i64)>, u64) {
+        let archived = archived.iter().map(|(log, start, end)| part(SourceKind::Deliveries, log, *start, *end));
+        let plan = join(ranges, archived.collect());
+        let parts = plan.parts.into_iter().map(|part| (part.source, part.log_id, part.start.0, part.end.0));
+        (parts.collect(), plan.expired)
     }
 
     #[test]
-    fn a_part_is_what_is_there_and_wanted() {
-        assert_eq!(range(None, None), Some((10, 20)));
-        assert_eq!(range(Some(12), Some(15)), Some((12, 15)));
-        assert_eq!(range(Some(1), Some(99)), Some((10, 20)));
-        assert_eq!(range(Some(20), None), None);
-        assert_eq!(range(None, Some(10)), None);
+    fn the_archive_is_read_below_what_kafka_has() {
+        let kafka = (SourceKind::Kafka, "new".to_owned(), 10, 20);
+        let archive = |log: &str, start, end| (SourceKind::Deliveries, log.to_owned(), start, end);
+        assert_eq!(planned(vec![range(10, 20, None)], &[]), (vec![kafka.clone()], 0));
+        let found = planned(vec![range(10, 20, None)], &[("new", 0, 18), ("old", 5, 30)]);
+        assert_eq!(found, (vec![archive("new", 0, 10), archive("old", 5, 30), kafka.clone()], 0));
+        assert_eq!(planned(vec![range(10, 20, None)], &[("new", 12, 18)]), (vec![kafka], 0), "Kafka has all of it");
+        assert_eq!(planned(vec![], &[("new", 12, 18)]), (vec![archive("new", 12, 18)], 0), "without Kafka");
+        assert_eq!(
+            planned(vec![range(10, 10, None)], &[("new", 0, 10)]),
+            (vec![archive("new", 0, 10)], 0),
+            "all expired"
+        );
+    }
+
+    #[test]
+    fn what_is_in_neither_is_counted() {
+        assert_eq!(planned(vec![range(10, 20, Some((5, 10)))], &[]).1, 5);
+        assert_eq!(planned(vec![range(10, 20, Some((5, 10)))], &[("new", 7, 18)]).1, 2);
+        assert_eq!(planned(vec![range(10, 20, Some((5, 10)))], &[("old", 0, 18)]).1, 5);
     }
 }

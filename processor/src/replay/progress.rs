@@ -1,21 +1,19 @@
 //! Keeps the progress of a replay in a file, so that one that was killed continues where it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use hookline_schemas::time::CreatedHour;
-use hookline_schemas::topics::{Offset, Topic};
+use hookline_schemas::topics::Offset;
 use serde::{Deserialize, Serialize};
 
 use super::plan::PartitionRange;
 use super::select::Selection;
-use crate::log_ids::LogIds;
+use super::source::SourceKind;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The offsets mean other records in another cluster, and in a topic that was made anew.
-    pub log_ids: LogIds,
     /// The arguments as they were typed: the same ones continue the same replay, also where an age has moved on.
     pub asked: Selection,
     pub parts: Vec<PartitionRange>,
@@ -25,12 +23,15 @@ pub struct Progress {
     pub refreshing_hours: BTreeSet<i64>,
     pub refreshed_hours: BTreeSet<i64>,
     pub repaired: Repaired,
+    pub left_out: LeftOut,
 }
 
 /// Counts what a replay inserted that was missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repaired {
     pub deliveries: u64,
+    /// Rows of `deliveries` that were written anew, because the decoder reads their bodies otherwise today.
+    pub deliveries_changed: u64,
     pub dead_letters: u64,
     /// Jobs that were absent from `jobs`.
     pub jobs: u64,
@@ -43,6 +44,7 @@ pub struct Repaired {
 impl Repaired {
     pub fn add(&mut self, other: Self) {
         self.deliveries += other.deliveries;
+        self.deliveries_changed += other.deliveries_changed;
         self.dead_letters += other.dead_letters;
         self.jobs += other.jobs;
         self.jobs_changed += other.jobs_changed;
@@ -50,7 +52,35 @@ impl Repaired {
     }
 
     pub fn is_nothing(self) -> bool {
-        self.deliveries + self.dead_letters + self.jobs + self.jobs_changed == 0
+        self.deliveries + self.deliveries_changed + self.dead_letters + self.jobs + self.jobs_changed == 0
+    }
+}
+
+/// Counts records that were read, and of which nothing was made. What stands of them in the tables stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Records whose signature is wrong, with `--verify`.
+    pub signature_invalid: u64,
+    /// Records that no configured secret confirms, by source and key, where the key that signed them is not configured.
+    pub key_not_configured: BTreeMap<String, u64>,
+    /// Archived records that today's decoder does not read, or that are damaged.
+    pub unreadable: u64,
+    /// Rows that ClickHouse refuses for their content, made from archived records.
+    pub refused: u64,
+}
+
+impl LeftOut {
+    pub fn add(&mut self, other: Self) {
+        self.signature_invalid += other.signature_invalid;
+        for (key, records) in other.key_not_configured {
+            *self.key_not_configured.entry(key).or_default() += records;
+        }
+        self.unreadable += other.unreadable;
+        self.refused += other.refused;
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -79,13 +109,13 @@ impl Progress {
         self.parts.iter().map(PartitionRange::done).sum()
     }
 
-    /// Records that a part was read up to `next`, and what that repaired.
-    pub fn advance(&mut self, part: &PartitionRange, next: Offset, repaired: Repaired) {
-        let known = |known: &&mut PartitionRange| known.topic == part.topic && known.partition == part.partition;
-        if let Some(known) = self.parts.iter_mut().find(known) {
+    /// Records that a part was read up to `next`, what that repaired, and what it left out.
+    pub fn advance(&mut self, part: &PartitionRange, next: Offset, repaired: Repaired, left_out: LeftOut) {
+        if let Some(known) = self.parts.iter_mut().find(|known| part.is_part_of(known)) {
             known.next = known.next.max(next.min(known.end));
         }
         self.repaired.add(repaired);
+        self.left_out.add(left_out);
     }
 }
 
@@ -103,8 +133,13 @@ impl StateFile {
         Self(path.to_owned())
     }
 
-    /// Returns the progress of an earlier run with the same arguments. That of another replay is an error.
-    pub fn resume(&self, log_ids: &LogIds, asked: &Selection) -> anyhow::Result<Option<Progress>> {
+    /// Returns the progress of an earlier run with the same arguments. That of another replay is an error. `log_ids` gives the id
+    /// that a topic has now, by its name.
+    pub fn resume(
+        &self,
+        log_ids: impl Fn(&str) -> Option<String>,
+        asked: &Selection,
+    ) -> anyhow::Result<Option<Progress>> {
         let path = self.0.display();
         let text = match std::fs::read(&self.0) {
             Ok(text) => text,
@@ -113,17 +148,19 @@ impl StateFile {
         };
         let saved: Progress = serde_json::from_slice(&text)
             .with_context(|| format!("--state {path} does not hold the progress of a replay"))?;
+        let of_kafka = saved.parts.iter().filter(|part| part.source == SourceKind::Kafka);
+        let made_anew = of_kafka
+            .map(|part| (part, log_ids(&part.topic)))
+            .find(|(part, now)| now.as_ref().is_none_or(|now| *now != part.log_id));
         if saved.asked == *asked
-            && let Some(topic) = Topic::ALL
-                .into_iter()
-                .filter(|topic| asked.wants_topic(*topic))
-                .find(|topic| saved.log_ids.of(*topic) != log_ids.of(*topic))
+            && let Some((part, now)) = made_anew
         {
             bail!(
-                "--state {path} holds the progress of a replay of {:?} of the topic {topic}, which is {:?} now: the topic was made \
-                 anew, or this is another cluster, so the offsets mean other records: name another file, or remove this one",
-                saved.log_ids.of(topic),
-                log_ids.of(topic)
+                "--state {path} holds the progress of a replay of {:?} of the topic {}, which is {:?} now: the topic was made \
+                 anew, or this is another cluster or prefix, so the offsets mean other records: name another file, or remove this one",
+                part.log_id,
+                part.topic,
+                now.unwrap_or_default()
             );
         }
         if saved.asked != *asked {
@@ -169,16 +206,14 @@ mod tests {
 
     use super::*;
 
-    fn log_ids(cluster: &str) -> LogIds {
-        serde_json::from_value(serde_json::json!({
-            "video": format!("{cluster}/v"), "image": format!("{cluster}/i"),
-            "audio": format!("{cluster}/a"), "dead_letter": format!("{cluster}/d"),
-        }))
-        .unwrap()
+    fn log_id(cluster: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |_| Some(format!("{cluster}/t"))
     }
 
     fn progress() -> Progress {
         let part = |partition| PartitionRange {
+            source: SourceKind::Kafka,
+            log_id: "c/t".into(),
             topic: "t".into(),
             partition: Partition(partition),
             start: Offset(10),
@@ -186,13 +221,13 @@ mod tests {
             next: Offset(10),
         };
         Progress {
-            log_ids: log_ids("c"),
             asked: Selection::default(),
             parts: vec![part(0), part(1)],
             dirty_hours: BTreeSet::new(),
             refreshing_hours: BTreeSet::new(),
             refreshed_hours: BTreeSet::new(),
             repaired: Repaired::default(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -201,10 +236,10 @@ mod tests {
         let mut progress = progress();
         let part = progress.parts[1].clone();
         let found = Repaired { deliveries: 3, ..Repaired::default() };
-        progress.advance(&part, Offset(15), found);
-        progress.advance(&part, Offset(12), Repaired::default());
+        progress.advance(&part, Offset(15), found, LeftOut::default());
+        progress.advance(&part, Offset(12), Repaired::default(), LeftOut::default());
         assert_eq!((progress.done(), progress.records()), (5, 20));
-        progress.advance(&part, Offset(99), Repaired::default());
+        progress.advance(&part, Offset(99), Repaired::default(), LeftOut::default());
         assert_eq!(progress.done(), 10);
         assert_eq!(progress.repaired.deliveries, 3);
     }
@@ -232,7 +267,7 @@ mod tests {
             let mut progress = progress();
             progress.parts[1].next = Offset(next);
             file.save(&progress).unwrap();
-            let resumed = file.resume(&log_ids("c"), &Selection::default());
+            let resumed = file.resume(log_id("c"), &Selection::default());
             assert_eq!(resumed.is_ok(), possible, "{next}: {resumed:?}");
         }
     }
@@ -242,14 +277,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(&folder.path().join("state.json"));
         let asked = Selection::default();
-        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), None);
+        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), None);
         file.save(&progress()).unwrap();
-        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), Some(progress()));
+        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), Some(progress()));
         let other = Selection { partitions: vec![Partition(1)], ..Selection::default() };
-        assert!(file.resume(&log_ids("c"), &other).unwrap_err().to_string().contains("another replay"));
-        let refused = file.resume(&log_ids("d"), &asked).unwrap_err().to_string();
+        assert!(file.resume(log_id("c"), &other).unwrap_err().to_string().contains("another replay"));
+        let refused = file.resume(log_id("d"), &asked).unwrap_err().to_string();
         assert!(refused.contains("made anew"), "{refused}");
         file.remove().unwrap();
-        assert_eq!(file.resume(&log_ids("c"), &asked).unwrap(), None);
+        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), None);
     }
 }

@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use super::TIMEOUT;
 use super::inspect::Inspector;
 use super::plan::{PartitionRange, offsets};
-use super::read::POLL_TIMEOUT;
+use super::source::SourceKind;
+use super::source::kafka::POLL_TIMEOUT;
 use crate::batch::Batch;
 use crate::batch::dead_letter::DeadLetterRow;
 use crate::batch::position::RecordPosition;
@@ -39,7 +40,7 @@ pub fn origins_not_in_the_table(
         .set("group.id", config.group_id())
         .create_with_context(KafkaContext::new("dead letters"))?;
     let mut origins = HashSet::new();
-    for part in partitions(&consumer, topics.dead_letter())? {
+    for part in partitions(&consumer, topics.dead_letter(), log_ids.of(Topic::DeadLetter))? {
         let committed = PartitionRange { end: part.next, next: part.start, ..part.clone() };
         let present = runtime.block_on(inspector.present(Table::DeadLetters, &committed))?;
         let has_all = present >= offsets(committed.next, committed.end);
@@ -50,7 +51,7 @@ pub fn origins_not_in_the_table(
 }
 
 /// The range that each partition has; its `next` is what the live group has committed.
-fn partitions(consumer: &BaseConsumer<KafkaContext>, topic: &str) -> anyhow::Result<Vec<PartitionRange>> {
+fn partitions(consumer: &BaseConsumer<KafkaContext>, topic: &str, log_id: &str) -> anyhow::Result<Vec<PartitionRange>> {
     let metadata = ask(consumer, |consumer| consumer.fetch_metadata(Some(topic), TIMEOUT))
         .context("Kafka does not answer a request for metadata")?;
     let mut asked = TopicPartitionList::new();
@@ -63,6 +64,8 @@ fn partitions(consumer: &BaseConsumer<KafkaContext>, topic: &str) -> anyhow::Res
         let (low, high) = ask(consumer, |consumer| consumer.fetch_watermarks(topic, element.partition(), TIMEOUT))?;
         let next = if let Position::Offset(committed) = element.offset() { committed.clamp(low, high) } else { low };
         anyhow::Ok(PartitionRange {
+            source: SourceKind::Kafka,
+            log_id: log_id.to_owned(),
             topic: topic.to_owned(),
             partition: Partition(element.partition()),
             start: Offset(low),

@@ -1,36 +1,28 @@
-//! Reads the partitions of the plan, one after the other, and writes their records as the live group would.
+//! Reads the parts of the plan, one after the other, and writes their records.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, bail};
-use hookline_schemas::topics::{Offset, Partition, Topic, Topics};
-use hookline_service::kafka::KafkaContext;
+use anyhow::Context as _;
+use hookline_schemas::topics::{Offset, Partition, Topics};
 use hookline_service::shutdown::CancellationToken;
 use indicatif::ProgressBar;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::{Message as _, TopicPartitionList};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::inspect::Inspector;
+use super::give_way::GiveWay;
 use super::pace::Pace;
 use super::plan::{PartitionRange, offsets};
-use super::progress::{Progress, Repaired, StateFile};
+use super::progress::{LeftOut, Progress, StateFile};
+use super::sink::Sink;
+use super::source::{Page, Source, SourceKind};
+use super::verify::Verifier;
 use crate::batch::Batch;
 use crate::batch::fold::fold;
-use crate::batch::position::RecordPosition;
-use crate::clickhouse::columns::Table;
 use crate::config::BatchConfig;
-use crate::expired::expired;
 use crate::retry::Cancelled;
-use crate::writer::{NotWritten, Writer};
-
-pub const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long the brokers may take to say where a log begins.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use crate::writer::NotWritten;
 
 /// What the readers of a replay share.
 pub struct Shared {
@@ -40,6 +32,9 @@ pub struct Shared {
     pub stopped: Mutex<Vec<Position>>,
     pub state: StateFile,
     pub pace: Pace,
+    pub give_way: GiveWay,
+    /// Checks every signature, where that is asked for.
+    pub verifier: Option<Verifier>,
     pub bar: ProgressBar,
     pub limits: BatchConfig,
     pub topics: Topics,
@@ -57,29 +52,19 @@ pub struct Position {
     pub offset: Offset,
 }
 
+/// Where the parts of one source are read from, and where their records go.
+pub struct Lane<'s> {
+    pub source: Box<dyn Source + Send + 's>,
+    pub sink: Box<dyn Sink + Send + 's>,
+}
+
 /// Runs on a thread of its own.
 pub struct Reader<'s> {
-    /// A consumer outside of any group, which commits nothing.
-    pub consumer: BaseConsumer<KafkaContext>,
-    pub writer: Writer,
-    pub inspector: Inspector,
+    /// Of the sources that the plan names.
+    pub kafka: Option<Lane<'s>>,
+    pub archive: Option<Lane<'s>>,
     pub shared: &'s Shared,
-    /// Records with a dead letter that the table does not tell of.
-    pub published: &'s HashSet<String>,
     pub runtime: Handle,
-}
-
-/// The created hours of a batch that is written. Their roll-up is stale once it goes, however the write ended: of a batch that
-/// failed, some rows may be in.
-struct Touched<'s> {
-    shared: &'s Shared,
-    hours: BTreeSet<i64>,
-}
-
-impl Drop for Touched<'_> {
-    fn drop(&mut self) {
-        self.shared.progress().dirty_hours.append(&mut self.hours);
-    }
 }
 
 impl Shared {
@@ -93,8 +78,7 @@ impl Shared {
 
     /// What is not done yet of a range.
     fn left_of(&self, part: &PartitionRange) -> PartitionRange {
-        let same = |known: &&PartitionRange| known.topic == part.topic && known.partition == part.partition;
-        self.progress().parts.iter().find(same).unwrap_or(part).clone()
+        self.progress().parts.iter().find(|known| part.is_part_of(known)).unwrap_or(part).clone()
     }
 
     /// Gives the next range, unless the replay is stopped.
@@ -134,168 +118,60 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, part: &PartitionRange) -> anyhow::Result<()> {
-        let topic = Topic::named(&part.topic, &self.shared.topics)
-            .context("this is no topic of the configured prefix, kafka.topic_prefix")?;
-        let mut already_published = self.runtime.block_on(self.inspector.published_origins(part))?;
-        already_published.extend(self.published.iter().cloned());
-        self.begin_at(part, part.next)?;
-        let mut is_end_confirmed = false;
+        let (shared, runtime) = (self.shared, self.runtime.clone());
+        let lane = match part.source {
+            SourceKind::Kafka => &mut self.kafka,
+            SourceKind::Deliveries => &mut self.archive,
+        };
+        let lane = lane.as_mut().with_context(|| format!("the plan does not read from {}", part.source))?;
+        lane.sink.begin(part)?;
+        lane.source.begin(part)?;
         let mut batch = Batch::default();
-        let (mut written, mut next) = (part.next, part.next);
-        // Offsets that were not read, before records of the batch.
-        let mut gaps: Vec<(Offset, Offset)> = Vec::new();
-        while next < part.end && !self.shared.stop.is_cancelled() {
-            match self.consumer.poll(POLL_TIMEOUT) {
-                Some(Ok(message)) if message.offset() < next.0 => bail!(
-                    "the log begins anew at {}, though the records before {} had been there: the brokers truncated it, and the \
-                     plan means other records now; remove {} to begin again",
-                    message.offset(),
-                    next.0,
-                    self.shared.state
-                ),
-                Some(Ok(message)) if message.offset() < part.end.0 => {
-                    is_end_confirmed = false;
-                    let position = RecordPosition::of(&message, topic);
-                    if next < position.offset {
-                        gaps.push((next, position.offset));
-                    }
-                    batch.push_message(position, &message);
-                    next = Offset(position.offset.0 + 1);
-                }
-                // A leader that is new may not know the end yet up to which records were acknowledged. So an end is believed only from a
-                // fetch that began after the leader had named one that the plan does not pass.
-                Some(Err(KafkaError::PartitionEOF(_))) if !is_end_confirmed => {
-                    self.wait_for_end(part)?;
-                    self.begin_at(part, next)?;
-                    is_end_confirmed = true;
-                }
-                // Retention or compaction removed the last records of the plan, or control records end it.
-                Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => {
-                    gaps.push((next, part.end));
-                    next = part.end;
-                }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => bail!("the consumer cannot go on: {code}"),
-                // librdkafka tries again, and the consumer's context has logged why.
-                Some(Err(_)) | None => {}
+        let mut written = part.next;
+        while written < part.end {
+            runtime.block_on(shared.give_way.wait(&shared.stop));
+            let page = lane.source.read_page(part, &mut batch)?;
+            if shared.stop.is_cancelled() && page.next < part.end && !batch.is_full(&shared.limits) {
+                break;
             }
-            if batch.is_full(&self.shared.limits) || next >= part.end {
-                let part = PartitionRange { next: written, end: next, ..part.clone() };
-                let expired = self.expired(&part, &gaps)?;
-                if !self.write(&part, topic, &batch, expired, &already_published)? {
-                    break;
-                }
-                gaps.clear();
-                written = next;
-                batch.clear();
+            let left_out =
+                shared.verifier.as_ref().map_or_else(LeftOut::default, |verifier| verifier.retain_valid(&mut batch));
+            let page_range = PartitionRange { next: written, end: page.next, ..part.clone() };
+            if !write(lane.sink.as_mut(), shared, &page_range, &page, (&batch, left_out), &runtime)? {
+                break;
+            }
+            written = page.next;
+            batch.clear();
+            if shared.stop.is_cancelled() {
+                break;
             }
         }
         Ok(())
     }
+}
 
-    fn begin_at(&self, part: &PartitionRange, next: Offset) -> anyhow::Result<()> {
-        let mut start = TopicPartitionList::new();
-        start.add_partition_offset(&part.topic, part.partition.0, rdkafka::Offset::Offset(next.0))?;
-        Ok(self.consumer.assign(&start)?)
+/// Writes the records of `part` from `next` up to `end`, but for those that are left out, and saves what that repaired. Returns false where the table refuses a
+/// record in every form: the part is done up to that record.
+fn write(
+    sink: &mut dyn Sink,
+    shared: &Shared,
+    part: &PartitionRange,
+    page: &Page,
+    (batch, mut left_out): (&Batch, LeftOut),
+    runtime: &Handle,
+) -> anyhow::Result<bool> {
+    let written = sink.write(part, page, batch, &fold(batch))?;
+    left_out.add(written.left_out);
+    if let Some(offset) = written.stopped {
+        shared.stopped().push(Position { topic: part.topic.clone(), partition: part.partition, offset });
     }
-
-    /// Waits until the leader knows the records up to the end of the plan.
-    fn wait_for_end(&self, part: &PartitionRange) -> anyhow::Result<()> {
-        let began = Instant::now();
-        loop {
-            let (_, end) = self.watermarks(part)?;
-            if end >= part.end {
-                return Ok(());
-            }
-            if began.elapsed() > TIMEOUT || self.shared.stop.is_cancelled() {
-                bail!(
-                    "the log ends at {}, before the end of the plan, {}: its leader does not know the records between, or the brokers \
-                     truncated it; run the same command again to continue, or remove {} to begin again",
-                    end.0,
-                    part.end.0,
-                    self.shared.state
-                );
-            }
-            std::thread::sleep(POLL_TIMEOUT);
-        }
-    }
-
-    /// The offsets at which the log begins and ends.
-    fn watermarks(&self, part: &PartitionRange) -> anyhow::Result<(Offset, Offset)> {
-        let watermarks = self.consumer.fetch_watermarks(&part.topic, part.partition.0, TIMEOUT);
-        let (start, end) = watermarks.map_err(|error| anyhow::anyhow!(self.consumer.context().explain(&error)))?;
-        Ok((Offset(start), Offset(end)))
-    }
-
-    /// Counts the offsets of the gaps that lie before the log's start: the others are control records, or were compacted.
-    fn expired(&self, part: &PartitionRange, gaps: &[(Offset, Offset)]) -> anyhow::Result<u64> {
-        if gaps.is_empty() {
-            return Ok(0);
-        }
-        let (start, _) = self.watermarks(part)?;
-        let expired = gaps.iter().filter_map(|(from, to)| expired(*from, *to, start));
-        Ok(expired.map(|range| offsets(Offset(range.start), Offset(range.end))).sum())
-    }
-
-    /// Writes the records of `part` from `next` up to `end`, and saves what that repaired. Returns false where the table refuses
-    /// a dead letter in every form: the part is done up to that record.
-    fn write(
-        &mut self,
-        part: &PartitionRange,
-        topic: Topic,
-        batch: &Batch,
-        expired: u64,
-        already_published: &HashSet<String>,
-    ) -> anyhow::Result<bool> {
-        let folded = fold(batch);
-        let table = match topic {
-            Topic::Resource(_) => Table::Deliveries,
-            Topic::DeadLetter => Table::DeadLetters,
-        };
-        let runtime = self.runtime.clone();
-        let read = offsets(part.next, part.end);
-        let mut repaired = Repaired { expired, ..Repaired::default() };
-        let written = runtime.block_on(async {
-            let present = self.inspector.present(table, part).await?;
-            let missing = self.inspector.missing_facts(&folded).await?;
-            (repaired.jobs, repaired.jobs_changed) = (missing.absent, missing.changed);
-            let cancel = &self.shared.cancel;
-            let hours = folded.jobs.iter().map(|job| job.key.created_hour.0).collect();
-            let _touched = Touched { shared: self.shared, hours };
-            // Also where nothing was read: the records of the plan may have gone together with their topic.
-            let written = match self.writer.verify_logs(&[topic], cancel).await {
-                Ok(()) => self.writer.write(batch, &folded, already_published, cancel).await,
-                Err(error) => Err(error),
-            };
-            let written = written.map_err(|error| match error {
-                NotWritten::Cancelled(cancelled) => anyhow::Error::from(cancelled),
-                NotWritten::Log(error) => error.into(),
-                no_witness @ NotWritten::NoWitness { .. } => no_witness.into(),
-            })?;
-            if present < batch.len() as u64 {
-                let inserted = self.inspector.present(table, part).await?.saturating_sub(present);
-                match table {
-                    Table::DeadLetters => repaired.dead_letters = inserted,
-                    Table::Jobs | Table::Deliveries => repaired.deliveries = inserted,
-                }
-            }
-            anyhow::Ok(written)
-        })?;
-        repaired.dead_letters += written.dead_letters_published;
-        let stopped = written.stopped.into_values().flatten().min();
-        if let Some(offset) = stopped {
-            // The records behind it are read again when the replay is continued.
-            repaired.expired = 0;
-            self.writer.forget_stopped_partitions();
-            self.shared.stopped().push(Position { topic: part.topic.clone(), partition: part.partition, offset });
-        }
-        let mut progress = self.shared.progress();
-        progress.advance(part, stopped.unwrap_or(part.end), repaired);
-        self.shared.state.save(&progress)?;
-        drop(progress);
-        self.shared.bar.inc(read);
-        let wait = self.shared.pace.take(batch.len(), Instant::now());
-        let cancelled = self.shared.stop.cancelled();
-        let _ = runtime.block_on(async { tokio::time::timeout(wait, cancelled).await });
-        Ok(stopped.is_none())
-    }
+    let mut progress = shared.progress();
+    progress.advance(part, written.stopped.unwrap_or(part.end), written.repaired, left_out);
+    shared.state.save(&progress)?;
+    drop(progress);
+    shared.bar.inc(offsets(part.next, part.end));
+    let wait = shared.pace.take(batch.len(), Instant::now());
+    let cancelled = shared.stop.cancelled();
+    let _ = runtime.block_on(async { tokio::time::timeout(wait, cancelled).await });
+    Ok(written.stopped.is_none())
 }

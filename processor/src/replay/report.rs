@@ -5,33 +5,26 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hookline_service::cli::print_line;
-use hookline_service::kafka::KafkaContext;
 use hookline_service::telemetry;
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::TIMEOUT;
-use super::plan::PartitionRange;
-use super::progress::{Progress, Repaired};
+use super::progress::{LeftOut, Progress, Repaired};
 use super::read::Position;
 
 /// The bar of the records.
-pub const RECORDS: &str = "{bar:30} {human_pos} of {human_len} records, {speed}";
+pub const RECORDS: &str = "{bar:30} {human_pos} of {human_len} records, {speed}{msg}";
 /// How often a replay without a terminal says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// A dry run estimates the size of the records from this many.
-const SAMPLE: usize = 500;
 
 /// Writes a number with its noun.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", HumanCount(number), if number == 1 { one } else { many })
 }
 
-fn records(number: u64) -> String {
+pub fn records(number: u64) -> String {
     count(number, "record", "records")
 }
 
@@ -69,6 +62,13 @@ impl std::fmt::Display for Speed {
     }
 }
 
+/// How long a replay took, and how much of that it waited for live work.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    pub took: Duration,
+    pub waited: Duration,
+}
+
 /// How the replay speaks: for people or for programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Display {
@@ -90,18 +90,29 @@ impl Display {
         }))
     }
 
-    /// Says every few seconds how far the replay is, where no terminal shows the bar.
-    pub fn lines(&self, bar: &ProgressBar, done_before: u64, runtime: &Handle) -> JoinHandle<()> {
-        let (bar, is_silent, began) = (bar.clone(), self.json || !bar.is_hidden(), Instant::now());
+    /// Says every few seconds how far it is, where no terminal shows the bar, and what it waits for, if that is anything.
+    pub fn lines(
+        &self,
+        bar: &ProgressBar,
+        waits_for: impl Fn() -> Option<String> + Send + 'static,
+        done_before: u64,
+        runtime: &Handle,
+    ) -> JoinHandle<()> {
+        let (bar, json, began) = (bar.clone(), self.json, Instant::now());
         runtime.spawn(async move {
-            if is_silent {
+            if json {
                 return;
             }
             loop {
                 tokio::time::sleep(LINE_EVERY).await;
-                let (done, length) = (bar.position(), bar.length().unwrap_or_default());
-                let speed = Speed { done_before, done, records: length, took: began.elapsed() };
-                telemetry::print_line(format_args!("{} of {}, {speed}", HumanCount(done), records(length)));
+                let waiting = waits_for().map_or(String::new(), |what| format!("; waiting, for {what}"));
+                if bar.is_hidden() {
+                    let (done, length) = (bar.position(), bar.length().unwrap_or_default());
+                    let speed = Speed { done_before, done, records: length, took: began.elapsed() };
+                    let done = HumanCount(done);
+                    telemetry::print_line(format_args!("{done} of {}, {speed}{waiting}", records(length)));
+                }
+                bar.set_message(waiting);
             }
         })
     }
@@ -117,45 +128,7 @@ impl Display {
         telemetry::print_line(format_args!("note: {note}"));
     }
 
-    pub fn print_plan(&self, consumer: &BaseConsumer<KafkaContext>, progress: &Progress) -> anyhow::Result<()> {
-        let left = progress.records() - progress.done();
-        let size =
-            progress.parts.iter().max_by_key(|part| part.records()).map_or(Ok(0), |part| mean_size(consumer, part))?;
-        let bytes = left * size;
-        let seconds = (self.rate > 0).then(|| left.div_ceil(u64::from(self.rate)));
-        if self.json {
-            let part = |part: &PartitionRange| json!({ "topic": part.topic, "partition": part.partition, "start": part.next, "end": part.end });
-            let parts: Vec<_> = progress.parts.iter().map(part).collect();
-            print_line(json!({
-                "records": left, "bytes": bytes, "seconds_at_least": seconds, "expired": progress.repaired.expired, "parts": parts,
-            }));
-            return Ok(());
-        }
-        for part in &progress.parts {
-            print_line(format_args!(
-                "{}/{}  {}..{}  {}",
-                part.topic,
-                part.partition.0,
-                part.next.0,
-                part.end.0,
-                records(part.records() - part.done())
-            ));
-        }
-        self.print_expired(progress);
-        let time = seconds.map_or("as fast as ClickHouse takes them".to_owned(), |seconds| {
-            let (least, rate) = (HumanDuration(Duration::from_secs(seconds)), HumanCount(u64::from(self.rate)));
-            format!("at least {least} at the limit of {rate}/s")
-        });
-        print_line(format_args!(
-            "{}, about {}, {time}; ClickHouse may take longer, and a replay that runs tells the time left by its own speed; nothing \
-             was written",
-            records(left),
-            HumanBytes(bytes)
-        ));
-        Ok(())
-    }
-
-    fn print_expired(&self, progress: &Progress) {
+    pub fn print_expired(&self, progress: &Progress) {
         let expired = progress.repaired.expired;
         if expired > 0 {
             print_line(format_args!(
@@ -183,15 +156,44 @@ impl Display {
         }
     }
 
-    pub fn print_result(&self, progress: &Progress, stopped: &[Position], read: u64, took: Duration) {
-        let Repaired { deliveries, dead_letters, jobs, jobs_changed, expired } = progress.repaired;
+    /// The error of a replay that is done, and made nothing of some records.
+    pub fn left_out(&self, left_out: &LeftOut) -> anyhow::Error {
+        let mut text =
+            "the replay is done, and nothing was made of some records; what stands of them in the tables stays"
+                .to_owned();
+        let LeftOut { signature_invalid, key_not_configured, unreadable, refused } = left_out;
+        if *signature_invalid > 0 {
+            let _ = write!(text, "; {} with a wrong signature, which the log names", records(*signature_invalid));
+        }
+        for (key, number) in key_not_configured {
+            let number = records(*number);
+            let _ = write!(
+                text,
+                "; {number} signed with the key {key}, which is not configured: add its secret to `sources`"
+            );
+        }
+        if *unreadable > 0 {
+            let _ = write!(text, "; {} of the archive that cannot be read, which the log names", records(*unreadable));
+        }
+        if *refused > 0 {
+            let _ = write!(text, "; {} that ClickHouse refuses, which the log names", count(*refused, "row", "rows"));
+        }
+        anyhow::Error::msg(text)
+    }
+
+    pub fn print_result(&self, progress: &Progress, stopped: &[Position], read: u64, took: Took) {
+        let Took { took, waited } = took;
+        let Repaired { deliveries, deliveries_changed, dead_letters, jobs, jobs_changed, expired, .. } =
+            progress.repaired;
         let speed = read as f64 / took.as_secs_f64().max(0.001);
         if self.json {
             let result = json!({
                 "records": read, "seconds": took.as_secs_f64(), "records_per_second": speed,
                 "repaired": {
-                    "deliveries": deliveries, "dead_letters": dead_letters, "jobs": jobs, "jobs_changed": jobs_changed,
+                    "deliveries": deliveries, "deliveries_changed": deliveries_changed, "dead_letters": dead_letters, "jobs": jobs,
+                    "jobs_changed": jobs_changed,
                 },
+                "left_out": progress.left_out, "waited_seconds": waited.as_secs_f64(),
                 "expired": expired, "hours": progress.refreshed_hours.len(), "changed": !progress.repaired.is_nothing(),
                 "stopped": stopped,
             });
@@ -200,6 +202,9 @@ impl Display {
         }
         let speed = HumanCount(speed.round() as u64);
         print_line(format_args!("{} in {}, {speed}/s", records(read), HumanDuration(took)));
+        if waited >= Duration::from_secs(1) {
+            print_line(format_args!("of that, {} were waited for live work", HumanDuration(waited)));
+        }
         self.print_expired(progress);
         for Position { topic, partition, offset } in stopped {
             print_line(format_args!("{topic}/{}: stopped at {}", partition.0, offset.0));
@@ -216,6 +221,10 @@ impl Display {
                 count(deliveries, "delivery", "deliveries"),
                 count(dead_letters, "dead letter", "dead letters")
             ));
+            if deliveries_changed > 0 {
+                let rows = count(deliveries_changed, "delivery", "deliveries");
+                print_line(format_args!("written anew, because their bodies are read otherwise today: {rows}"));
+            }
             print_line(format_args!(
                 "jobs that were absent: {}; jobs whose facts changed: {}",
                 HumanCount(jobs),
@@ -223,24 +232,6 @@ impl Display {
             ));
         }
     }
-}
-
-/// Reads the first records of a part for the mean of their bytes.
-fn mean_size(consumer: &BaseConsumer<KafkaContext>, part: &PartitionRange) -> anyhow::Result<u64> {
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(&part.topic, part.partition.0, Offset::Offset(part.next.0))?;
-    consumer.assign(&from)?;
-    let deadline = Instant::now() + TIMEOUT;
-    let mut sizes = Vec::with_capacity(SAMPLE);
-    while sizes.len() < SAMPLE && Instant::now() < deadline {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => sizes.push((message.key_len() + message.payload_len()) as u64),
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => break,
-            Some(Err(error)) => return Err(error.into()),
-            None => {}
-        }
-    }
-    Ok(sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1))
 }
 
 #[cfg(test)]

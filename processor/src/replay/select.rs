@@ -10,10 +10,16 @@ use hookline_service::cli::TimePoint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::source::SourceKind;
+
 /// Selects records; without an argument, everything that the topics hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct Selection {
-    /// Records appended at or after this time: 2026-11-25T10:00:00Z, an age such as 2h or -24h, or now
+    /// Read from this source; given twice, from Kafka what it has and from the archive what lies before that or in other logs
+    #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', default_value = "kafka")]
+    pub sources: Vec<SourceKind>,
+    /// Records appended at or after this time, or received then where they are read from the archive: 2026-11-25T10:00:00Z, an
+    /// age such as 2h or -24h, or now
     #[arg(long, value_name = "TIME", conflicts_with = "offsets", allow_hyphen_values = true)]
     pub from: Option<TimePoint>,
     /// Records appended before this time
@@ -28,11 +34,20 @@ pub struct Selection {
     /// Only this partition; may be given several times
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..).map(Partition))]
     pub partitions: Vec<Partition>,
+    /// Check the signature of each delivery with the secrets of `sources`, and make nothing of those that none confirms
+    #[arg(long)]
+    pub verify: bool,
 }
 
 impl Selection {
-    /// Refuses a range of time in which nothing can lie.
+    /// Refuses a selection in which nothing can lie.
     pub fn check(&self, now: OffsetDateTime) -> anyhow::Result<()> {
+        if self.resources == [Topic::DeadLetter] && !self.reads(SourceKind::Kafka) {
+            bail!(
+                "--source deliveries has no dead letters: their rows in dead_letters are the archive of themselves, and nothing \
+                 else follows from them; hookline-processor redrive sends them again"
+            );
+        }
         let Some(from) = self.from else { return Ok(()) };
         let to = self.to.unwrap_or(TimePoint::Ago(0));
         if from.as_millis(now) < to.as_millis(now) {
@@ -44,6 +59,10 @@ impl Selection {
              two hours before the last one are --from 3h --to 1h",
             from.shown(now)
         )
+    }
+
+    pub fn reads(&self, source: SourceKind) -> bool {
+        self.sources.contains(&source)
     }
 
     pub fn wants_topic(&self, topic: Topic) -> bool {

@@ -3,7 +3,7 @@
 
 pub mod channel;
 pub mod held;
-mod insert;
+pub mod insert;
 pub mod reject;
 pub mod rollup;
 mod stopped;
@@ -65,6 +65,17 @@ pub enum NotWritten {
         table.as_str()
     )]
     NoWitness { table: Table },
+}
+
+impl NotWritten {
+    /// Keeps the kind of the cause, so that a cancelled write can be told from one that failed.
+    pub fn into_anyhow(self) -> anyhow::Error {
+        match self {
+            Self::Cancelled(cancelled) => cancelled.into(),
+            Self::Log(error) => error.into(),
+            no_witness @ Self::NoWitness { .. } => no_witness.into(),
+        }
+    }
 }
 
 /// What a written batch leaves to do.

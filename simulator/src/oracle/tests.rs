@@ -469,7 +469,7 @@ fn a_letter_that_was_sent_back_is_one_delivery() {
     let mut snapshot = right();
     let once =
         |row: &Delivery| snapshot.attempts.iter().filter(|attempt| attempt.receipt() == row.receipt()).count() == 1;
-    let place = snapshot.deliveries.iter().position(|row| once(row)).unwrap();
+    let place = snapshot.deliveries.iter().position(once).unwrap();
     let redrive = redriven(&mut snapshot, place);
     assert_eq!(snapshot.differences(), []);
 

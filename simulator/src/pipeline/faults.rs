@@ -1,17 +1,16 @@
 //! Faults of a running pipeline, one at a time; when the fault is over, every number must be right.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
-use hookline_testkit::{Daemon, NetworkState, Signal, eventually, topic_offsets};
-use serde_json::Value;
+use hookline_testkit::{Daemon, NetworkState, Signal, eventually};
 use tokio::time::sleep;
 
 use super::assertions::{
     assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
 };
 use super::redrives;
+use super::replays::{ReplayEnd, ReplaySource, end_replay};
 use super::terminations::{Back, Outage, rebalance_in_outage, signal_twice, terminate};
 use super::traffic::Traffic;
 use super::{DEADLINE, Pipeline};
@@ -39,8 +38,8 @@ pub enum Fault {
     NetworkCut,
     /// Connections to ClickHouse are slow for 3 s, and then stalled for 3 s.
     NetworkSlow,
-    /// SIGKILL in the middle of a replay that repairs deleted rows; the replay is then continued.
-    ReplayKilled,
+    /// The end of a replay in the middle of repairing deleted rows; it is then continued.
+    ReplayEnded(ReplaySource, ReplayEnd),
     /// SIGKILL at a fail point of a redrive of letters that came too late; the redrive is then continued.
     RedriveKilled(&'static str),
     /// SIGTERM in the middle of such a redrive.
@@ -68,7 +67,7 @@ impl fmt::Display for Fault {
             Self::KafkaKilled => f.write_str("Kafka killed"),
             Self::NetworkCut => f.write_str("network cut"),
             Self::NetworkSlow => f.write_str("network slow"),
-            Self::ReplayKilled => f.write_str("replay killed"),
+            Self::ReplayEnded(source, end) => write!(f, "replay of {source} {end}"),
             Self::RedriveKilled(fail_point) => {
                 write!(f, "redrive killed {}", fail_point.trim_start_matches("redrive_").replace(['_', ':'], " "))
             }
@@ -85,7 +84,7 @@ impl fmt::Display for Survived {
 }
 
 impl Fault {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::ProcessorKilled("after_consume"),
         Self::ProcessorKilled("after_jobs"),
         Self::ProcessorKilled("after_deliveries"),
@@ -107,7 +106,10 @@ impl Fault {
         Self::KafkaKilled,
         Self::NetworkCut,
         Self::NetworkSlow,
-        Self::ReplayKilled,
+        Self::ReplayEnded(ReplaySource::Kafka, ReplayEnd::Killed),
+        Self::ReplayEnded(ReplaySource::Kafka, ReplayEnd::Terminated),
+        Self::ReplayEnded(ReplaySource::Deliveries, ReplayEnd::Killed),
+        Self::ReplayEnded(ReplaySource::Deliveries, ReplayEnd::Terminated),
         Self::RedriveKilled("redrive_begun"),
         Self::RedriveKilled("redrive_one_sent"),
         Self::RedriveKilled("redrive_all_sent"),
@@ -128,7 +130,7 @@ impl Fault {
             | Self::RebalanceInOutage
             | Self::NetworkCut
             | Self::NetworkSlow
-            | Self::ReplayKilled
+            | Self::ReplayEnded(..)
             | Self::RedriveKilled(_)
             | Self::RedriveTerminated => Pipeline::on_shared_servers("matrix").await,
         };
@@ -138,7 +140,7 @@ impl Fault {
         let stale = self.inject(&mut pipeline, &mut processor).await;
         let attempts = [stream.end().await, stale].concat();
         let settled = wait_until_settled(&pipeline, &mut processor).await;
-        if self == Self::ReplayKilled {
+        if matches!(self, Self::ReplayEnded(..)) {
             assert_replay_changes_nothing(&pipeline).await;
         }
         if self == Self::RebalanceInOutage {
@@ -169,7 +171,7 @@ impl Fault {
             }
             Self::NetworkCut => cut_network(pipeline).await,
             Self::NetworkSlow => slow_network(pipeline).await,
-            Self::ReplayKilled => kill_replay(pipeline).await,
+            Self::ReplayEnded(source, end) => end_replay(pipeline, source, end).await,
             Self::RedriveKilled(fail_point) => return redrives::kill(pipeline, fail_point).await,
             Self::RedriveTerminated => return redrives::terminate(pipeline).await,
         }
@@ -242,39 +244,4 @@ async fn slow_network(pipeline: &Pipeline) {
     pipeline.proxy.set(NetworkState::Stalled);
     sleep(Duration::from_secs(3)).await;
     pipeline.proxy.set(NetworkState::Open);
-}
-
-async fn kill_replay(pipeline: &Pipeline) {
-    // Rows that are deleted now are committed in the topics, so no live processor writes them again.
-    wait_until_caught_up(&pipeline.kafka).await;
-    for (table, column) in [("deliveries", "signature"), ("jobs", "job_id")] {
-        let delete =
-            format!("DELETE FROM {table} WHERE cityHash64({column}) % 4 = 0 SETTINGS lightweight_deletes_sync = 2");
-        pipeline.execute(&delete).await;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("replay.json");
-    let offsets = topic_offsets(&pipeline.kafka).await.expect("an answer of the brokers");
-    let mut replay = pipeline.start_replay(&state, offsets.resource_records / 5);
-    eventually("the middle of the replay", DEADLINE, async || {
-        replayed_and_planned(&state).filter(|(replayed, planned)| replayed * 2 >= *planned)
-    })
-    .await;
-    replay.kill();
-    let (replayed, planned) = replayed_and_planned(&state).expect("a killed replay leaves its state file");
-    assert!(replayed < planned, "the replay had ended before it was killed");
-    let report = pipeline.replay(&state).await;
-    let repaired = |table: &str| report["repaired"][table].as_u64().unwrap();
-    assert_eq!(report["records"], planned - replayed, "the replay did not continue where it was killed: {report:#}");
-    assert!(repaired("deliveries") > 0 && repaired("jobs") > 0, "the replay repaired nothing: {report:#}");
-}
-
-/// Counts the records that the state file of a replay tells of.
-fn replayed_and_planned(state: &Path) -> Option<(i64, i64)> {
-    let state: Value = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
-    let parts = state["parts"].as_array()?;
-    let sum = |from: &str, to: &str| {
-        parts.iter().map(|part| Some(part[to].as_i64()? - part[from].as_i64()?)).sum::<Option<i64>>()
-    };
-    Some((sum("start", "next")?, sum("start", "end")?))
 }

@@ -12,6 +12,7 @@ mod answers;
 pub mod assertions;
 pub mod faults;
 mod redrives;
+pub mod replays;
 pub mod terminations;
 pub mod traffic;
 
@@ -27,6 +28,7 @@ use hookline_testkit::{
 };
 use reqwest::Url;
 
+use self::replays::ReplaySource;
 use self::traffic::SECRET;
 
 /// Generous, because the machine may be compiling beside the tests.
@@ -108,15 +110,17 @@ impl Pipeline {
         Daemon::start(PROCESSOR, &[], &with(&with(&self.environment, &own), settings))
     }
 
-    /// Starts a replay of everything that the topics hold.
-    pub fn start_replay(&self, state: &Path, records_per_second: u64) -> Daemon {
-        let arguments = ["replay", "--state", state.to_str().unwrap(), "--rate", &records_per_second.to_string()];
+    /// Starts a replay of everything that a source holds.
+    pub fn start_replay(&self, source: ReplaySource, state: &Path, records_per_second: u64) -> Daemon {
+        let (state, rate) = (state.to_str().unwrap(), records_per_second.to_string());
+        let arguments = ["replay", "--source", source.as_str(), "--state", state, "--rate", &rate];
         Daemon::start(PROCESSOR, &arguments, &self.environment)
     }
 
-    /// Replays everything that the topics hold, or the rest of the replay that `state` tells of, and gives its report.
-    pub async fn replay(&self, state: &Path) -> serde_json::Value {
-        let arguments = ["replay", "--json", "--rate", "0", "--state", state.to_str().unwrap()];
+    /// Replays everything that a source holds, or the rest of the replay that `state` tells of, and gives its report.
+    pub async fn replay(&self, source: ReplaySource, state: &Path) -> serde_json::Value {
+        let state = state.to_str().unwrap();
+        let arguments = ["replay", "--json", "--source", source.as_str(), "--rate", "0", "--state", state];
         serde_json::from_slice(&run_successfully(PROCESSOR, &arguments, &self.environment).await).unwrap()
     }
 

@@ -1,6 +1,7 @@
 //! Every fault under little traffic; `make soak` injects them under more.
 
 use hookline_simulator::pipeline::faults::Fault;
+use hookline_simulator::pipeline::replays::{ReplayEnd, ReplaySource};
 use hookline_simulator::pipeline::terminations::{Back, Outage};
 use hookline_simulator::pipeline::traffic::Traffic;
 
@@ -40,7 +41,10 @@ matrix! {
     kafka_killed: Fault::KafkaKilled;
     network_cut: Fault::NetworkCut;
     network_slow: Fault::NetworkSlow;
-    replay_killed: Fault::ReplayKilled;
+    replay_killed: Fault::ReplayEnded(ReplaySource::Kafka, ReplayEnd::Killed);
+    replay_terminated: Fault::ReplayEnded(ReplaySource::Kafka, ReplayEnd::Terminated);
+    replay_of_the_archive_killed: Fault::ReplayEnded(ReplaySource::Deliveries, ReplayEnd::Killed);
+    replay_of_the_archive_terminated: Fault::ReplayEnded(ReplaySource::Deliveries, ReplayEnd::Terminated);
     redrive_killed_at_its_beginning: Fault::RedriveKilled("redrive_begun");
     redrive_killed_after_one_letter: Fault::RedriveKilled("redrive_one_sent");
     redrive_killed_after_a_page: Fault::RedriveKilled("redrive_all_sent");
