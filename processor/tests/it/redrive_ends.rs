@@ -12,6 +12,7 @@ use crate::redrive::{DEAD_LETTERS, REDRIVES, json};
 
 /// Letters of 250 jobs, more than two pages.
 const LETTERS: u64 = 500;
+const FINISHED: &str = "hookline_jobs_finished_total";
 
 /// Stale letters in the table, and a plan to send all of them. The live group has ended.
 async fn planned(name: &str) -> (ProcessorUnderTest, TempDir) {
@@ -34,8 +35,9 @@ fn start(under_test: &ProcessorUnderTest, state: &Path, more: &[(&str, &str)], a
     Daemon::start("hookline-processor", &arguments, &environment)
 }
 
-/// Asserts that each letter is one record, one delivery, and one row that says so.
-async fn assert_each_was_sent_once(under_test: &ProcessorUnderTest) {
+/// Asserts that each letter is one record, one delivery, and one row that says so, and that the group counts each job that ended
+/// once; another process has counted some.
+async fn assert_each_was_sent_once(under_test: &ProcessorUnderTest, counted_before: f64) {
     let records = topic_offsets(&under_test.servers.kafka).await.unwrap().resource_records;
     assert_eq!(records, LETTERS, "records of the resource topics");
     let mut daemon = under_test.daemon(&[]);
@@ -45,7 +47,7 @@ async fn assert_each_was_sent_once(under_test: &ProcessorUnderTest) {
     let deliveries = "SELECT uniqExact(signature, body) FROM deliveries FINAL";
     assert_eq!(under_test.query_number(deliveries).await, LETTERS, "different deliveries");
     assert_eq!(under_test.query_number(REDRIVES).await, LETTERS);
-    assert_eq!(daemon.metric("hookline_jobs_finished_total", &[]).await, 250.0);
+    assert_eq!(daemon.metric(FINISHED, &[]).await + counted_before, 250.0);
     // A control: a record that is sent twice shows.
     under_test.produce_jobs(0..1, now() - 7_200);
     under_test.wait_until(DELIVERIES, LETTERS + 2).await;
@@ -68,7 +70,7 @@ macro_rules! killed {
             let sent = executed["sent"].as_u64().unwrap();
             println!("killed at {}: sent {sent} and found {there}", $fail_point);
             assert!(!state.exists(), "nothing is left to go on with");
-            assert_each_was_sent_once(&under_test).await;
+            assert_each_was_sent_once(&under_test, 0.0).await;
         }
     )*};
 }
@@ -81,6 +83,25 @@ killed! {
     redrive_killed_after_noting: "redrive_noted:2", false;
     redrive_killed_after_saving: "redrive_saved:1", false;
     redrive_killed_and_its_plan_lost: "redrive_all_sent:2", true;
+}
+
+#[tokio::test]
+async fn what_the_live_group_has_committed_meanwhile_is_known_from_the_tables() {
+    let (under_test, folder) = planned("redrive_committed").await;
+    let state = folder.path().join("plan.json");
+    let mut killed = start(&under_test, &state, &[("HOOKLINE_FAIL_POINT", "redrive_all_sent:2")], &[]);
+    assert!(!killed.wait().await.success(), "it was to be killed, and ended by itself");
+    let sent = topic_offsets(&under_test.servers.kafka).await.unwrap().resource_records;
+    assert!(under_test.query_number(REDRIVES).await < sent, "a control: nothing is noted of some");
+    let mut daemon = under_test.daemon(&[]);
+    daemon.wait_ready().await;
+    under_test.wait_until(DELIVERIES, sent).await;
+    under_test.wait_until_no_lag(&mut daemon).await;
+    let counted = daemon.metric(FINISHED, &[]).await;
+    assert!(daemon.terminate().await.success());
+    let executed = json(&under_test.redrive(&folder, &["--execute"]).await);
+    assert_eq!(executed["letters"], LETTERS, "{executed:#}");
+    assert_each_was_sent_once(&under_test, counted).await;
 }
 
 #[tokio::test]
@@ -110,7 +131,7 @@ async fn a_redrive_that_is_terminated_says_how_far_it_is_and_goes_on() {
         (&LETTERS.into(), &LETTERS.into()),
         "of all runs: {executed:#}"
     );
-    assert_each_was_sent_once(&under_test).await;
+    assert_each_was_sent_once(&under_test, 0.0).await;
 }
 
 #[tokio::test]
@@ -126,7 +147,7 @@ async fn a_redrive_that_fails_goes_on_once_what_failed_is_back() {
     under_test.execute("DROP TABLE redrives").await;
     under_test.execute("RENAME TABLE away TO redrives").await;
     json(&under_test.redrive(&folder, &["--execute"]).await);
-    assert_each_was_sent_once(&under_test).await;
+    assert_each_was_sent_once(&under_test, 0.0).await;
 }
 
 #[tokio::test]
@@ -143,5 +164,5 @@ async fn letters_of_a_former_topic_are_sent_from_the_table() {
     assert_eq!(executed["sent"], LETTERS, "{executed:#}");
     assert_eq!(executed["outcomes"]["redriven"]["video.started"], 84, "{executed:#}");
     assert!(under_test.topics.resource(Resource::Video).ends_with(".video"));
-    assert_each_was_sent_once(&under_test).await;
+    assert_each_was_sent_once(&under_test, 0.0).await;
 }
