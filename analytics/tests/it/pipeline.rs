@@ -72,6 +72,7 @@ async fn listeners_and_a_prometheus_that_scrapes_them_say_the_same() {
     assert_eq!(one["totals"], other["totals"]);
     assert_eq!(one["totals"]["rejections"]["signature_missing"], 7.0, "{one}");
     assert_eq!(one["totals"]["answers"]["401"], 7.0, "{one}");
+    assert!(one["totals"]["ingest_stages"]["verify"].is_number(), "{one}");
     // The control: where nobody answers there is no figure, which is not 0.
     let none = read(&by_nobody).await;
     assert_eq!((&none["unreachable"], &none["totals"]), (&1.into(), &Value::Null), "{none}");

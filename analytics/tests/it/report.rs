@@ -145,6 +145,8 @@ fn run(api: &Api, arguments: &str) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+const TYPES: &str = "--job-type TYPE_1 --job-type TYPE_2";
+
 /// Rows by what they are of, since a report has those with the most jobs first and the API goes by name.
 fn sorted(rows: &Value) -> Vec<String> {
     let mut rows: Vec<_> = rows.as_array().unwrap().iter().map(Value::to_string).collect();
@@ -157,10 +159,10 @@ async fn the_printed_numbers_are_those_of_the_api() {
     let api = Api::start(&[]).await;
     let (from, to) = ("2026-11-01T00:07:00Z", "2026-11-01T01:31:00Z");
     let (code, printed, error) =
-        run(&api, &format!("--json --from {from} --to {to} --by type,code --resource video --resource image"));
+        run(&api, &format!("--json --from {from} --to {to} --by type,code --resource video --resource image {TYPES}"));
     assert_eq!(code, Some(0), "{error}");
     let report: Value = serde_json::from_str(&printed).unwrap();
-    let question = format!("from={from}&to={to}&resource=video&resource=image");
+    let question = format!("from={from}&to={to}&resource=video&resource=image&job_type=TYPE_1&job_type=TYPE_2");
 
     let summary = api.ok(&format!("/api/v1/summary?{question}")).await;
     assert_eq!(report["summary"]["jobs"], summary["jobs"]);
@@ -184,7 +186,7 @@ async fn the_printed_numbers_are_those_of_the_api() {
         .get(format!("{}/api/v1/errors?{question}&limit=500", api.url))
         .header("accept", "text/csv");
     let csv = csv.send().await.unwrap().text().await.unwrap();
-    let arguments = format!("--csv=errors --from {from} --to {to} --resource video --resource image");
+    let arguments = format!("--csv=errors --from {from} --to {to} --resource video --resource image {TYPES}");
     assert_eq!(run(&api, &arguments), (Some(0), csv, String::new()));
 
     let (code, text, error) = run(&api, &format!("--from {from} --to {to} --compare -1h"));
