@@ -54,7 +54,7 @@ pub fn stuck_jobs_view(seconds: impl Fn(Resource) -> u32) -> String {
 
 /// The thresholds in the order audio, image, video, and that of an unknown resource.
 const STUCK_AFTER: &str = "[900, 900, 3600], 3600";
-const STUCK_AFTER_COMMENT: &str = "15 minutes for `image` and `audio`, 60 for `video`";
+const STUCK_AFTER_COMMENT: &str = "900 s for `audio`, 900 s for `image`, 3600 s for `video`";
 
 /// The statement that makes `jobs_kept_since` anew where jobs expire `days` after their created hour, or never again.
 ///

@@ -259,4 +259,4 @@ AS SELECT
     CAST(transform(resource, ['audio', 'image', 'video'], [900, 900, 3600], 3600), 'UInt32') AS stuck_after_seconds
 FROM open_jobs
 WHERE age_seconds > stuck_after_seconds
-COMMENT 'View. The rows of `open_jobs` that are open for longer than their resource\'s threshold: 15 minutes for `image` and `audio`, 60 for `video`.';
+COMMENT 'View. The rows of `open_jobs` that are open for longer than their resource\'s threshold: 900 s for `audio`, 900 s for `image`, 3600 s for `video`.';

@@ -1,8 +1,11 @@
 //! `migrate` on databases and topics that are empty, complete, edited or different from what is asked for.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use hookline_analytics::migrate::{MigrateArgs, run};
 use hookline_schemas::migrations::MIGRATIONS;
-use hookline_testkit::Servers;
+use hookline_testkit::{Daemon, Servers};
 
 use crate::{config, execute, migrated};
 
@@ -87,4 +90,48 @@ async fn what_differs_is_named_with_the_fix() {
         let again = run(config(&servers), MigrateArgs::default()).await;
         assert_eq!(again.is_ok(), statement.contains("VIEW"), "{statement}: {again:?}");
     }
+}
+
+/// The tables and views of a database, as the server describes them.
+async fn schema(servers: &Servers) -> Vec<String> {
+    let query = "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() ORDER BY name";
+    let statements = servers.clickhouse.client().unwrap().query(query).fetch_all::<String>().await.unwrap();
+    statements.into_iter().map(|statement| statement.replace(&servers.clickhouse.database, "database")).collect()
+}
+
+/// Starts `migrate`, and ends it by `signal` once it has printed so many lines, wherever it is then. Returns whether it printed that
+/// many.
+fn interrupted(servers: &Servers, lines: usize, signal: &str) -> bool {
+    let mut migrate = Command::new(Daemon::binary("hookline-analytics"))
+        .arg("migrate")
+        .envs(servers.environment())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let printed = BufReader::new(migrate.stdout.take().unwrap()).lines().take(lines).count();
+    // It may have ended by itself.
+    Command::new("kill").args([signal, &migrate.id().to_string()]).stderr(Stdio::null()).status().unwrap();
+    migrate.wait().unwrap();
+    printed == lines
+}
+
+#[tokio::test]
+async fn a_run_that_was_interrupted_anywhere_is_repeated() {
+    let whole = schema(&migrated("migrate_whole").await).await;
+    let mut lines = 0;
+    loop {
+        let signal = if lines % 2 == 0 { "-KILL" } else { "-INT" };
+        let servers = Servers::fresh("migrate_interrupted").await;
+        if !interrupted(&servers, lines, signal) {
+            break;
+        }
+        run(config(&servers), MigrateArgs::default())
+            .await
+            .unwrap_or_else(|error| panic!("after {lines} lines: {error:#}"));
+        assert_eq!(schema(&servers).await, whole, "after {lines} lines");
+        // Every topic is there and as it should be, or a second run would not be content.
+        run(config(&servers), MigrateArgs::default()).await.unwrap();
+        lines += 1;
+    }
+    assert!(lines > MIGRATIONS.len() + 4, "{lines} lines: it was to be interrupted among the topics, too");
 }

@@ -2,7 +2,7 @@
 
 use crate::processor_under_test::{DELIVERIES, ProcessorUnderTest, now};
 
-const TABLES: [&str; 5] = ["jobs", "deliveries", "dead_letters", "job_stats", "expired_offsets"];
+const TABLES: [&str; 6] = ["jobs", "deliveries", "dead_letters", "job_stats", "expired_offsets", "redrives"];
 
 #[tokio::test]
 async fn what_is_deleted_again_is_repaired_again() {
