@@ -92,7 +92,7 @@ pub async fn terminate(pipeline: &Pipeline, processor: &mut Daemon, outage: Outa
 
 /// SIGTERM twice: the second ends the process in the middle of what the first made it wait for.
 pub async fn signal_twice(pipeline: &Pipeline, processor: &mut Daemon) {
-    restart(pipeline, processor, "20000").await;
+    restart(pipeline, processor, "17000").await;
     Outage::Away.begin(pipeline).await;
     wait_until_blocked(processor, Outage::Away).await;
     processor.signal(Signal::SIGTERM);
