@@ -101,6 +101,13 @@ def fetch_kafka() -> None:
     )  # fmt: skip
 
 
+def downloaded(package: str, folder: Path) -> list[Path]:
+    """The files of one of Debian's packages, if apt brings it."""
+    if shutil.which("apt-get"):
+        subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, capture_output=True)
+    return sorted(folder.glob(f"{package}_*.deb"))
+
+
 def prometheus() -> str | None:
     """The program of a Prometheus that tests ask: the system's, or that of Debian's package, which is unpacked and not installed,
     because an installed one serves every network."""
@@ -111,9 +118,12 @@ def prometheus() -> str | None:
     with locked(LOCAL / "prometheus.lock", "another command is fetching Prometheus: wait for it, then try again"):
         if not program.exists():
             folder.mkdir(exist_ok=True)
-            got = subprocess.run(["apt-get", "download", "prometheus"], cwd=folder, capture_output=True, text=True)
-            packages = sorted(folder.glob("prometheus_*.deb"))
-            if got.returncode != 0 or not packages:
+            packages = downloaded("prometheus", folder)
+            if not packages and os.geteuid() == 0 and shutil.which("apt-get"):
+                # The lists of packages are missing on a new machine, and old on an old one.
+                subprocess.run(["apt-get", "update", "-qq"], capture_output=True)
+                packages = downloaded("prometheus", folder)
+            if not packages:
                 say("prometheus", "not fetched: `apt-get install prometheus` brings the one that a test needs")
                 return None
             check("dpkg-deb", "--extract", str(packages[-1]), str(folder))
