@@ -2,6 +2,8 @@
 -- What is acknowledged is on the disk, because its offset is committed then, and a block that is sent again is inserted again,
 -- because what it had inserted may be gone: hence the settings, the same for every table.
 -- A TTL, where `migrate` sets one, drops whole parts and rewrites none.
+-- The provider's ids begin with the time of creation, so the least and the greatest id of a granule rule out nearly all of them;
+-- the bloom filter, 15 KB for each granule, is read for the others alone, and for all of them where ids are in no order.
 -- Minima are Nullable where a fact may be missing: a plain column would keep 1970.
 CREATE TABLE IF NOT EXISTS jobs
 (
@@ -27,6 +29,7 @@ CREATE TABLE IF NOT EXISTS jobs
     last_received_at SimpleAggregateFunction(max, DateTime64(3, 'UTC')) COMMENT 'as in `job_facts`',
     fold_version SimpleAggregateFunction(min, UInt16) COMMENT 'as in `job_facts`',
     counted_ends SimpleAggregateFunction(groupBitOr, UInt8) COMMENT 'no fact: the terminal events that the consumer group inserted and counts in its metrics, 1 for `completed` and 2 for `errored`; 0 where only a replay inserted any',
+    INDEX job_id_minmax job_id TYPE minmax GRANULARITY 1,
     INDEX job_id_bloom job_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = AggregatingMergeTree

@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS deliveries
     key_name LowCardinality(String) COMMENT 'name of the secret that verified the signature',
     signature String COMMENT 'the signature, 64 hex digits',
     body String COMMENT 'the signed bytes' CODEC(ZSTD(1)),
+    INDEX job_id_minmax job_id TYPE minmax GRANULARITY 1,
     INDEX job_id_bloom job_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree

@@ -61,6 +61,7 @@ pub async fn fill(client: &Client, jobs: u64) -> anyhow::Result<()> {
     Ok(client.query_raw("OPTIMIZE TABLE job_stats").execute().await?)
 }
 
+/// Ids grow with the time of creation, as the provider's do, which begin with it.
 fn id(number: &str) -> String {
     format!("concat('c', leftPad(toString({number}), 24, '0'))")
 }

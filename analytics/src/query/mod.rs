@@ -53,7 +53,7 @@ impl ReadFrom {
 
     /// Chooses the view that is faster for a range.
     pub const fn faster_for(range: Range) -> Self {
-        if range.to.0 - range.from.0 > Self::LONG { Self::Rollup } else { Self::Facts }
+        if range.is_within(Self::LONG) { Self::Facts } else { Self::Rollup }
     }
 
     /// The name in JSON and on the command line.
@@ -115,6 +115,20 @@ impl Dimension {
             // A job that completed counts under no error, even if it had sent `errored` before.
             (Self::ErrorCode, ReadFrom::Facts) => "if(outcome = 'errored', error_code, '')",
             (Self::Source | Self::Resource | Self::JobType | Self::ErrorCode, _) => self.name(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_two_hours_are_read_from_the_facts_at_every_second() {
+        let range = |seconds: i64, to: i64| Range::new(to - seconds, to).unwrap();
+        for to in 1_729_314_600..1_729_314_661 {
+            assert_eq!(ReadFrom::faster_for(range(7_200, to)), ReadFrom::Facts, "{to}");
+            assert_eq!(ReadFrom::faster_for(range(7_200 + 120, to)), ReadFrom::Rollup, "{to}");
         }
     }
 }
