@@ -45,7 +45,7 @@ pub struct TopicsConfig {
 
 impl Default for TopicsConfig {
     fn default() -> Self {
-        Self { partitions: 2, replication: None, min_insync_replicas: None }
+        Self { partitions: Topics::DEFAULT_PARTITIONS, replication: None, min_insync_replicas: None }
     }
 }
 

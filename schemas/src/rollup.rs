@@ -21,12 +21,12 @@ const KEPT: &str = "created_hour >= (SELECT created_hour FROM jobs_kept_since)";
 /// Both are taken before the facts are looked at, and the order is that of the join: its left side is resolved first, with
 /// `now64` and the scalar subquery, and the snapshot of `jobs` is taken after it. `now64` beside a plain `FROM` would be
 /// evaluated after the snapshot, and `nowInBlock` long after. Groups that are in the roll-up and have no finished job any more
-/// become an empty row, whose first end is after its last.
+/// become an empty row, whose first end is after its last: each has an open job of 2106 among the jobs, which is in no cell.
 ///
-/// The jobs are read once, for minutes and hours alike.
+/// The jobs are read once, for minutes and hours alike, and each state is put into an array once: that costs more than making it.
 pub fn refresh_statement(hours: &[CreatedHour]) -> String {
     let hours = hours.iter().map(|hour| hour.0.to_string()).collect::<Vec<_>>().join(", ");
-    let each = |column: &dyn Fn(&str) -> String| DURATIONS.map(column).join(",\n                ");
+    let each = |column: &dyn Fn(&str) -> String| DURATIONS.map(column).join(",\n            ");
     format!(
         "INSERT INTO job_stats (created_hour, source, resource, version, first_finished_at, last_finished_at, minute_cells, hour_cells)
 SETTINGS insert_deduplicate = 0, async_insert = 0, max_partitions_per_insert_block = 0, group_by_use_nulls = 0,
@@ -65,63 +65,50 @@ SELECT
     resource,
     min(first) AS first_finished_at,
     max(last) AS last_finished_at,
-    groupArrayArray(minutes) AS minute_cells,
-    groupArrayArray(hours) AS hour_cells
+    groupArrayIf(cell, jobs > 0 AND is_minute) AS minute_cells,
+    groupArrayIf(cell, jobs > 0 AND NOT is_minute) AS hour_cells
 FROM
 (
     SELECT
         created_hour,
         source,
         resource,
-        min(first) AS first,
-        max(last) AS last,
-        groupArrayIf(cell, is_minute) AS minutes,
-        groupArrayIf(cell, NOT is_minute) AS hours
+        grouping(minute) = 0 AS is_minute,
+        min(second) AS first,
+        maxIf(second, outcome != 'open') AS last,
+        countIf(outcome != 'open') AS jobs,
+        tuple(
+            if(is_minute, minute, hour),
+            job_type,
+            code,
+            countIf(outcome = 'completed'),
+            countIf(outcome = 'errored'),
+            {jobs},
+            {max},
+            {state}) AS cell
     FROM
     (
         SELECT
-            created_hour,
-            source,
-            resource,
-            grouping(minute) = 0 AS is_minute,
-            min(second) AS first,
-            max(second) AS last,
-            tuple(
-                if(is_minute, minute, hour),
-                job_type,
-                code,
-                countIf(outcome = 'completed'),
-                countIf(outcome = 'errored'),
-                {jobs},
-                {max},
-                {state}) AS cell
-        FROM
-        (
-            SELECT
-                created_hour, source, resource, outcome, job_type, total_seconds, run_seconds, queue_seconds,
-                toDateTime(assumeNotNull(finished_at), 'UTC') AS second,
-                toStartOfMinute(second) AS minute,
-                toStartOfHour(second) AS hour,
-                if(outcome = 'errored', error_code, '') AS code
-            FROM job_facts
-            WHERE created_hour IN ({hours}) AND {KEPT} AND outcome != 'open'
-        )
-        GROUP BY GROUPING SETS (
-            (created_hour, source, resource, minute, job_type, code),
-            (created_hour, source, resource, hour, job_type, code))
+            created_hour, source, resource, outcome, job_type, total_seconds, run_seconds, queue_seconds,
+            toDateTime(assumeNotNull(finished_at), 'UTC') AS second,
+            toStartOfMinute(second) AS minute,
+            toStartOfHour(second) AS hour,
+            if(outcome = 'errored', error_code, '') AS code
+        FROM job_facts
+        WHERE created_hour IN ({hours}) AND {KEPT} AND outcome != 'open'
+        UNION ALL
+        SELECT DISTINCT
+            created_hour, CAST(source, 'String'), CAST(resource, 'String'), 'open', '', NULL, NULL, NULL,
+            toDateTime(4294967295, 'UTC') AS second,
+            toStartOfMinute(second) AS minute,
+            toStartOfHour(second) AS hour,
+            ''
+        FROM job_stats
+        WHERE created_hour IN ({hours}) AND {KEPT}
     )
-    GROUP BY created_hour, source, resource
-    UNION ALL
-    SELECT DISTINCT
-        created_hour,
-        CAST(source, 'String') AS source,
-        CAST(resource, 'String') AS resource,
-        toDateTime(4294967295, 'UTC') AS first,
-        toDateTime(0, 'UTC') AS last,
-        [] AS minutes,
-        [] AS hours
-    FROM job_stats
-    WHERE created_hour IN ({hours}) AND {KEPT}
+    GROUP BY GROUPING SETS (
+        (created_hour, source, resource, minute, job_type, code),
+        (created_hour, source, resource, hour, job_type, code))
 )
 GROUP BY created_hour, source, resource
 ) AS refreshed",

@@ -17,6 +17,8 @@ pub struct Topics {
 impl Topics {
     /// The prefix that is used where none is configured.
     pub const DEFAULT_PREFIX: &str = "hookline";
+    /// The partitions of a topic where none are configured.
+    pub const DEFAULT_PARTITIONS: u16 = 2;
 
     /// Checks that the prefix makes legal topic names.
     pub fn new(prefix: &str) -> Result<Self, InvalidName> {

@@ -12,6 +12,7 @@
 )]
 
 mod acls;
+mod bench_file;
 mod clickhouse_server;
 mod command;
 mod daemon;
@@ -35,6 +36,7 @@ pub use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 pub use self::acls::{Grant, grant};
+pub use self::bench_file::{keep_figures, rounded};
 pub use self::clickhouse_server::ClickHouseServer;
 pub use self::command::{run, run_successfully};
 pub use self::daemon::{Daemon, LogPipe};

@@ -80,7 +80,8 @@ async fn main() -> anyhow::Result<()> {
     }
     figures.push(Figure::of("job_by_id", "with its deliveries", times)?);
     println!("{}", report::table(&figures, &refreshes));
-    report::keep(&figures, &refreshes, options.jobs)
+    report::keep(&figures, &refreshes, options.jobs);
+    Ok(())
 }
 
 /// What one question learns of granules must not help the next one.

@@ -1,12 +1,11 @@
 //! The table on the terminal, and the figures in `.local/bench.json`.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table};
-use serde_json::{Map, Value, json};
+use hookline_testkit::keep_figures;
+use serde_json::{Map, json};
 
 /// The longest p95 of each question at ten million jobs on two idle cores, in milliseconds.
 const TARGETS: [(&str, f64); 6] = [
@@ -72,15 +71,8 @@ pub fn table(figures: &[Figure], refreshes: &Refreshes) -> Table {
     table
 }
 
-/// Puts the figures under `queries` into `.local/bench.json`, beside those of other benches.
-pub fn keep(figures: &[Figure], refreshes: &Refreshes, jobs: u64) -> anyhow::Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/bench.json");
-    let mut kept: Map<String, Value> = match fs::read(&path) {
-        Ok(text) => {
-            serde_json::from_slice(&text).with_context(|| format!("{} is not a JSON object", path.display()))?
-        }
-        Err(_) => Map::new(),
-    };
+/// Keeps the figures in `.local/bench.json`.
+pub fn keep(figures: &[Figure], refreshes: &Refreshes, jobs: u64) {
     let mut queries = Map::new();
     queries.insert("jobs".into(), jobs.into());
     for figure in figures {
@@ -92,7 +84,5 @@ pub fn keep(figures: &[Figure], refreshes: &Refreshes, jobs: u64) -> anyhow::Res
         "ratio_to_minutes_alone": refreshes.ratio(),
     });
     queries.insert(refreshes.now.key.into(), refresh);
-    kept.insert("queries".into(), queries.into());
-    let text = serde_json::to_string_pretty(&kept)?;
-    fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+    keep_figures("queries", queries.into());
 }

@@ -10,15 +10,15 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::connection::Connection;
-use crate::webhooks::Webhooks;
+use crate::webhooks::{Webhooks, scatter};
 
 /// When the next webhook is sent.
 #[derive(Clone, Copy)]
 pub enum Pace {
     /// As soon as the connection has the previous answer.
     Closed,
-    /// At its time, whether those before it are answered or not. Its latency counts from then on, even if no connection
-    /// is free.
+    /// At its time, whether those before it are answered or not, as from many senders who know nothing of each other (a
+    /// Poisson process). Its latency counts from then on, even if no connection is free.
     Open { per_second: f64 },
 }
 
@@ -78,33 +78,32 @@ impl Run {
 
 enum Clock {
     Closed,
-    Open { began: Instant, interval: Duration, due: Arc<Semaphore> },
+    Open { began: Instant, times: Arc<Vec<Duration>>, due: Arc<Semaphore> },
 }
 
 impl Clock {
     /// An open loop has a thread that releases the webhooks that are due: tokio's timer would round to milliseconds.
     fn start(pace: Pace, webhooks: usize, connections: usize) -> Self {
         let Pace::Open { per_second } = pace else { return Self::Closed };
-        let (began, interval) = (Instant::now(), Duration::from_secs_f64(1.0 / per_second));
+        let times = Arc::new(arrivals(per_second, webhooks));
         let due = Arc::new(Semaphore::new(0));
+        let began = Instant::now();
         thread::spawn({
-            let due = Arc::clone(&due);
+            let (times, due) = (Arc::clone(&times), Arc::clone(&due));
             move || {
                 let mut released = 0;
-                while released < webhooks {
-                    let elapsed = began.elapsed().as_secs_f64() * per_second;
-                    let now_due = (elapsed as usize + 1).min(webhooks);
+                while let Some(next) = times.get(released) {
+                    thread::sleep((began + *next).saturating_duration_since(Instant::now()));
+                    let elapsed = began.elapsed();
+                    let now_due = times.partition_point(|time| *time <= elapsed);
                     due.add_permits(now_due - released);
                     released = now_due;
-                    thread::sleep(
-                        (began + interval.mul_f64(released as f64)).saturating_duration_since(Instant::now()),
-                    );
                 }
                 // Each connection waits once more before it finds that no webhook is left.
                 due.add_permits(connections);
             }
         });
-        Self::Open { began, interval, due }
+        Self::Open { began, times, due }
     }
 
     async fn tick(&self) -> anyhow::Result<()> {
@@ -117,9 +116,25 @@ impl Clock {
     fn time_of(&self, index: usize) -> Instant {
         match self {
             Self::Closed => Instant::now(),
-            Self::Open { began, interval, .. } => *began + interval.mul_f64(index as f64),
+            Self::Open { began, times, .. } => *began + times.get(index).copied().unwrap_or_default(),
         }
     }
+}
+
+/// When the webhooks of a Poisson process arrive, the same ones each time.
+fn arrivals(per_second: f64, webhooks: usize) -> Vec<Duration> {
+    let mut at = 0.0;
+    let gap = |number: u64| {
+        // In (0, 1]: the upper 53 bits, and one more so that the logarithm is finite.
+        let share = ((scatter(number) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        -share.ln() / per_second
+    };
+    (0..webhooks as u64)
+        .map(|number| {
+            at += gap(number);
+            Duration::from_secs_f64(at)
+        })
+        .collect()
 }
 
 /// Sorted.

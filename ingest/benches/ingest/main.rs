@@ -1,43 +1,49 @@
-//! Measures what a webhook costs: the CPU time, latency and memory of `hookline-ingest` on a real Kafka, and in the
-//! same run those of a floor that only reads the body and computes the HMAC. `make bench` runs it.
+//! Measures what a webhook costs: the CPU time of `hookline-ingest` and of its broker, latency and memory, and in the same run
+//! those of a floor that only reads the body and computes the HMAC. `make bench` runs it.
 //!
 //! Server, broker and load generator share one machine, so throughput says as much about the other two as about the
-//! server; the CPU time is the server's alone, and its ratio to the floor travels best from machine to machine.
+//! server; CPU time is each process's own, and its ratio to the floor travels best from machine to machine.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its result")]
 
 mod connection;
 mod floor;
 mod load;
+mod plan;
 mod report;
 mod server;
 mod webhooks;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Parser;
 use hookline_schemas::topics::Topics;
 use hookline_testkit::Servers;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::load::Pace;
-use crate::report::{Figures, Report};
-use crate::server::{Kind, Server};
-use crate::webhooks::{Events, Webhooks};
-
-const PARTITIONS: i32 = 8;
+use crate::plan::{Load, Plan};
+use crate::report::Report;
+use crate::server::{Broker, Kind, Server};
+use crate::webhooks::Events;
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// How many connections; 64 and then 256 unless given.
+    /// How many connections send as fast as they are answered; 64 and then 256 unless given.
     #[arg(long, value_name = "COUNT")]
-    connections: Option<usize>,
+    connections: Vec<usize>,
+    /// How many webhooks a second come from senders that do not wait for each other; 300, 3000 and 10000 unless given.
+    #[arg(long, value_name = "COUNT")]
+    rate: Vec<u32>,
     /// A fifth of the webhooks, once; not written to bench.json.
     #[arg(long)]
     quick: bool,
-    /// What the webhooks say; with `all` they go to three topics instead of one, and bench.json stays as it is.
+    /// What the webhooks say; with `video` they go to one topic instead of three, and bench.json stays as it is.
     #[arg(long, value_enum, default_value_t)]
     events: Events,
+    /// Partitions of each topic; bench.json stays as it is unless it is the number that `migrate` makes.
+    #[arg(long, value_name = "COUNT", default_value_t = Topics::DEFAULT_PARTITIONS)]
+    partitions: u16,
     /// Measure the floor alone: needs no Kafka.
     #[arg(long)]
     floor_only: bool,
@@ -47,6 +53,21 @@ struct Args {
     /// What cargo says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Args {
+    /// The loads in the order of their runs: the ones that were asked for, or all that are kept.
+    fn loads(&self) -> Vec<Load> {
+        let loads = |connections: &[usize], rates: &[u32]| {
+            let closed = connections.iter().copied().map(Load::Connections);
+            closed.chain(rates.iter().copied().map(Load::Rate)).collect()
+        };
+        if self.connections.is_empty() && self.rate.is_empty() {
+            loads(&[64, 256], &[300, 3_000, 10_000])
+        } else {
+            loads(&self.connections, &self.rate)
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -61,89 +82,55 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     }
     let plan = Plan::new(args);
     let mut report = Report::default();
-    let servers = if args.floor_only { None } else { Some(servers().await?) };
-    for connections in args.connections.map_or_else(|| vec![64, 256], |one| vec![one]) {
+    let bench = if args.floor_only { None } else { Some(Bench::new(args.partitions).await?) };
+    for load in args.loads() {
         for repetition in 1..=plan.repetitions {
-            eprintln!("{connections} connections, {repetition} of {}", plan.repetitions);
-            report.add(connections, Kind::Floor, plan.measure(Server::floor().await?, connections).await?);
-            if let Some(servers) = &servers {
-                let stored = stored(servers)?;
-                let figures = plan.measure(Server::ingest(servers).await, connections).await?;
-                report.add(connections, Kind::Ingest, figures);
-                let stored = self::stored(servers)? - stored;
-                let sent = plan.warm_up + plan.webhooks + plan.webhooks / 2;
+            eprintln!("{load}, {repetition} of {}", plan.repetitions);
+            if let Load::Connections(_) = load {
+                report.add(load, Kind::Floor, plan.measure(Server::floor().await?, load, None).await?);
+            }
+            if let Some(bench) = &bench {
+                let stored = bench.stored()?;
+                let server = Server::ingest(&bench.servers).await;
+                report.add(load, Kind::Ingest, plan.measure(server, load, Some(&bench.broker)).await?);
+                let (stored, sent) = (bench.stored()? - stored, plan.webhooks(load));
                 ensure!(stored == sent, "{sent} webhooks were answered 200, but {stored} are in the topics");
             }
         }
     }
     println!("{}", report.table());
     if plan.save {
-        report.save()?;
+        report.save();
     }
     Ok(())
 }
 
-struct Plan {
-    events: Events,
-    warm_up: usize,
-    webhooks: usize,
-    repetitions: usize,
-    /// Whether the figures are written to bench.json, which compares runs of the same plan alone.
-    save: bool,
+/// The topics that `hookline-ingest` writes.
+struct Bench {
+    servers: Servers,
+    broker: Broker,
+    topics: Topics,
+    partitions: u16,
 }
 
-impl Plan {
-    fn new(args: &Args) -> Self {
-        let (warm_up, webhooks, repetitions) = if args.quick { (4_000, 20_000, 1) } else { (20_000, 100_000, 3) };
-        let save = !args.quick && !args.floor_only && args.events == Events::Video;
-        Self { events: args.events, warm_up, webhooks, repetitions, save }
+impl Bench {
+    async fn new(partitions: u16) -> anyhow::Result<Self> {
+        let servers = Servers::fresh("bench").await;
+        let topics = Topics::new(&servers.kafka.topic_prefix)?;
+        servers.create_topics(topics.all(), partitions.into()).await;
+        Ok(Self { broker: Broker::of(&servers)?, servers, topics, partitions })
     }
 
-    /// Measures CPU time and memory at full load, then the latency at half of that load.
-    async fn measure(&self, mut server: Server, connections: usize) -> anyhow::Result<Figures> {
-        let address = server.address().await;
-        let webhooks = Webhooks::signed(self.events, self.warm_up);
-        let mut connections = load::run(connection::open(address, connections).await?, webhooks, Pace::Closed)
-            .await
-            .context("while warming up")?
-            .connections;
-        let webhooks = Webhooks::signed(self.events, self.webhooks);
-        let before = server.cpu_time();
-        let full = load::run(connections, webhooks, Pace::Closed).await.context("at full load")?;
-        let cpu = server.cpu_time() - before;
-        let resident_peak_mib = server.resident_peak_mib();
-        connections = full.connections;
-        let webhooks = Webhooks::signed(self.events, self.webhooks / 2);
-        let pace = Pace::Open { per_second: full.per_second / 2.0 };
-        let half = load::run(connections, webhooks, pace).await.context("at half load")?;
-        Ok(Figures {
-            cpu_us: cpu.as_secs_f64() * 1e6 / self.webhooks as f64,
-            per_second: full.per_second,
-            full_p50_ms: full.latencies.quantile_ms(0.5),
-            full_p99_ms: full.latencies.quantile_ms(0.99),
-            p50_ms: half.latencies.quantile_ms(0.5),
-            p99_ms: half.latencies.quantile_ms(0.99),
-            resident_peak_mib,
-        })
-    }
-}
-
-async fn servers() -> anyhow::Result<Servers> {
-    let servers = Servers::fresh("bench").await;
-    servers.create_topics(Topics::new(&servers.kafka.topic_prefix)?.all(), PARTITIONS).await;
-    Ok(servers)
-}
-
-/// The number of records in the topics of the resources.
-fn stored(servers: &Servers) -> anyhow::Result<usize> {
-    let topics = Topics::new(&servers.kafka.topic_prefix)?;
-    let consumer: BaseConsumer = servers.kafka.client()?.create()?;
-    let mut records = 0;
-    for topic in topics.all().filter(|topic| *topic != topics.dead_letter()) {
-        for partition in 0..PARTITIONS {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, std::time::Duration::from_secs(10))?;
-            records += usize::try_from(end)?;
+    /// The number of records in the topics of the resources.
+    fn stored(&self) -> anyhow::Result<usize> {
+        let consumer: BaseConsumer = self.servers.kafka.client()?.create()?;
+        let mut records = 0;
+        for topic in self.topics.all().filter(|topic| *topic != self.topics.dead_letter()) {
+            for partition in 0..self.partitions {
+                let (_, end) = consumer.fetch_watermarks(topic, partition.into(), Duration::from_secs(10))?;
+                records += usize::try_from(end)?;
+            }
         }
+        Ok(records)
     }
-    Ok(records)
 }

@@ -1,13 +1,12 @@
 //! Shows the figures as a table, and keeps them in `.local/bench.json`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::{fs, io};
 
-use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
+use hookline_testkit::{keep_figures, rounded};
 use serde_json::{Map, Value, json};
 
+use crate::plan::Load;
 use crate::server::Kind;
 
 /// The figures of one repetition.
@@ -15,99 +14,125 @@ use crate::server::Kind;
 pub struct Figures {
     /// CPU time of the server for each webhook, µs.
     pub cpu_us: f64,
-    /// Webhooks per second at full load.
+    /// The same of its broker.
+    pub broker_cpu_us: Option<f64>,
+    /// Webhooks per second.
     pub per_second: f64,
-    // Latencies at full load, and then at half of it.
-    pub full_p50_ms: f64,
-    pub full_p99_ms: f64,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    /// The most memory that was resident up to the end of full load.
+    /// The latencies p50 and p99.
+    pub full_ms: (f64, f64),
+    /// The same at half of the load.
+    pub half_ms: Option<(f64, f64)>,
+    /// The most memory that was resident up to the end of the load.
     pub resident_peak_mib: f64,
 }
 
-/// Every repetition, by connections and server.
+/// Every repetition, by load and server.
 #[derive(Default)]
-pub struct Report(BTreeMap<(usize, Kind), Vec<Figures>>);
+pub struct Report(BTreeMap<(Load, Kind), Vec<Figures>>);
 
 impl Report {
-    pub fn add(&mut self, connections: usize, kind: Kind, figures: Figures) {
-        self.0.entry((connections, kind)).or_default().push(figures);
+    pub fn add(&mut self, load: Load, kind: Kind, figures: Figures) {
+        self.0.entry((load, kind)).or_default().push(figures);
     }
 
-    fn median(&self, connections: usize, kind: Kind, figure: impl Fn(&Figures) -> f64) -> Option<f64> {
-        let mut values: Vec<_> = self.0.get(&(connections, kind))?.iter().map(figure).collect();
+    /// The median of a figure that each repetition has.
+    fn median(&self, load: Load, kind: Kind, figure: impl Fn(&Figures) -> Option<f64>) -> Option<f64> {
+        let mut values: Vec<_> = self.0.get(&(load, kind))?.iter().filter_map(figure).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
     }
 
-    fn ratio(&self, connections: usize, kind: Kind) -> Option<f64> {
-        let floor = self.median(connections, Kind::Floor, |figures| figures.cpu_us)?;
-        Some(self.median(connections, kind, |figures| figures.cpu_us)? / floor)
+    /// How many times what the floor costs in the same run.
+    fn of_floor(&self, load: Load, kind: Kind, figure: impl Fn(&Figures) -> Option<f64>) -> Option<f64> {
+        let floor = self.median(load, Kind::Floor, |figures| Some(figures.cpu_us))?;
+        Some(self.median(load, kind, figure)? / floor)
     }
 
     pub fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-            "connections",
+            "load",
             "server",
             "CPU µs",
             "least – most",
             "of the floor",
+            "broker µs",
+            "sum of the floor",
             "per second",
-            "full load p50 / p99 ms",
-            "half load p50 / p99 ms",
+            "p50 / p99 ms",
+            "at half load",
             "peak MiB",
         ]);
-        for column in table.column_iter_mut() {
+        for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        for (&(connections, kind), repetitions) in &self.0 {
-            let median = |figure: fn(&Figures) -> f64| self.median(connections, kind, figure).unwrap_or(f64::NAN);
+        for (&(load, kind), repetitions) in &self.0 {
+            let median =
+                |figure: &dyn Fn(&Figures) -> Option<f64>, digits| text(self.median(load, kind, figure), digits);
+            let pair = |figure: fn(&Figures) -> Option<(f64, f64)>| {
+                let p50 = median(&|figures| Some(figure(figures)?.0), 2);
+                let p99 = median(&|figures| Some(figure(figures)?.1), 2);
+                format!("{p50} / {p99}")
+            };
             let cpu = || repetitions.iter().map(|figures| figures.cpu_us);
             let (least, most) = (cpu().fold(f64::INFINITY, f64::min), cpu().fold(0.0, f64::max));
             table.add_row([
-                connections.to_string(),
+                load.to_string(),
                 format!("{kind:?}").to_lowercase(),
-                format!("{:.1}", median(|figures| figures.cpu_us)),
+                median(&|figures| Some(figures.cpu_us), 1),
                 format!("{least:.1} – {most:.1}"),
-                format!("{:.2}", self.ratio(connections, kind).unwrap_or(f64::NAN)),
-                format!("{:.0}", median(|figures| figures.per_second)),
-                format!("{:.2} / {:.2}", median(|figures| figures.full_p50_ms), median(|figures| figures.full_p99_ms)),
-                format!("{:.2} / {:.2}", median(|figures| figures.p50_ms), median(|figures| figures.p99_ms)),
-                format!("{:.1}", median(|figures| figures.resident_peak_mib)),
+                text(self.of_floor(load, kind, |figures| Some(figures.cpu_us)), 2),
+                median(&|figures| figures.broker_cpu_us, 1),
+                text(self.of_floor(load, kind, Figures::sum_us), 2),
+                median(&|figures| Some(figures.per_second), 0),
+                pair(|figures| Some(figures.full_ms)),
+                pair(|figures| figures.half_ms),
+                median(&|figures| Some(figures.resident_peak_mib), 1),
             ]);
         }
         table
     }
 
-    /// Writes the medians to `.local/bench.json`, and leaves what other benches wrote there.
-    pub fn save(&self) -> anyhow::Result<()> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local");
-        let path = folder.join("bench.json");
-        fs::create_dir_all(&folder)?;
-        let mut whole: Map<String, Value> = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
-        };
-        let ingest = whole.entry("ingest").or_insert_with(|| json!({}));
-        for &(connections, _) in self.0.keys().filter(|(_, kind)| *kind == Kind::Ingest) {
-            let figure = |kind, figure: fn(&Figures) -> f64| rounded(self.median(connections, kind, figure));
-            ingest[format!("c{connections}")] = json!({
-                "cpu_us_per_webhook": figure(Kind::Ingest, |figures| figures.cpu_us),
-                "floor_cpu_us": figure(Kind::Floor, |figures| figures.cpu_us),
-                "ratio": rounded(self.ratio(connections, Kind::Ingest)),
-                "p50_ms": figure(Kind::Ingest, |figures| figures.p50_ms),
-                "p99_ms": figure(Kind::Ingest, |figures| figures.p99_ms),
-                "webhooks_per_second": figure(Kind::Ingest, |figures| figures.per_second),
-                "resident_peak_mib": figure(Kind::Ingest, |figures| figures.resident_peak_mib),
+    /// Writes the medians to `.local/bench.json`.
+    pub fn save(&self) {
+        let mut kept = Map::new();
+        for &(load, _) in self.0.keys().filter(|(_, kind)| *kind == Kind::Ingest) {
+            let median = |figure: &dyn Fn(&Figures) -> Option<f64>| self.median(load, Kind::Ingest, figure).map(rounded);
+            let mut figures = json!({
+                "cpu_us_per_webhook": median(&|figures| Some(figures.cpu_us)),
+                "broker_cpu_us": median(&|figures| figures.broker_cpu_us),
+                "webhooks_per_second": median(&|figures| Some(figures.per_second)),
+                "resident_peak_mib": median(&|figures| Some(figures.resident_peak_mib)),
             });
+            // Latencies of a closed loop are its speed; those at half of it are what a sender sees.
+            let latencies: fn(&Figures) -> Option<(f64, f64)> = match load {
+                Load::Connections(_) => |figures| figures.half_ms,
+                Load::Rate(_) => |figures| Some(figures.full_ms),
+            };
+            figures["p50_ms"] = json!(median(&|figures| Some(latencies(figures)?.0)));
+            figures["p99_ms"] = json!(median(&|figures| Some(latencies(figures)?.1)));
+            if let Load::Connections(_) = load {
+                let floor = self.median(load, Kind::Floor, |figures| Some(figures.cpu_us)).map(rounded);
+                let of_floor = |figure: fn(&Figures) -> Option<f64>| {
+                    json!(self.of_floor(load, Kind::Ingest, figure).map(rounded))
+                };
+                figures["floor_cpu_us"] = json!(floor);
+                figures["ratio"] = of_floor(|figures| Some(figures.cpu_us));
+                figures["ratio_with_broker"] = of_floor(Figures::sum_us);
+            }
+            kept.insert(load.key(), figures);
         }
-        fs::write(&path, serde_json::to_string_pretty(&whole)? + "\n").with_context(|| path.display().to_string())
+        keep_figures("ingest", Value::Object(kept));
     }
 }
 
-fn rounded(value: Option<f64>) -> Option<f64> {
-    value.map(|value| (value * 1e3).round() / 1e3)
+impl Figures {
+    /// CPU time of the server and its broker.
+    fn sum_us(&self) -> Option<f64> {
+        Some(self.cpu_us + self.broker_cpu_us?)
+    }
+}
+
+fn text(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
 }

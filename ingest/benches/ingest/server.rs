@@ -15,6 +15,22 @@ pub enum Kind {
     Ingest,
 }
 
+/// The broker that stores what the server acknowledges.
+pub struct Broker(Process);
+
+impl Broker {
+    pub fn of(servers: &Servers) -> anyhow::Result<Self> {
+        let address = servers.kafka.bootstrap_servers.split(',').next().unwrap_or_default();
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        Ok(Self(Process::listening_on(port.context("KAFKA_BOOTSTRAP_SERVERS names no port")?)))
+    }
+
+    /// User and system time of all its threads so far, in steps of 10 ms.
+    pub fn cpu_time(&self) -> Duration {
+        self.0.cpu()
+    }
+}
+
 /// A running server; killed when dropped.
 pub struct Server(Daemon);
 

@@ -12,33 +12,49 @@ pub const SECRET: &str = "mhw_live_bench_4c1f0a9e7d2b4f6a";
 
 const BODY_BYTES: usize = 900;
 
-const ALL: [&str; 9] = [
-    include_str!("../../../schemas/examples/video.completed.json"),
-    include_str!("../../../schemas/examples/video.started.json"),
-    include_str!("../../../schemas/examples/video.errored.json"),
-    include_str!("../../../schemas/examples/image.started.json"),
-    include_str!("../../../schemas/examples/image.completed.json"),
-    include_str!("../../../schemas/examples/image.errored.json"),
-    include_str!("../../../schemas/examples/audio.started.json"),
-    include_str!("../../../schemas/examples/audio.completed.json"),
-    include_str!("../../../schemas/examples/audio.errored.json"),
+/// The three events of each resource: a job starts, and then it completes or fails.
+const EVENTS: [[&str; 3]; 3] = [
+    [
+        include_str!("../../../schemas/examples/video.started.json"),
+        include_str!("../../../schemas/examples/video.completed.json"),
+        include_str!("../../../schemas/examples/video.errored.json"),
+    ],
+    [
+        include_str!("../../../schemas/examples/image.started.json"),
+        include_str!("../../../schemas/examples/image.completed.json"),
+        include_str!("../../../schemas/examples/image.errored.json"),
+    ],
+    [
+        include_str!("../../../schemas/examples/audio.started.json"),
+        include_str!("../../../schemas/examples/audio.completed.json"),
+        include_str!("../../../schemas/examples/audio.errored.json"),
+    ],
 ];
+/// One job in twenty errors.
+const JOBS_PER_ERROR: usize = 20;
 
 /// The events of the webhooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Events {
-    /// Only `video.completed`, so that all go to one topic.
+    /// Those of jobs of all resources, so that they go to three topics.
     #[default]
+    Mixed,
+    /// Only `video.completed`, so that all go to one topic.
     Video,
-    /// Each of the nine events in turn, so that they go to three topics.
-    All,
 }
 
 impl Events {
-    fn examples(self) -> &'static [&'static str] {
+    /// What the webhooks say, one after the other, until it begins anew.
+    fn examples(self) -> Vec<&'static str> {
+        let [[_, video_completed, _], ..] = EVENTS;
         match self {
-            Self::Video => ALL.get(..1).unwrap_or_default(),
-            Self::All => &ALL,
+            Self::Video => vec![video_completed],
+            Self::Mixed => (0..JOBS_PER_ERROR)
+                .flat_map(|job| {
+                    EVENTS.map(|[started, completed, errored]| [started, if job == 0 { errored } else { completed }])
+                })
+                .flatten()
+                .collect(),
         }
     }
 }
@@ -52,7 +68,7 @@ pub struct Webhooks {
 impl Webhooks {
     /// Requests of `count` new jobs, signed now.
     pub fn signed(events: Events, count: usize) -> Self {
-        let templates: Vec<_> = events.examples().iter().map(|example| Template::new(example)).collect();
+        let templates: Vec<_> = events.examples().into_iter().map(Template::new).collect();
         let key = SigningKey::new(SECRET);
         let now = unix_now().as_secs().to_string();
         let mut webhooks = Self { bytes: Vec::with_capacity(count * 1200), ends: vec![0] };
@@ -152,7 +168,7 @@ impl Template {
 }
 
 /// The finaliser of SplitMix64.
-fn scatter(number: u64) -> u64 {
+pub fn scatter(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
