@@ -9,12 +9,17 @@ use crate::config::ProcessorConfig;
 /// A replay's readers share one process, so each reads ahead by less than the live consumer.
 const REPLAY_READ_AHEAD_KIB: usize = 8192;
 
+/// What the brokers tell of a member of the group, and with it the version of its fold: a rebuild asks for it.
+pub fn live_client_id() -> String {
+    format!("hookline-processor-fold-{FOLD_VERSION}")
+}
+
 pub fn live(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
     // A quarter of a batch: records take more memory in librdkafka's hands than their bytes.
     let mut client = common(config, config.batch.max_bytes / 4 / 1024)?;
     client
         .set("group.id", config.group_id())
-        .set("client.id", format!("hookline-processor-fold-{FOLD_VERSION}"))
+        .set("client.id", live_client_id())
         .set("partition.assignment.strategy", "roundrobin")
         .set("session.timeout.ms", config.group.session_timeout_ms.to_string())
         // How long a commit waits for a broker that accepts connections and does not answer.

@@ -11,15 +11,15 @@ mod lacking;
 mod lanes;
 pub(crate) mod lock;
 pub(crate) mod pace;
-mod plan;
+pub(crate) mod plan;
 mod progress;
 mod published;
 mod read;
 pub(crate) mod report;
 mod rollup;
-mod select;
+pub mod select;
 mod sink;
-mod source;
+pub(crate) mod source;
 mod verify;
 
 use std::collections::{BTreeSet, HashSet};
@@ -59,6 +59,7 @@ use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::consumer::settings;
 use crate::metrics::{Metrics, Mode};
+use crate::rebuild::{RebuildArgs, RebuildStep, rebuild};
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,6 +74,15 @@ const CUT_SHORT: &str = "the replay did not stop within group.shutdown_timeout_m
 pub struct ReplayArgs {
     #[command(flatten)]
     selection: Selection,
+    /// Build the table jobs anew from all that there is, beside the live one, and tell what would change: for when the code that reads
+    /// events has changed. Nothing is live before --swap
+    #[arg(long, conflicts_with_all = ["from", "to", "offsets", "resources", "partitions", "verify", "no_give_way"])]
+    rebuild: bool,
+    #[command(flatten)]
+    step: RebuildStep,
+    /// With --swap: also where jobs or facts are lost that the old table has
+    #[arg(long, requires = "swap")]
+    accept_loss: bool,
     /// Only print which ranges each source has, what the tables lack of them, and how long the replay would take at least
     #[arg(long)]
     dry_run: bool,
@@ -85,8 +95,13 @@ pub struct ReplayArgs {
     /// Read this many partitions at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
-    /// Keep the progress in this file until the replay is done
-    #[arg(long, value_name = "FILE", default_value = "hookline-replay.json")]
+    /// Keep the progress in this file until the replay is done; a rebuild's is hookline-rebuild.json, with its diff beside it
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "hookline-replay.json",
+        default_value_if("rebuild", "true", "hookline-rebuild.json")
+    )]
     state: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
@@ -94,6 +109,11 @@ pub struct ReplayArgs {
 }
 
 pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result<()> {
+    if args.rebuild {
+        let ReplayArgs { selection, step, accept_loss, dry_run, rate, parallel, state, json, .. } = args;
+        let sources = selection.sources;
+        return rebuild(config, RebuildArgs { sources, step, accept_loss, dry_run, rate, parallel, state, json }).await;
+    }
     let runtime = Handle::current();
     let metrics = Metrics::new(&Registry::new(), Mode::Replay)?;
     let job = Replay { topics: Topics::new(&config.kafka.topic_prefix)?, metrics, config, args };

@@ -17,6 +17,8 @@ mod log_ids;
 mod memory;
 mod outage;
 mod processor_under_test;
+mod rebuild;
+mod rebuild_ends;
 mod redrive;
 mod redrive_ends;
 mod refused_records;

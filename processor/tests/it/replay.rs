@@ -12,7 +12,7 @@ use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now,
 
 pub const STATS: &str = "SELECT sum(completed + errored) FROM job_stats_by_minute";
 /// A number that changes with any value of any column.
-const DIGEST: &str = "SELECT sum(digest) FROM (
+pub const DIGEST: &str = "SELECT sum(digest) FROM (
     SELECT groupBitXor(cityHash64(toString(tuple(*)))) AS digest FROM deliveries FINAL
     UNION ALL SELECT groupBitXor(cityHash64(toString(tuple(*)))) FROM job_facts
     UNION ALL SELECT groupBitXor(cityHash64(toString(tuple(*)))) FROM dead_letters FINAL)";
@@ -66,7 +66,7 @@ impl ProcessorUnderTest {
     }
 }
 
-fn result<T: DeserializeOwned>(output: &Output) -> T {
+pub fn result<T: DeserializeOwned>(output: &Output) -> T {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a property that does not hold panics")]
 
+mod fold_version;
 mod properties;
 
 use hookline_schemas::envelope;

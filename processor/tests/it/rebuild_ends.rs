@@ -1,0 +1,135 @@
+//! Where a rebuild is refused, stopped or killed, and goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hookline_testkit::{Daemon, eventually, with};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::processor_under_test::{DEADLINE, ProcessorUnderTest};
+use crate::rebuild::{JOBS, OTHER, refusal};
+use crate::replay::{filled, result};
+
+/// Kills the process at a point and then lets the same command go on.
+async fn kill_and_continue(
+    under_test: &ProcessorUnderTest,
+    folder: &TempDir,
+    point: &str,
+    arguments: &[&str],
+) -> Value {
+    let state = folder.path().join("rebuild.json");
+    let always = ["replay", "--rebuild", "--json", "--rate", "0", "--state", state.to_str().unwrap()];
+    let environment = with(&under_test.servers.environment(), &[("HOOKLINE_FAIL_POINT", point)]);
+    let mut killed = Daemon::start("hookline-processor", &[&always, arguments].concat(), &environment);
+    assert!(!killed.wait().await.success(), "{point}: it ended by itself");
+    let _: Value = result(&under_test.rebuild(folder, &["--status"]).await);
+    result(&under_test.rebuild(folder, arguments).await)
+}
+
+#[tokio::test]
+async fn it_goes_on_wherever_it_was_killed() {
+    let (under_test, _daemon, folder) = filled("rebuild_killed").await;
+    let right = under_test.query_number(JOBS).await;
+    for point in ["after_shadow", "after_filled_batch:2", "after_fill", "after_verify"] {
+        let built = kill_and_continue(&under_test, &folder, point, &[]).await;
+        assert_eq!(built["changes"], false, "{point}: {built:#}");
+        assert_eq!(under_test.query_number(OTHER).await, right, "{point}");
+        let _: Value = result(&under_test.rebuild(&folder, &["--drop"]).await);
+    }
+    for (to, back) in [
+        ("before_exchange", "after_exchange"),
+        ("after_inserts", "after_catch_up"),
+        ("after_rebuild_refresh", "before_exchange"),
+    ] {
+        let _: Value = result(&under_test.rebuild(&folder, &[]).await);
+        for (point, step, ends) in [(to, "--swap", "swapped"), (back, "--undo", "undone")] {
+            let exchanged = kill_and_continue(&under_test, &folder, point, &[step]).await;
+            assert_eq!(exchanged["step"], ends, "{point}");
+            assert_eq!(under_test.query_number(JOBS).await, right, "{point} {step}");
+        }
+    }
+    let dropped = kill_and_continue(&under_test, &folder, "after_drop", &["--drop"]).await;
+    assert_eq!(dropped["step"], "dropped");
+    assert_eq!(under_test.query_number(JOBS).await, right);
+}
+
+#[tokio::test]
+async fn a_swap_that_was_killed_can_be_undone() {
+    let (under_test, _daemon, folder) = filled("rebuild_undone").await;
+    let right = under_test.query_number(JOBS).await;
+    let _: Value = result(&under_test.rebuild(&folder, &[]).await);
+    for (point, ends) in [("before_exchange", "verified"), ("after_exchange", "undone"), ("after_catch_up", "undone")] {
+        let state = folder.path().join("rebuild.json");
+        let arguments = ["replay", "--rebuild", "--swap", "--state", state.to_str().unwrap()];
+        let environment = with(&under_test.servers.environment(), &[("HOOKLINE_FAIL_POINT", point)]);
+        assert!(!Daemon::start("hookline-processor", &arguments, &environment).wait().await.success(), "{point}");
+        let refused = refusal(&under_test.rebuild(&folder, &[]).await);
+        assert!(refused.contains("a swap has begun and not ended"), "{refused}");
+        assert!(refusal(&under_test.rebuild(&folder, &["--drop"]).await).contains("a swap has begun"));
+        let undone: Value = result(&under_test.rebuild(&folder, &["--undo"]).await);
+        assert_eq!(undone["step"], ends, "{point}");
+        assert_eq!(under_test.query_number(JOBS).await, right, "{point}");
+        let _: Value = result(&under_test.rebuild(&folder, &[]).await);
+    }
+}
+
+#[tokio::test]
+async fn a_swap_waits_for_the_inserts_that_had_begun() {
+    let (under_test, mut daemon, folder) = filled("rebuild_inserts").await;
+    assert!(daemon.terminate().await.success());
+    let _: Value = result(&under_test.rebuild(&folder, &[]).await);
+    // Three seconds after it began it lands in the table that was live then.
+    let slow = "INSERT INTO jobs SELECT * REPLACE (toInt64(77) AS image_count) FROM jobs \
+                WHERE sleepEachRow(0.01) = 0 SETTINGS max_block_size = 10, function_sleep_max_microseconds_per_block = 3000000, \
+                optimize_move_to_prewhere = 0, max_threads = 1";
+    let client = under_test.client.clone();
+    let insert = tokio::spawn(async move { client.query(slow).execute().await });
+    eventually("an insert in progress", DEADLINE, async || {
+        let inserts =
+            "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()";
+        (under_test.query_number(inserts).await > 0).then_some(())
+    })
+    .await;
+    let swapped = under_test.rebuild(&folder, &["--swap"]).await;
+    let _: Value = result(&swapped);
+    assert!(String::from_utf8_lossy(&swapped.stderr).contains("waiting for 1 inserts"));
+    assert!(insert.is_finished(), "the swap had not ended before");
+    insert.await.unwrap().unwrap();
+    let altered = |table: &str| format!("SELECT count() FROM {table} FINAL WHERE image_count = 77");
+    assert_eq!(under_test.query_number(&altered("jobs")).await, 0);
+    assert_eq!(under_test.query_number(&altered("jobs_rebuild")).await, 300, "it was for the old table");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_not_swapped_beside_a_processor_of_another_fold_version() {
+    let (under_test, mut daemon, folder) = filled("rebuild_fold").await;
+    let _: Value = result(&under_test.rebuild(&folder, &[]).await);
+    assert!(daemon.terminate().await.success());
+    let group = format!("{}.processor", under_test.servers.kafka.topic_prefix);
+    let mut client = under_test.servers.kafka.client().unwrap();
+    client.set("group.id", group).set("client.id", "hookline-processor-fold-999");
+    let member: BaseConsumer = client.set("partition.assignment.strategy", "roundrobin").create().unwrap();
+    member.subscribe(&under_test.topics.all().collect::<Vec<_>>()).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                let _ = member.poll(std::time::Duration::from_millis(100));
+            }
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                eventually("a member", DEADLINE, async || (member.assignment().unwrap().count() > 0).then_some(()))
+                    .await;
+                let refused = refusal(&under_test.rebuild(&folder, &["--swap"]).await);
+                is_done.store(true, Ordering::Relaxed);
+                assert!(refused.contains("hookline-processor-fold-999"), "{refused}");
+            });
+        });
+    });
+    drop(member);
+    let status: Value = result(&under_test.rebuild(&folder, &["--status"]).await);
+    assert_eq!((&status["step"], &status["live"]), (&"verified".into(), &"old".into()), "{status}");
+    let _: Value = result(&under_test.rebuild(&folder, &["--swap"]).await);
+}
