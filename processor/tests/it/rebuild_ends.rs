@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hookline_testkit::{Daemon, eventually, with};
+use hookline_testkit::{Daemon, NetworkProxy, NetworkState, eventually, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use reqwest::Url;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::processor_under_test::{DEADLINE, ProcessorUnderTest};
+use crate::processor_under_test::{DEADLINE, ProcessorUnderTest, now};
 use crate::rebuild::{JOBS, OTHER, refusal};
 use crate::replay::{filled, result};
 
@@ -132,4 +133,44 @@ async fn it_is_not_swapped_beside_a_processor_of_another_fold_version() {
     let status: Value = result(&under_test.rebuild(&folder, &["--status"]).await);
     assert_eq!((&status["step"], &status["live"]), (&"verified".into(), &"old".into()), "{status}");
     let _: Value = result(&under_test.rebuild(&folder, &["--swap"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_into_the_old_table_is_in_the_new_one_after_the_swap() {
+    const JOBS_IN_ALL: usize = 2_300;
+    let (under_test, mut daemon, folder) = filled("rebuild_in_flight").await;
+    assert!(daemon.terminate().await.success());
+    let _: Value = result(&under_test.rebuild(&folder, &[]).await);
+    let server = Url::parse(&under_test.servers.clickhouse.url).unwrap().socket_addrs(|| None).unwrap()[0];
+    let proxy = NetworkProxy::to(server).await;
+    let mut daemon = under_test.daemon(&[("CLICKHOUSE_URL", &proxy.url())]);
+    daemon.wait_ready().await;
+    proxy.set(NetworkState::Slow(8 << 10));
+    under_test.produce_jobs(300..JOBS_IN_ALL, now() - 600);
+    eventually("an insert that waits for the rest of its block", DEADLINE, async || {
+        let inserts = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase() \
+                       AND elapsed > 0.3";
+        (under_test.query_number(inserts).await > 0).then_some(())
+    })
+    .await;
+    proxy.set(NetworkState::Stalled);
+    let live = "SELECT cityHash64(uuid) FROM system.tables WHERE database = currentDatabase() AND name = 'jobs'";
+    let old = under_test.query_number(live).await;
+    let (swapped, ()) = tokio::join!(under_test.rebuild(&folder, &["--swap"]), async {
+        eventually("the EXCHANGE", DEADLINE, async || (under_test.query_number(live).await != old).then_some(())).await;
+        proxy.set(NetworkState::Open);
+    });
+    let _: Value = result(&swapped);
+    let there = |table: &str| format!("SELECT uniqExact(job_id) FROM {table}");
+    assert!(under_test.query_number(&there("jobs_rebuild")).await > 300, "the insert landed in the old table");
+    assert_eq!(
+        under_test.query_number(&there("jobs")).await,
+        JOBS_IN_ALL as u64,
+        "and was caught up before the swap ended"
+    );
+    under_test.wait_until_no_lag(&mut daemon).await;
+    let state = folder.path().join("replay.json");
+    let replayed: Value =
+        result(&under_test.run(&["replay", "--json", "--rate", "0", "--state", state.to_str().unwrap()]).await);
+    assert_eq!(replayed["changed"], false, "{replayed:#}");
 }
