@@ -1,6 +1,6 @@
 //! Points where a test kills the process: with `HOOKLINE_FAIL_POINT=after_jobs:3` the process sends itself SIGKILL when it
-//! hits that point for the third time; with `after_jobs:3:panic` the thread that hits it panics, and with `after_jobs:3:terminate` the
-//! process sends itself SIGTERM and goes on. Builds without debug assertions leave all of this out.
+//! hits that point for the third time; with `after_jobs:3:panic` the thread that hits it panics, with `after_jobs:3:terminate` the
+//! process sends itself SIGTERM and goes on, and with `after_jobs:3:stop` it stands still until a SIGCONT. Builds without debug assertions leave all of this out.
 //!
 //! | point | the process has just |
 //! |---|---|
@@ -75,10 +75,16 @@ pub fn hit(point: FailPoint) {
         return;
     }
     assert!(then != "panic", "the fail point {wanted} was hit");
-    let signal = if then == "terminate" { Signal::SIGTERM } else { Signal::SIGKILL };
+    let signal = match &**then {
+        "terminate" => Signal::SIGTERM,
+        "stop" => Signal::SIGSTOP,
+        _ => Signal::SIGKILL,
+    };
     // A signal to oneself cannot fail, and no handler can catch SIGKILL.
     let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), signal);
-    while signal == Signal::SIGKILL {
-        std::thread::park();
+    if signal == Signal::SIGKILL {
+        loop {
+            std::thread::park();
+        }
     }
 }

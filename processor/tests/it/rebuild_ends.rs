@@ -1,8 +1,10 @@
 //! Where a rebuild is refused, stopped or killed, and goes on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use hookline_testkit::{Daemon, NetworkProxy, NetworkState, eventually, with};
+use hookline_testkit::{Daemon, NetworkProxy, NetworkState, Signal, eventually, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use reqwest::Url;
 use serde_json::Value;
@@ -102,7 +104,7 @@ async fn a_swap_waits_for_the_inserts_that_had_begun() {
     assert_eq!(under_test.query_number(&altered("jobs_rebuild")).await, 300, "it was for the old table");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn it_is_not_swapped_beside_a_processor_of_another_fold_version() {
     let (under_test, mut daemon, folder) = filled("rebuild_fold").await;
     let _: Value = result(&under_test.rebuild(&folder, &[]).await);
@@ -112,30 +114,27 @@ async fn it_is_not_swapped_beside_a_processor_of_another_fold_version() {
     client.set("group.id", group).set("client.id", "hookline-processor-fold-999");
     let member: BaseConsumer = client.set("partition.assignment.strategy", "roundrobin").create().unwrap();
     member.subscribe(&under_test.topics.all().collect::<Vec<_>>()).unwrap();
-    let is_done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
+    let (member, is_done) = (Arc::new(member), Arc::new(AtomicBool::new(false)));
+    let polling = std::thread::spawn({
+        let (member, is_done) = (Arc::clone(&member), Arc::clone(&is_done));
+        move || {
             while !is_done.load(Ordering::Relaxed) {
-                let _ = member.poll(std::time::Duration::from_millis(100));
+                let _ = member.poll(Duration::from_millis(100));
             }
-        });
-        tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                eventually("a member", DEADLINE, async || (member.assignment().unwrap().count() > 0).then_some(()))
-                    .await;
-                let refused = refusal(&under_test.rebuild(&folder, &["--swap"]).await);
-                is_done.store(true, Ordering::Relaxed);
-                assert!(refused.contains("hookline-processor-fold-999"), "{refused}");
-            });
-        });
+        }
     });
+    eventually("a member", DEADLINE, async || (member.assignment().unwrap().count() > 0).then_some(())).await;
+    let refused = refusal(&under_test.rebuild(&folder, &["--swap"]).await);
+    assert!(refused.contains("hookline-processor-fold-999"), "{refused}");
+    is_done.store(true, Ordering::Relaxed);
+    polling.join().unwrap();
     drop(member);
     let status: Value = result(&under_test.rebuild(&folder, &["--status"]).await);
     assert_eq!((&status["step"], &status["live"]), (&"verified".into(), &"old".into()), "{status}");
     let _: Value = result(&under_test.rebuild(&folder, &["--swap"]).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_is_on_its_way_into_the_old_table_is_in_the_new_one_after_the_swap() {
     const JOBS_IN_ALL: usize = 2_300;
     let (under_test, mut daemon, folder) = filled("rebuild_in_flight").await;
@@ -145,6 +144,16 @@ async fn what_is_on_its_way_into_the_old_table_is_in_the_new_one_after_the_swap(
     let proxy = NetworkProxy::to(server).await;
     let mut daemon = under_test.daemon(&[("CLICKHOUSE_URL", &proxy.url())]);
     daemon.wait_ready().await;
+    let state = folder.path().join("rebuild.json");
+    let arguments = ["replay", "--rebuild", "--swap", "--state", state.to_str().unwrap()];
+    let environment = with(&under_test.servers.environment(), &[("HOOKLINE_FAIL_POINT", "before_exchange:1:stop")]);
+    let mut swap = Daemon::start("hookline-processor", &arguments, &environment);
+    eventually("the moment before the EXCHANGE", DEADLINE, async || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", swap.pid())).unwrap();
+        stat.contains(") T ").then_some(())
+    })
+    .await;
+    // The swap has read everything that there was, and these are on their way into the table that is live now.
     proxy.set(NetworkState::Slow(8 << 10));
     under_test.produce_jobs(300..JOBS_IN_ALL, now() - 600);
     eventually("an insert that waits for the rest of its block", DEADLINE, async || {
@@ -154,13 +163,13 @@ async fn what_is_on_its_way_into_the_old_table_is_in_the_new_one_after_the_swap(
     })
     .await;
     proxy.set(NetworkState::Stalled);
-    let live = "SELECT cityHash64(uuid) FROM system.tables WHERE database = currentDatabase() AND name = 'jobs'";
-    let old = under_test.query_number(live).await;
-    let (swapped, ()) = tokio::join!(under_test.rebuild(&folder, &["--swap"]), async {
-        eventually("the EXCHANGE", DEADLINE, async || (under_test.query_number(live).await != old).then_some(())).await;
-        proxy.set(NetworkState::Open);
-    });
-    let _: Value = result(&swapped);
+    swap.signal(Signal::SIGCONT);
+    eventually("the swap to wait for it", DEADLINE, async || {
+        swap.log().iter().any(|line| line.contains("waiting for 1 inserts")).then_some(())
+    })
+    .await;
+    proxy.set(NetworkState::Open);
+    assert!(swap.wait().await.success(), "{:?}", swap.log());
     let there = |table: &str| format!("SELECT uniqExact(job_id) FROM {table}");
     assert!(under_test.query_number(&there("jobs_rebuild")).await > 300, "the insert landed in the old table");
     assert_eq!(
@@ -173,4 +182,6 @@ async fn what_is_on_its_way_into_the_old_table_is_in_the_new_one_after_the_swap(
     let replayed: Value =
         result(&under_test.run(&["replay", "--json", "--rate", "0", "--state", state.to_str().unwrap()]).await);
     assert_eq!(replayed["changed"], false, "{replayed:#}");
+    let uncounted = "SELECT count() FROM jobs FINAL WHERE counted_ends = 0";
+    assert_eq!(under_test.query_number(uncounted).await, 0, "what the group counted is known");
 }
