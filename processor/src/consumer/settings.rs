@@ -29,7 +29,9 @@ pub fn live(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
         .set("fetch.message.max.bytes", "524288")
         .set("topic.metadata.refresh.interval.ms", "30000");
     if let Some(instance_id) = config.instance_id() {
-        client.set("group.instance.id", instance_id);
+        // The brokers keep the client.id with which a static member first came, also where another version takes its place. So
+        // another fold is another member.
+        client.set("group.instance.id", format!("{instance_id}.fold-{FOLD_VERSION}"));
     }
     Ok(client)
 }
@@ -57,4 +59,22 @@ fn common(config: &ProcessorConfig, read_ahead_kib: usize) -> Result<ClientConfi
         // How soon librdkafka reads on once there is room again. By default it is a second, in which the writer has no work.
         .set("fetch.queue.backoff.ms", "20");
     Ok(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_member_of_another_fold_is_another_member() {
+        let mut config = ProcessorConfig::default();
+        let client = |config: &ProcessorConfig| live(config).unwrap();
+        let fold = format!(".9082.fold-{FOLD_VERSION}");
+        assert!(client(&config).get("group.instance.id").unwrap().ends_with(&fold));
+        config.group.instance_id = Some("one".into());
+        assert_eq!(client(&config).get("group.instance.id"), Some(&*format!("one.fold-{FOLD_VERSION}")));
+        assert_eq!(client(&config).get("client.id"), Some(&*live_client_id()));
+        config.group.instance_id = Some(String::new());
+        assert_eq!(client(&config).get("group.instance.id"), None, "no static membership");
+    }
 }

@@ -34,7 +34,7 @@ const COLUMNS: [Column; 24] = [
     derived("credits_charged", Kind::Number),
     derived("credits_refunded", Kind::Number),
     derived("outcome", Kind::Outcome),
-    derived("finished_at", Kind::Outcome),
+    derived("finished_at", Kind::End),
     derived("total_seconds", Kind::Duration),
     derived("run_seconds", Kind::Duration),
     derived("queue_seconds", Kind::Duration),
@@ -59,10 +59,11 @@ struct Column {
     is_derived: bool,
 }
 
-/// What people ask first: how many jobs have another outcome, other durations, other numbers.
+/// What people ask first: how many jobs have another outcome, another end, other durations, other numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Outcome,
+    End,
     Duration,
     Number,
     Other,
@@ -89,8 +90,10 @@ pub struct Diff {
     pub moving: u64,
     #[serde(flatten)]
     pub total: Differences,
-    /// Jobs whose outcome, or its time, is another.
+    /// Jobs with another `outcome`.
     pub outcome: u64,
+    /// Jobs with another `finished_at`, also where that is because of another outcome.
+    pub finished_at: u64,
     /// Jobs with another `total_seconds`, `run_seconds` or `queue_seconds`.
     pub durations: u64,
     /// Jobs with another number of images or credits.
@@ -288,6 +291,7 @@ impl Diff {
         self.emptied += u64::from(is_emptied);
         for (kind, jobs) in [
             (Kind::Outcome, &mut self.outcome),
+            (Kind::End, &mut self.finished_at),
             (Kind::Duration, &mut self.durations),
             (Kind::Number, &mut self.numbers),
         ] {
@@ -381,7 +385,9 @@ mod tests {
     #[test]
     fn jobs_are_added_up_by_what_changes() {
         let mut diff = Diff::default();
-        diff.add_changed(&job("a", (true, true), &[("outcome", Some("open"), Some("errored"))]));
+        let (outcome, end) = (("outcome", Some("open"), Some("errored")), ("finished_at", None, Some("3")));
+        diff.add_changed(&job("a", (true, true), &[outcome, end]));
+        diff.add_changed(&job("f", (true, true), &[("finished_at", Some("3"), Some("2"))]));
         diff.add_changed(&job(
             "b",
             (true, true),
@@ -390,8 +396,8 @@ mod tests {
         diff.add_changed(&job("c", (true, true), &[("image_count", Some("1"), Some("2")), ("fps", None, Some("9"))]));
         diff.add_moved(&job("d", (true, false), &[]), 1_786_694_400);
         diff.add_lost(&job("e", (true, false), &[]));
-        assert_eq!(diff.total, Differences { changed: 4, added: 0, lost: 1 });
-        assert_eq!((diff.outcome, diff.durations, diff.numbers, diff.emptied), (1, 1, 1, 1));
+        assert_eq!(diff.total, Differences { changed: 5, added: 0, lost: 1 });
+        assert_eq!((diff.outcome, diff.finished_at, diff.durations, diff.numbers, diff.emptied), (1, 2, 1, 1, 1));
         assert_eq!(diff.hours, [1_786_694_400, 1_786_698_000].into());
         let day = &diff.days["2026-08-14"];
         assert_eq!((day.total, day.columns["width"], day.columns[CREATED_HOUR]), (diff.total, 1, 1));

@@ -65,8 +65,8 @@ pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict) -> anyhow:
         );
         return Ok(());
     }
-    let Verdict { counts, jobs, moving, changed, added, lost, emptied, outcome, durations, numbers, roll_up_hours } =
-        verdict;
+    let Verdict { counts, jobs, moving, changed, added, lost, emptied, .. } = verdict;
+    let Verdict { outcome, finished_at, durations, numbers, roll_up_hours, .. } = verdict;
     let number = HumanCount;
     print_line(format_args!(
         "deliveries: {} of {} jobs; {} jobs in the new table",
@@ -92,9 +92,10 @@ pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict) -> anyhow:
         return Ok(());
     }
     print_line(format_args!(
-        "jobs that change: {} (outcome {}, durations {}, images or credits {}); new jobs: {}",
+        "jobs that change: {} (outcome {}, time of the end {}, durations {}, images or credits {}); new jobs: {}",
         number(*changed),
         number(*outcome),
+        number(*finished_at),
         number(*durations),
         number(*numbers),
         number(*added)

@@ -156,7 +156,7 @@ impl Rebuild {
     }
 
     fn check_members(&self) -> anyhow::Result<()> {
-        members::check(&self.consumer, &self.config.group_id())
+        members::check(&self.consumer, &self.config)
     }
 
     /// Tells `to` which jobs the group has counted, as `from` knows it.

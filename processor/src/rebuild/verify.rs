@@ -30,6 +30,7 @@ pub struct Verdict {
     /// Jobs of which the new table lacks a fact that the old one has.
     pub emptied: u64,
     pub outcome: u64,
+    pub finished_at: u64,
     pub durations: u64,
     pub numbers: u64,
     /// Created hours whose roll-up the new facts change, or that is not what the old ones give.
@@ -108,6 +109,7 @@ impl Rebuild {
             lost: diff.total.lost,
             emptied: diff.emptied,
             outcome: diff.outcome,
+            finished_at: diff.finished_at,
             durations: diff.durations,
             numbers: diff.numbers,
             roll_up_hours: roll_up_hours.len() as u64,

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hookline_schemas::facts::FOLD_VERSION;
 use hookline_testkit::{Daemon, NetworkProxy, NetworkState, Signal, eventually, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use reqwest::Url;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::groups::has_partitions;
 use crate::processor_under_test::{DEADLINE, ProcessorUnderTest, now};
 use crate::rebuild::{JOBS, OTHER, refusal};
 use crate::replay::{filled, result};
@@ -111,7 +113,9 @@ async fn it_is_not_swapped_beside_a_processor_of_another_fold_version() {
     assert!(daemon.terminate().await.success());
     let group = format!("{}.processor", under_test.servers.kafka.topic_prefix);
     let mut client = under_test.servers.kafka.client().unwrap();
-    client.set("group.id", group).set("client.id", "hookline-processor-fold-999");
+    client.set("group.id", &group).set("client.id", "hookline-processor-fold-999");
+    // A static member, as a processor is: it says no goodbye, and the brokers wait for it until its session is over.
+    client.set("group.instance.id", "one.fold-999").set("session.timeout.ms", "6000");
     let member: BaseConsumer = client.set("partition.assignment.strategy", "roundrobin").create().unwrap();
     member.subscribe(&under_test.topics.all().collect::<Vec<_>>()).unwrap();
     let (member, is_done) = (Arc::new(member), Arc::new(AtomicBool::new(false)));
@@ -125,13 +129,28 @@ async fn it_is_not_swapped_beside_a_processor_of_another_fold_version() {
     });
     eventually("a member", DEADLINE, async || (member.assignment().unwrap().count() > 0).then_some(())).await;
     let refused = refusal(&under_test.rebuild(&folder, &["--swap"]).await);
-    assert!(refused.contains("hookline-processor-fold-999"), "{refused}");
+    assert!(refused.contains("hookline-processor-fold-999") && refused.contains("member one.fold-999-"), "{refused}");
+    assert!(refused.contains("until its group.session_timeout_ms, here 15000 ms, is over"), "{refused}");
+    // The same instance of this version does not take its place, of which the brokers would tell the former client.id.
+    let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__GROUP__INSTANCE_ID", "one")]);
+    has_partitions(&mut daemon, 6).await;
+    let groups = member.fetch_group_list(Some(&group), DEADLINE).unwrap();
+    let is_ours = |id: &str| id.starts_with(&format!("one.fold-{FOLD_VERSION}-"));
+    assert!(groups.groups()[0].members().iter().any(|member| is_ours(member.id())), "it is another member");
+    let refused = refusal(&under_test.rebuild(&folder, &["--swap"]).await);
+    assert!(
+        refused.contains("member one.fold-999-") && !refused.contains(&format!("member one.fold-{FOLD_VERSION}-")),
+        "{refused}"
+    );
     is_done.store(true, Ordering::Relaxed);
     polling.join().unwrap();
     drop(member);
     let status: Value = result(&under_test.rebuild(&folder, &["--status"]).await);
     assert_eq!((&status["step"], &status["live"]), (&"verified".into(), &"old".into()), "{status}");
-    let _: Value = result(&under_test.rebuild(&folder, &["--swap"]).await);
+    eventually("the end of the former member's session", DEADLINE, async || {
+        under_test.rebuild(&folder, &["--swap"]).await.status.success().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
