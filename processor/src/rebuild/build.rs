@@ -1,14 +1,17 @@
 //! The steps before the tables are exchanged: plan, make the shadow, fill it, verify it.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use anyhow::bail;
 use hookline_schemas::facts::FOLD_VERSION;
 
+use super::Rebuild;
+use super::report::{self, Filled};
 use super::state::{Live, State, Step};
-use super::{Rebuild, report};
 use crate::clickhouse::columns::Table;
 use crate::fail_point::{FailPoint, hit};
+use crate::replay::report::Took;
 
 impl Rebuild {
     /// Goes on until the shadow is verified.
@@ -26,8 +29,12 @@ impl Rebuild {
             self.make_shadow(&mut state)?;
         }
         self.clickhouse_takes(Table::JobsRebuild)?;
+        let mut filled = None;
         if state.step == Step::Filling {
+            let (began, done_before) = (Instant::now(), state.done());
             self.read_to_the_end(&mut state, Table::JobsRebuild, &|_, _| {})?;
+            let took = Took { took: began.elapsed(), waited: self.give_way.waited() };
+            filled = Some(Filled { records: state.done() - done_before, took });
             self.carry_counted(Table::Jobs, Table::JobsRebuild)?;
             self.record(&mut state, Step::Filled)?;
             hit(FailPoint::AfterFill);
@@ -35,7 +42,7 @@ impl Rebuild {
         let verdict = self.verify(&mut state)?;
         self.record(&mut state, Step::Verified)?;
         hit(FailPoint::AfterVerify);
-        report::print_verdict(self.display.json, &self.file, &verdict)?;
+        report::print_verdict(self.display.json, &self.file, &verdict, filled);
         if verdict.loses() {
             bail!(
                 "the new table lacks what the old one or deliveries know, see above and {}: `--swap` refuses it without --accept-loss",

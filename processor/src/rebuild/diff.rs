@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::tables::{Hours, of_hours};
-use super::verify::Touched;
+use super::verify::Moving;
 use crate::clickhouse::columns::Table;
 
 /// The columns that are compared; their place here is their number in a row of the comparison.
@@ -86,7 +86,7 @@ const fn derived(name: &'static str, kind: Kind) -> Column {
 pub struct Diff {
     /// Jobs of the new table.
     pub jobs: u64,
-    /// Jobs about which webhooks came in while they were compared: that they differ says nothing.
+    /// Jobs of which one of the tables did not have the last webhooks yet: that they differ says nothing.
     pub moving: u64,
     #[serde(flatten)]
     pub total: Differences,
@@ -238,18 +238,34 @@ impl DifferingJob {
     fn name(&self) -> JobName {
         JobName { source: self.source.clone(), resource: self.resource.clone(), job_id: self.job_id.clone() }
     }
+
+    pub fn key(&self) -> (&str, &str, &str) {
+        (&self.source, &self.resource, &self.job_id)
+    }
+
+    /// Tells whether the old table has the job, or a fact of it, that the new one does not have there.
+    pub fn loses(&self) -> bool {
+        (self.in_old && !self.in_new) || self.is_emptied()
+    }
+
+    fn is_emptied(&self) -> bool {
+        self.changes.iter().any(|(number, old, new, _)| {
+            let is_fact = COLUMNS.get(usize::from(*number)).is_some_and(|column| !column.is_derived);
+            is_fact && old.is_some() && new.is_none()
+        })
+    }
 }
 
 impl Diff {
-    /// Adds the jobs that differ, but for those about which webhooks came in meanwhile.
+    /// Adds the jobs that differ, but for those that live traffic explains.
     pub async fn add(
         &mut self,
         client: &Client,
         (old, new): (Table, Table),
         differing: Vec<DifferingJob>,
-        meanwhile: &Touched,
+        explanation: &Moving<'_>,
     ) -> anyhow::Result<()> {
-        let (moving, differing): (Vec<_>, Vec<_>) = differing.iter().partition(|job| meanwhile.has(&job.name()));
+        let (moving, differing): (Vec<_>, Vec<_>) = differing.iter().partition(|job| explanation.explains(job));
         self.moving += moving.len() as u64;
         let only = |in_old: bool| {
             let one_sided = differing.iter().filter(move |job| (job.in_old, job.in_new) == (in_old, !in_old));
@@ -280,15 +296,12 @@ impl Diff {
 
     fn add_changed(&mut self, job: &DifferingJob) {
         let mut kinds = Vec::new();
-        let mut is_emptied = false;
         for (number, old, new, _) in &job.changes {
             let Some(column) = COLUMNS.get(usize::from(*number)) else { continue };
-            let is_gone = old.is_some() && new.is_none();
-            is_emptied |= is_gone && !column.is_derived;
             kinds.push(column.kind);
             self.add_to_column(column.name, job, (old.clone(), new.clone()));
         }
-        self.emptied += u64::from(is_emptied);
+        self.emptied += u64::from(job.is_emptied());
         for (kind, jobs) in [
             (Kind::Outcome, &mut self.outcome),
             (Kind::End, &mut self.finished_at),

@@ -23,6 +23,7 @@ use crate::config::ProcessorConfig;
 use crate::consumer::settings;
 use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::Metrics;
+use crate::replay::give_way::GiveWay;
 use crate::replay::pace::Pace;
 use crate::replay::plan::PartitionRange;
 use crate::replay::source::archive::ArchiveSource;
@@ -39,6 +40,7 @@ pub struct Filler<'r> {
     pub metrics: &'r Metrics,
     pub runtime: &'r Handle,
     pub pace: &'r Pace,
+    pub give_way: &'r GiveWay,
     pub parallel: u16,
     /// Created hours before it stay out: their jobs may have expired.
     pub kept_since: CreatedHour,
@@ -55,7 +57,9 @@ impl Filler<'_> {
         ranges: &[PartitionRange],
         filled: &(dyn Fn(&PartitionRange, &Folded<'_>) -> anyhow::Result<()> + Sync),
     ) -> anyhow::Result<()> {
-        self.read(ranges, &|range, batch, inserter| {
+        // What is read into the live table is missing there until it is in: nothing is more urgent.
+        let gives_way = table != Table::Jobs;
+        self.read(ranges, gives_way, &|range, batch, inserter| {
             let cancel = &CancellationToken::new();
             let folded = fold(batch);
             let kept = folded.jobs.iter().filter(|job| job.key.created_hour >= self.kept_since);
@@ -77,7 +81,7 @@ impl Filler<'_> {
 
     /// Reads ranges and hands on their records with the jobs that these tell of.
     pub fn fold(&self, ranges: &[PartitionRange], take: &(dyn Fn(&Batch, &Folded<'_>) + Sync)) -> anyhow::Result<()> {
-        self.read(ranges, &|_, batch, _| {
+        self.read(ranges, false, &|_, batch, _| {
             take(batch, &fold(batch));
             Ok(())
         })
@@ -87,6 +91,7 @@ impl Filler<'_> {
     fn read(
         &self,
         ranges: &[PartitionRange],
+        gives_way: bool,
         take: &(dyn Fn(&PartitionRange, &Batch, &TableInserter) -> anyhow::Result<()> + Sync),
     ) -> anyhow::Result<()> {
         let queue: VecDeque<_> = ranges.iter().filter(|range| range.next < range.end).cloned().collect();
@@ -110,7 +115,12 @@ impl Filler<'_> {
                     SourceKind::Kafka => &mut kafka,
                     SourceKind::Deliveries => &mut archive,
                 };
-                pages(source, &range, &stop, &mut |range, batch| {
+                let wait = || {
+                    if gives_way {
+                        self.runtime.block_on(self.give_way.wait(&stop));
+                    }
+                };
+                pages(source, &range, &stop, &wait, &mut |range, batch| {
                     // Of the archive, each row says which log it is of.
                     if range.source == SourceKind::Kafka {
                         let topics: Vec<_> = Topic::named(&range.topic, self.topics).into_iter().collect();
@@ -133,11 +143,12 @@ impl Filler<'_> {
     }
 }
 
-/// Reads a range from `next` to `end`. Hands on each page with the part of the range that it is, from its `start` to its `next`.
+/// Reads a range from `next` to `end`, and waits before each page. Hands on each page with the part of the range that it is, from its `start` to its `next`.
 fn pages(
     source: &mut dyn Source,
     range: &PartitionRange,
     stop: &CancellationToken,
+    wait: &dyn Fn(),
     take: &mut dyn FnMut(&PartitionRange, &Batch) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     source.begin(range)?;
@@ -145,6 +156,7 @@ fn pages(
     let mut next = range.next;
     while next < range.end {
         batch.clear();
+        wait();
         let page = source.read_page(range, &mut batch)?;
         if stop.is_cancelled() {
             return Err(Stopped.into());

@@ -48,6 +48,7 @@ use crate::consumer::settings;
 use crate::fail_point::{FailPoint, hit};
 use crate::log_ids::LogIds;
 use crate::metrics::{Metrics, Mode};
+use crate::replay::give_way::{GiveWay, LiveLoadWatch};
 use crate::replay::lock::StateLock;
 use crate::replay::pace::Pace;
 use crate::replay::plan::{PartitionRange, plan};
@@ -89,6 +90,8 @@ pub struct RebuildArgs {
     pub accept_loss: bool,
     pub dry_run: bool,
     pub rate: u32,
+    /// Filling waits for live work.
+    pub gives_way: bool,
     pub parallel: u16,
     pub state: PathBuf,
     pub json: bool,
@@ -105,7 +108,8 @@ fn run(config: ProcessorConfig, args: &RebuildArgs, runtime: Handle) -> anyhow::
     let tables = Tables::new(clickhouse.client().clone());
     if args.step.status {
         let (state, names) = (file.load(&config.clickhouse.database)?, runtime.block_on(tables.names())?);
-        return report::print_status(args.json, &file, state.as_ref(), &names);
+        report::print_status(args.json, &file, state.as_ref(), &names);
+        return Ok(());
     }
     let topics = Topics::new(&config.kafka.topic_prefix)?;
     // The live group's id, for its committed offsets. The consumer does not join it.
@@ -124,11 +128,13 @@ fn run(config: ProcessorConfig, args: &RebuildArgs, runtime: Handle) -> anyhow::
         exit_after(stop.clone(), Duration::from_millis(config.group.shutdown_timeout_ms), CUT_SHORT);
         stop
     };
+    let watch = args.gives_way.then(|| LiveLoadWatch::new(&config, &topics, &clickhouse)).transpose()?;
     let kept_since = until_stopped(&runtime, &stop, tables.kept_since())??;
     let known = file.load(&config.clickhouse.database)?;
     let rebuild = Rebuild {
         metrics: Metrics::new(&Registry::new(), Mode::Replay)?,
         pace: Pace::new(args.rate),
+        give_way: GiveWay::default(),
         parallel: args.parallel,
         display: Display { json: args.json, rate: args.rate },
         config,
@@ -147,16 +153,16 @@ fn run(config: ProcessorConfig, args: &RebuildArgs, runtime: Handle) -> anyhow::
     if args.dry_run {
         return rebuild.plan(known.as_ref())?.print(&rebuild.display);
     }
-    match (known, args.step) {
-        (Some(state), RebuildStep { swap: true, .. }) => rebuild.swap(state, args.accept_loss),
-        (Some(state), RebuildStep { undo: true, .. }) => rebuild.undo(state),
-        (Some(state), RebuildStep { drop: true, .. }) => rebuild.drop_other(state),
-        (None, RebuildStep { swap, undo, drop, .. }) if swap || undo || drop => bail!(
-            "{} does not exist, so there is no rebuild that could go on: `replay --rebuild` begins one",
-            rebuild.file
-        ),
-        (known, _) => rebuild.build(known),
-    }
+    std::thread::scope(|scope| {
+        let done = CancellationToken::new();
+        let _done = done.clone().drop_guard();
+        if let Some(watch) = &watch {
+            let (give_way, runtime) = (&rebuild.give_way, &rebuild.runtime);
+            watch.look(give_way, runtime);
+            scope.spawn(move || watch.run(give_way, &done, runtime));
+        }
+        rebuild.take(args.step, known, args.accept_loss)
+    })
 }
 
 /// What a process needs to take a rebuild on.
@@ -170,6 +176,7 @@ struct Rebuild {
     metrics: Metrics,
     runtime: Handle,
     pace: Pace,
+    give_way: GiveWay,
     parallel: u16,
     /// Created hours before it stay out: their jobs may have expired.
     kept_since: CreatedHour,
@@ -181,6 +188,19 @@ struct Rebuild {
 }
 
 impl Rebuild {
+    fn take(&self, step: RebuildStep, known: Option<State>, accept_loss: bool) -> anyhow::Result<()> {
+        match (known, step) {
+            (Some(state), RebuildStep { swap: true, .. }) => self.swap(state, accept_loss),
+            (Some(state), RebuildStep { undo: true, .. }) => self.undo(state),
+            (Some(state), RebuildStep { drop: true, .. }) => self.drop_other(state),
+            (None, RebuildStep { swap, undo, drop, .. }) if swap || undo || drop => bail!(
+                "{} does not exist, so there is no rebuild that could go on: `replay --rebuild` begins one",
+                self.file
+            ),
+            (known, _) => self.build(known),
+        }
+    }
+
     /// Waits for something that a signal may drop at any time: what was not recorded as done is done again.
     fn wait<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         until_stopped(&self.runtime, &self.stop, work)?
@@ -221,6 +241,7 @@ impl Rebuild {
             metrics: &self.metrics,
             runtime: &self.runtime,
             pace: &self.pace,
+            give_way: &self.give_way,
             parallel: self.parallel,
             kept_since: self.kept_since,
             stop: &self.stop,
@@ -247,7 +268,9 @@ impl Rebuild {
         }
         let ranges = state.ranges.clone();
         let bar = self.display.bar(state.records(), state.done(), RECORDS);
-        let lines = self.display.lines(&bar, || None, state.done(), &self.runtime);
+        let give_way = self.give_way.clone();
+        let waits_for = move || give_way.to().map(|load| load.to_string());
+        let lines = self.display.lines(&bar, waits_for, state.done(), &self.runtime);
         let state = Mutex::new(state);
         let read = self.filler().fill(table, &ranges, &|range, folded| {
             bar.inc(range.done());

@@ -47,18 +47,6 @@ pub fn earlier(a: &[PartitionRange], b: &[PartitionRange]) -> Vec<PartitionRange
     a.iter().map(earlier).collect()
 }
 
-/// The ranges of which each ends where that of `ends` does.
-pub fn extended(ranges: &[PartitionRange], ends: &[PartitionRange]) -> Vec<PartitionRange> {
-    let mut ranges = ranges.to_vec();
-    for end in ends {
-        match ranges.iter_mut().find(|known| known.is_part_of(end)) {
-            None => ranges.push(PartitionRange { next: end.start, ..end.clone() }),
-            Some(known) => known.end = known.end.max(end.end),
-        }
-    }
-    ranges
-}
-
 /// Lets ranges end where the log ends now, as `planned` has it, and adds the partitions that are new. What expired in Kafka before it was
 /// read is read from the archive. Returns how many records are in neither.
 pub fn extend(ranges: &mut Vec<PartitionRange>, planned: Vec<PartitionRange>) -> u64 {

@@ -1,14 +1,16 @@
 //! What a rebuild says: how far it is, what it found, and what can be done next.
 
+use std::time::Duration;
+
 use hookline_service::cli::{print_line, printable};
-use indicatif::HumanCount;
+use indicatif::{HumanCount, HumanDuration};
 use serde_json::json;
 
 use super::diff::JobName;
 use super::state::{Live, State, StateFile, Step};
 use super::tables::Names;
 use super::verify::Verdict;
-use crate::replay::report::count;
+use crate::replay::report::{Took, count, records};
 
 /// What was done last, and what can be done next.
 pub fn next(state: &State) -> &'static str {
@@ -31,14 +33,14 @@ pub fn next(state: &State) -> &'static str {
     }
 }
 
-pub fn print_status(json: bool, file: &StateFile, state: Option<&State>, names: &Names) -> anyhow::Result<()> {
+pub fn print_status(json: bool, file: &StateFile, state: Option<&State>, names: &Names) {
     let Some(state) = state else {
         if json {
             print_line(json!({ "step": null }));
         } else {
             print_line(format_args!("{file} does not exist: no rebuild has begun, or it has ended"));
         }
-        return Ok(());
+        return;
     };
     let live = state.named_jobs(names);
     if json {
@@ -46,24 +48,51 @@ pub fn print_status(json: bool, file: &StateFile, state: Option<&State>, names: 
             "step": state.step, "live": live, "records": state.records(), "done": state.done(),
             "fold_version": state.fold_version, "verdict": state.verdict,
         }));
-        return Ok(());
+        return;
     }
     print_line(next(state));
     let (done, records) = (HumanCount(state.done()), count(state.records(), "record", "records"));
     print_line(format_args!("read: {done} of {records}, folded with version {}", state.fold_version));
     if let Some(verdict) = &state.verdict {
-        print_verdict(false, file, verdict)?;
+        print_verdict(false, file, verdict, None);
     }
-    Ok(())
 }
 
-pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict) -> anyhow::Result<()> {
-    let diff = file.diff_path();
+/// How many records this process read into the shadow, and how long that took.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled {
+    pub records: u64,
+    pub took: Took,
+}
+
+impl Filled {
+    fn per_second(self) -> f64 {
+        self.records as f64 / self.took.took.as_secs_f64().max(0.001)
+    }
+}
+
+/// `filled` is told where this process filled the shadow.
+pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict, filled: Option<Filled>) {
     if json {
-        print_line(
-            json!({ "verdict": verdict, "changes": !verdict.changes_nothing(), "loses": verdict.loses(), "diff": diff }),
-        );
-        return Ok(());
+        let filled = filled.map(|filled| {
+            let Filled { records, took: Took { took, waited } } = filled;
+            json!({
+                "records": records, "seconds": took.as_secs_f64(), "records_per_second": filled.per_second(),
+                "waited_seconds": waited.as_secs_f64(),
+            })
+        });
+        print_line(json!({
+            "verdict": verdict, "changes": !verdict.changes_nothing(), "loses": verdict.loses(), "diff": file.diff_path(),
+            "filled": filled,
+        }));
+        return;
+    }
+    if let Some(filled) = filled {
+        let (read, took) = (records(filled.records), HumanDuration(filled.took.took));
+        print_line(format_args!("{read} in {took}, {}/s", HumanCount(filled.per_second().round() as u64)));
+        if filled.took.waited >= Duration::from_secs(1) {
+            print_line(format_args!("of that, {} were waited for live work", HumanDuration(filled.took.waited)));
+        }
     }
     let Verdict { counts, jobs, moving, changed, added, lost, emptied, .. } = verdict;
     let Verdict { outcome, finished_at, durations, numbers, roll_up_hours, .. } = verdict;
@@ -85,11 +114,14 @@ pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict) -> anyhow:
         print_line(format_args!("jobs of deliveries that the new table does not have: {absent}, such as {examples}"));
     }
     if *moving > 0 {
-        print_line(format_args!("jobs with webhooks while they were compared: {}, not counted", number(*moving)));
+        print_line(format_args!(
+            "jobs with webhooks that one of the tables did not have yet: {}, not counted",
+            number(*moving)
+        ));
     }
     if verdict.changes_nothing() {
         print_line("the table was right: nothing changes");
-        return Ok(());
+        return;
     }
     print_line(format_args!(
         "jobs that change: {} (outcome {}, time of the end {}, durations {}, images or credits {}); new jobs: {}",
@@ -104,8 +136,7 @@ pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict) -> anyhow:
         print_line(format_args!("jobs that are lost: {}; jobs that lose a fact: {}", number(*lost), number(*emptied)));
     }
     print_line(format_args!("created hours whose roll-up changes: {}", number(*roll_up_hours)));
-    print_line(format_args!("by day and column, with examples: {}", diff.display()));
-    Ok(())
+    print_line(format_args!("by day and column, with examples: {}", file.diff_path().display()));
 }
 
 fn names(jobs: &[JobName]) -> String {

@@ -32,7 +32,7 @@ impl Rebuild {
                 let verdict =
                     state.verdict.as_ref().context("the state file has no verdict: remove it to begin again")?;
                 if verdict.loses() && !accept_loss {
-                    report::print_verdict(self.display.json, &self.file, verdict)?;
+                    report::print_verdict(self.display.json, &self.file, verdict, None);
                     bail!(
                         "the new table lacks what the old one or deliveries know: look at {}, and say --accept-loss if that is meant",
                         self.file.diff_path().display()

@@ -5,7 +5,7 @@
 //! page by page, and give each page to the `sink` of that source. Pace, progress, roll-up and report know neither.
 
 mod dry_run;
-mod give_way;
+pub(crate) mod give_way;
 pub(crate) mod inspect;
 mod lacking;
 mod lanes;
@@ -25,13 +25,11 @@ mod verify;
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::admin::Readiness;
-use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
 use hookline_sources::Sources;
 use prometheus::Registry;
@@ -57,7 +55,6 @@ use self::verify::Verifier;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
-use crate::consumer::settings;
 use crate::metrics::{Metrics, Mode};
 use crate::rebuild::{RebuildArgs, RebuildStep, rebuild};
 use crate::writer::rollup::Refresher;
@@ -76,7 +73,7 @@ pub struct ReplayArgs {
     selection: Selection,
     /// Build the table jobs anew from all that there is, beside the live one, and tell what would change: for when the code that reads
     /// events has changed. Nothing is live before --swap
-    #[arg(long, conflicts_with_all = ["from", "to", "offsets", "resources", "partitions", "verify", "no_give_way"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "offsets", "resources", "partitions", "verify"])]
     rebuild: bool,
     #[command(flatten)]
     step: RebuildStep,
@@ -108,11 +105,25 @@ pub struct ReplayArgs {
     json: bool,
 }
 
+impl From<ReplayArgs> for RebuildArgs {
+    fn from(args: ReplayArgs) -> Self {
+        Self {
+            sources: args.selection.sources,
+            step: args.step,
+            accept_loss: args.accept_loss,
+            dry_run: args.dry_run,
+            rate: args.rate,
+            gives_way: !args.no_give_way,
+            parallel: args.parallel,
+            state: args.state,
+            json: args.json,
+        }
+    }
+}
+
 pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result<()> {
     if args.rebuild {
-        let ReplayArgs { selection, step, accept_loss, dry_run, rate, parallel, state, json, .. } = args;
-        let sources = selection.sources;
-        return rebuild(config, RebuildArgs { sources, step, accept_loss, dry_run, rate, parallel, state, json }).await;
+        return rebuild(config, args.into()).await;
     }
     let runtime = Handle::current();
     let metrics = Metrics::new(&Registry::new(), Mode::Replay)?;
@@ -365,15 +376,6 @@ impl Replay {
         if self.args.no_give_way {
             return Ok(None);
         }
-        let mut client = settings::replay(&self.config)?;
-        client.set("group.id", self.config.group_id());
-        Ok(Some(LiveLoadWatch {
-            consumer: client.create_with_context(KafkaContext::new("live group"))?,
-            group_id: self.config.group_id(),
-            topics: self.topics.clone(),
-            clickhouse: clickhouse.clone(),
-            limit: LiveLoadWatch::limit(self.config.batch.refresh_ms),
-            has_failed: AtomicBool::new(false),
-        }))
+        LiveLoadWatch::new(&self.config, &self.topics, clickhouse).map(Some)
     }
 }

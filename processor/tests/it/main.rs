@@ -19,6 +19,7 @@ mod outage;
 mod processor_under_test;
 mod rebuild;
 mod rebuild_ends;
+mod rebuild_sources;
 mod redrive;
 mod redrive_ends;
 mod refused_records;

@@ -20,6 +20,12 @@ pub const DIGEST: &str = "SELECT sum(digest) FROM (
 /// 300 jobs in the tables, a live group that has nothing left to do, and a folder for the state.
 pub async fn filled(name: &str) -> (ProcessorUnderTest, Daemon, TempDir) {
     let under_test = ProcessorUnderTest::new(name, 3).await;
+    let daemon = fill(&under_test).await;
+    (under_test, daemon, tempfile::tempdir().unwrap())
+}
+
+/// Puts 300 jobs into the tables, and gives the live group, which has nothing left to do.
+pub async fn fill(under_test: &ProcessorUnderTest) -> Daemon {
     let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300")]);
     daemon.wait_ready().await;
     under_test.produce_jobs(0..300, now() - 600);
@@ -32,7 +38,7 @@ pub async fn filled(name: &str) -> (ProcessorUnderTest, Daemon, TempDir) {
     under_test.flush();
     under_test.wait_until(DELIVERIES, 600).await;
     under_test.wait_until_no_lag(&mut daemon).await;
-    (under_test, daemon, tempfile::tempdir().unwrap())
+    daemon
 }
 
 /// What a replay prints with `--json`.
