@@ -57,7 +57,9 @@ pub struct GroupConfig {
     /// The id of the group; `{kafka.topic_prefix}.processor` if not set.
     pub id: Option<String>,
     /// The id of this member of the group: it must survive a restart and differ between members. `{host name}.{admin port}`
-    /// if not set; empty for a group without static members.
+    /// if not set; empty for a group without static members. The brokers know it with the version of the fold at its end, such as
+    /// `{instance_id}.fold-1`: an update that raises this version joins as another member, and the former one's partitions wait for
+    /// `session_timeout_ms`.
     pub instance_id: Option<String>,
     /// Milliseconds without a heartbeat after which a member's partitions go to the others.
     #[schemars(range(min = 1_000, max = 300_000))]

@@ -15,6 +15,7 @@ mod fail_point;
 mod log_ids;
 mod metrics;
 mod probe;
+mod rebuild;
 mod replay;
 mod retry;
 mod writer;

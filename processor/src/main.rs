@@ -24,6 +24,8 @@ const EXAMPLES: &[&str] = &[
     "hookline-processor --config processor.toml",
     "hookline-processor replay --from -2h --dry-run",
     "hookline-processor replay --from 2026-11-25T10:00:00Z --to now --resource video",
+    "hookline-processor replay --rebuild --dry-run",
+    "hookline-processor replay --rebuild && hookline-processor replay --rebuild --swap",
     "hookline-processor acknowledge --dry-run",
     "hookline-processor dead-letters --from -24h",
     "hookline-processor redrive --reason stale --from -24h",

@@ -71,6 +71,20 @@ pub fn jobs_kept_since_view(days: Option<u32>, lost_before: CreatedHour) -> Stri
     statement("CREATE OR REPLACE VIEW jobs_kept_since").replacen("toDateTime(0, 'UTC')", &kept, 1)
 }
 
+/// The question of the view `job_facts`, asked of `from` instead of `jobs FINAL`: a table with the columns of `jobs`, and a condition on
+/// these, which reaches the table's key. The columns of the table in `also` stand beside those of the view.
+pub fn job_facts_of(from: &str, also: &[&str]) -> String {
+    let view = statement("CREATE OR REPLACE VIEW job_facts");
+    let question = view.split_once("\nAS ").and_then(|(_, rest)| rest.rsplit_once("\nCOMMENT "));
+    let question = question.map_or("", |(question, _)| question);
+    let also: String = also.iter().map(|column| format!(",\n    {column}")).collect();
+    question.replacen("FROM jobs FINAL", &format!("FROM {from}"), 1).replacen(
+        "\nFROM joined",
+        &format!("{also}\nFROM joined"),
+        1,
+    )
+}
+
 /// The statement of the migrations that starts with `start`, a whole name.
 fn statement(start: &str) -> &'static str {
     let mut statements = MIGRATIONS.iter().flat_map(Migration::statements);
@@ -106,6 +120,16 @@ mod tests {
         assert_eq!(between("reports", "created_hour >= now() - INTERVAL ", " AND"), [LAST_WEBHOOK]);
         assert_eq!(between("reports", "quantilesDDIf(", ")"), [QUANTILE_LEVELS; 3]);
         assert_eq!(between("job_stats", "quantilesDD(", ")"), [QUANTILE_LEVELS; 12]);
+    }
+
+    #[test]
+    fn the_facts_of_another_table_are_those_of_the_view() {
+        let view = statement("CREATE OR REPLACE VIEW job_facts");
+        let (question, _) = view.split_once("\nAS ").unwrap().1.rsplit_once("\nCOMMENT ").unwrap();
+        assert_eq!(job_facts_of("jobs FINAL", &[]), question);
+        let other = job_facts_of("other FINAL WHERE created_hour = 0", &["credits_errored"]);
+        assert!(other.contains("FROM other FINAL WHERE created_hour = 0\n"), "{other}");
+        assert!(other.ends_with("AS fold_version,\n    credits_errored\nFROM joined"), "{other}");
     }
 
     #[test]

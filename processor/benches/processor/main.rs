@@ -15,7 +15,7 @@ use anyhow::ensure;
 use clap::Parser;
 
 use self::bench_topics::{BenchTopics, Contender, Cost, Run};
-use self::report::Figures;
+use self::report::{Figures, Rebuilt};
 
 /// The speed of the processor beside ClickHouse's own Kafka engine.
 #[derive(Parser)]
@@ -59,6 +59,7 @@ async fn main() -> anyhow::Result<()> {
     let mut costs: Vec<Vec<(Cost, u64)>> = vec![Vec::new(); contenders.len()];
     let mut agreed: Option<tables::Content> = None;
     let mut replayed = Vec::new();
+    let mut rebuilt = Rebuilt::default();
     for _ in 0..options.repeat {
         for (contender, costs) in contenders.iter().zip(&mut costs) {
             let run = Run::prepare(&bench, contender).await?;
@@ -84,6 +85,13 @@ async fn main() -> anyhow::Result<()> {
                         replayed.push(cost.records_per_second);
                     }
                 }
+                let of_processor = bench.filled.records as f64 / cost.elapsed.as_secs_f64();
+                for (source, ratios) in [("kafka", &mut rebuilt.of_kafka), ("deliveries", &mut rebuilt.of_archive)] {
+                    let rate = processor::rebuild(&bench, &run, source).await?;
+                    let ratio = rate / of_processor;
+                    println!("rebuild from {source}: filled with {rate:.0} records/s, {ratio:.2} of the processor's");
+                    ratios.push(ratio);
+                }
             }
         }
     }
@@ -98,7 +106,7 @@ async fn main() -> anyhow::Result<()> {
         println!("replay over tables that lack nothing, two partitions at a time: {replayed:.0} records/s");
     }
     if options.only.is_none() {
-        report::keep(&figures, options.records, replayed)?;
+        report::keep(&figures, options.records, replayed, rebuilt)?;
     }
     bench.delete().await;
     Ok(())

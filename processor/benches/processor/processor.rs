@@ -73,6 +73,39 @@ pub async fn replay(bench: &BenchTopics, run: &Run, source: &str) -> anyhow::Res
     Ok(ReplayCost { records_per_second: replayed.records_per_second, processor, clickhouse })
 }
 
+#[derive(Deserialize)]
+struct Built {
+    filled: Filled,
+    changes: bool,
+    loses: bool,
+}
+
+#[derive(Deserialize)]
+struct Filled {
+    records: u64,
+    records_per_second: f64,
+}
+
+/// Builds `jobs` anew from all records of a source, at full speed. Gives the records a second with which the table was filled.
+pub async fn rebuild(bench: &BenchTopics, run: &Run, source: &str) -> anyhow::Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("rebuild.json").display().to_string();
+    let environment =
+        with(&run.servers.environment(), &[("HOOKLINE_PROCESSOR__GROUP__ID", &run.servers.clickhouse.database)]);
+    let arguments =
+        ["replay", "--rebuild", "--json", "--rate", "0", "--no-give-way", "--source", source, "--state", &state];
+    let printed = run_successfully("hookline-processor", &arguments, &environment).await;
+    let Built { filled, changes, loses } = serde_json::from_slice(&printed).context("what the rebuild printed")?;
+    ensure!(
+        filled.records == bench.filled.records && !changes && !loses,
+        "{} records, changes: {changes}, loses: {loses}",
+        filled.records
+    );
+    let drop = ["replay", "--rebuild", "--json", "--drop", "--state", &state];
+    run_successfully("hookline-processor", &drop, &environment).await;
+    Ok(filled.records_per_second)
+}
+
 /// What a replay cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayCost {

@@ -44,6 +44,13 @@ impl Figures {
     }
 }
 
+/// The speed with which a rebuild fills its table, as a share of the processor's in the same run; one for each run.
+#[derive(Default)]
+pub struct Rebuilt {
+    pub of_kafka: Vec<f64>,
+    pub of_archive: Vec<f64>,
+}
+
 /// The middle value, or the mean of the middle two.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
@@ -94,7 +101,7 @@ pub fn table(figures: &[Figures]) -> Table {
 }
 
 /// Puts the figures under `processor` into `.local/bench.json`, beside those of other benches.
-pub fn keep(figures: &[Figures], records: u64, replayed: Option<f64>) -> anyhow::Result<()> {
+pub fn keep(figures: &[Figures], records: u64, replayed: Option<f64>, rebuilt: Rebuilt) -> anyhow::Result<()> {
     let of = |contender| figures.iter().find(|figures| figures.contender == contender).context("a side did not run");
     let (ours, engine) = (of(Contender::Processor)?, of(Contender::Engine)?);
     let shipped = of(Contender::WithRollUp)?;
@@ -117,6 +124,8 @@ pub fn keep(figures: &[Figures], records: u64, replayed: Option<f64>) -> anyhow:
             "refresh_cpu_us_per_event": rounded(shipped.sum_us() - ours.sum_us()),
             "events_per_second": shipped.events_per_second.round(),
             "replay_records_per_second": replayed.map(f64::round),
+            "rebuild_of_kafka_ratio_to_processor": median(rebuilt.of_kafka).map(rounded),
+            "rebuild_of_archive_ratio_to_processor": median(rebuilt.of_archive).map(rounded),
             "engine_events_per_second": engine.events_per_second.round(),
             "peak_memory_mb": shipped.peak_memory_mb.map(f64::round),
         }),

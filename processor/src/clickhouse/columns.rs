@@ -17,9 +17,12 @@ pub enum Table {
     Jobs,
     Deliveries,
     DeadLetters,
+    /// The table that a rebuild makes of `jobs`; once the two are exchanged, the one that was `jobs`.
+    JobsRebuild,
 }
 
 impl Table {
+    /// The tables that the live processor and a replay fill.
     pub const ALL: [Self; 3] = [Self::Jobs, Self::Deliveries, Self::DeadLetters];
 
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Table {
             Self::Jobs => "jobs",
             Self::Deliveries => "deliveries",
             Self::DeadLetters => "dead_letters",
+            Self::JobsRebuild => "jobs_rebuild",
         }
     }
 
@@ -34,7 +38,7 @@ impl Table {
     pub fn columns(self) -> Vec<(String, String)> {
         let (topics, log_ids) = (|| Topics::new(Topics::DEFAULT_PREFIX), LogIds::default());
         let columns = match self {
-            Self::Jobs => Ok(jobs(&[], CountedBy::Nobody).columns),
+            Self::Jobs | Self::JobsRebuild => Ok(jobs(&[], CountedBy::Nobody).columns),
             Self::Deliveries => topics().map(|topics| deliveries(&[], &Batch::default(), &topics, &log_ids).columns),
             Self::DeadLetters => topics().map(|topics| dead_letters(&[], &topics, &log_ids).columns),
         };

@@ -127,6 +127,11 @@ impl ClickHouse {
         self.query(within(REFRESH_TIMEOUT, refreshed)).await
     }
 
+    /// Runs a statement that writes, such as INSERT SELECT.
+    pub async fn execute(&self, statement: &str) -> Result<(), ClickHouseError> {
+        self.query(async { self.writing_client().await?.query_raw(statement).execute().await }).await
+    }
+
     /// Compares a table with the columns that are written. Inserts do not fail where they differ: Native matches columns by name and
     /// fills the others with defaults.
     pub async fn check(&self, table: Table) -> Result<(), ClickHouseError> {

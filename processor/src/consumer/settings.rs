@@ -9,12 +9,17 @@ use crate::config::ProcessorConfig;
 /// A replay's readers share one process, so each reads ahead by less than the live consumer.
 const REPLAY_READ_AHEAD_KIB: usize = 8192;
 
+/// What the brokers tell of a member of the group, and with it the version of its fold: a rebuild asks for it.
+pub fn live_client_id() -> String {
+    format!("hookline-processor-fold-{FOLD_VERSION}")
+}
+
 pub fn live(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
     // A quarter of a batch: records take more memory in librdkafka's hands than their bytes.
     let mut client = common(config, config.batch.max_bytes / 4 / 1024)?;
     client
         .set("group.id", config.group_id())
-        .set("client.id", format!("hookline-processor-fold-{FOLD_VERSION}"))
+        .set("client.id", live_client_id())
         .set("partition.assignment.strategy", "roundrobin")
         .set("session.timeout.ms", config.group.session_timeout_ms.to_string())
         // How long a commit waits for a broker that accepts connections and does not answer.
@@ -24,7 +29,9 @@ pub fn live(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
         .set("fetch.message.max.bytes", "524288")
         .set("topic.metadata.refresh.interval.ms", "30000");
     if let Some(instance_id) = config.instance_id() {
-        client.set("group.instance.id", instance_id);
+        // The brokers keep the client.id with which a static member first came, also where another version takes its place. So
+        // another fold is another member.
+        client.set("group.instance.id", format!("{instance_id}.fold-{FOLD_VERSION}"));
     }
     Ok(client)
 }
@@ -52,4 +59,22 @@ fn common(config: &ProcessorConfig, read_ahead_kib: usize) -> Result<ClientConfi
         // How soon librdkafka reads on once there is room again. By default it is a second, in which the writer has no work.
         .set("fetch.queue.backoff.ms", "20");
     Ok(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_member_of_another_fold_is_another_member() {
+        let mut config = ProcessorConfig::default();
+        let client = |config: &ProcessorConfig| live(config).unwrap();
+        let fold = format!(".9082.fold-{FOLD_VERSION}");
+        assert!(client(&config).get("group.instance.id").unwrap().ends_with(&fold));
+        config.group.instance_id = Some("one".into());
+        assert_eq!(client(&config).get("group.instance.id"), Some(&*format!("one.fold-{FOLD_VERSION}")));
+        assert_eq!(client(&config).get("client.id"), Some(&*live_client_id()));
+        config.group.instance_id = Some(String::new());
+        assert_eq!(client(&config).get("group.instance.id"), None, "no static membership");
+    }
 }

@@ -1,4 +1,4 @@
-//! Live work goes first: a replay waits while the live group is behind, or while ClickHouse has so many parts that inserts would
+//! Live work goes first: a replay, or a rebuild, waits while the live group is behind, or while ClickHouse has so many parts that inserts would
 //! soon be slowed down. It looks once a second, and goes on by itself.
 
 use std::fmt;
@@ -18,6 +18,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clickhouse::inserter::{ClickHouse, ClickHouseError};
+use crate::config::ProcessorConfig;
+use crate::consumer::settings;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the servers may take for an answer. A server that gives none is not waited for.
@@ -32,7 +34,7 @@ const PARTS: &str = "SELECT table, max(parts) AS parts, any(delay_at) AS delay_a
     (SELECT name AS table, \
         assumeNotNull(ifNull(toUInt64OrNull(extract(engine_full, 'parts_to_delay_insert = (\\\\d+)')), \
             (SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'parts_to_delay_insert'))) AS delay_at \
-     FROM system.tables WHERE database = currentDatabase() AND name IN ('jobs', 'deliveries', 'dead_letters', 'job_stats')) AS limits \
+     FROM system.tables WHERE database = currentDatabase() AND name IN ('jobs', 'jobs_rebuild', 'deliveries', 'dead_letters', 'job_stats')) AS limits \
     USING table GROUP BY table ORDER BY parts / delay_at DESC LIMIT 1";
 
 /// What a replay gives way to.
@@ -121,19 +123,28 @@ struct PartsRow {
 /// Looks at the live group and at ClickHouse.
 pub struct LiveLoadWatch {
     /// A consumer with the live group's id, for its committed offsets. It does not join the group.
-    pub consumer: BaseConsumer<KafkaContext>,
-    pub group_id: String,
-    pub topics: Topics,
-    pub clickhouse: ClickHouse,
+    consumer: BaseConsumer<KafkaContext>,
+    group_id: String,
+    topics: Topics,
+    clickhouse: ClickHouse,
     /// What the live group may be behind.
-    pub limit: Duration,
+    limit: Duration,
     /// A look got no answer, which was said.
-    pub has_failed: AtomicBool,
+    has_failed: AtomicBool,
 }
 
 impl LiveLoadWatch {
-    pub fn limit(refresh_ms: u64) -> Duration {
-        COMMIT_TAKES + 2 * Duration::from_millis(refresh_ms)
+    pub fn new(config: &ProcessorConfig, topics: &Topics, clickhouse: &ClickHouse) -> anyhow::Result<Self> {
+        let mut client = settings::replay(config)?;
+        client.set("group.id", config.group_id());
+        Ok(Self {
+            consumer: client.create_with_context(KafkaContext::new("live group"))?,
+            group_id: config.group_id(),
+            topics: topics.clone(),
+            clickhouse: clickhouse.clone(),
+            limit: COMMIT_TAKES + 2 * Duration::from_millis(config.batch.refresh_ms),
+            has_failed: AtomicBool::new(false),
+        })
     }
 
     /// Looks again and again until `done`.

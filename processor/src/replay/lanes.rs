@@ -89,7 +89,7 @@ impl<'s> Lanes<'s> {
             Readiness::waiting_for(&[]),
         )?;
         Ok(Lane {
-            source: Box::new(KafkaSource::new(client("reader")?, self.shared)),
+            source: Box::new(KafkaSource::new(client("reader")?, self.shared.reading())),
             sink: Box::new(KafkaSink {
                 writer,
                 inspector: self.inspector(),
@@ -105,7 +105,7 @@ impl<'s> Lanes<'s> {
     fn of_archive(&self) -> Lane<'s> {
         let readiness = Readiness::waiting_for(&[]);
         Lane {
-            source: Box::new(ArchiveSource::new(self.clickhouse.clone(), self.shared, self.runtime.clone())),
+            source: Box::new(ArchiveSource::new(self.clickhouse.clone(), self.shared.reading(), self.runtime.clone())),
             sink: Box::new(ArchiveSink {
                 tables: TableInserter::new(self.clickhouse.clone(), self.metrics.clone(), readiness),
                 inspector: self.inspector(),

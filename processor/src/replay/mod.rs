@@ -5,33 +5,31 @@
 //! page by page, and give each page to the `sink` of that source. Pace, progress, roll-up and report know neither.
 
 mod dry_run;
-mod give_way;
+pub(crate) mod give_way;
 pub(crate) mod inspect;
 mod lacking;
 mod lanes;
 pub(crate) mod lock;
 pub(crate) mod pace;
-mod plan;
+pub(crate) mod plan;
 mod progress;
 mod published;
 mod read;
 pub(crate) mod report;
 mod rollup;
-mod select;
+pub mod select;
 mod sink;
-mod source;
+pub(crate) mod source;
 mod verify;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hookline_schemas::topics::{Topic, Topics};
 use hookline_service::admin::Readiness;
-use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
 use hookline_sources::Sources;
 use prometheus::Registry;
@@ -57,8 +55,8 @@ use self::verify::Verifier;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
-use crate::consumer::settings;
 use crate::metrics::{Metrics, Mode};
+use crate::rebuild::{RebuildArgs, RebuildStep, rebuild};
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,6 +71,15 @@ const CUT_SHORT: &str = "the replay did not stop within group.shutdown_timeout_m
 pub struct ReplayArgs {
     #[command(flatten)]
     selection: Selection,
+    /// Build the table jobs anew from all that there is, beside the live one, and tell what would change: for when the code that reads
+    /// events has changed. Nothing is live before --swap
+    #[arg(long, conflicts_with_all = ["from", "to", "offsets", "resources", "partitions", "verify"])]
+    rebuild: bool,
+    #[command(flatten)]
+    step: RebuildStep,
+    /// With --swap: also where jobs or facts are lost that the old table has
+    #[arg(long, requires = "swap")]
+    accept_loss: bool,
     /// Only print which ranges each source has, what the tables lack of them, and how long the replay would take at least
     #[arg(long)]
     dry_run: bool,
@@ -85,15 +92,39 @@ pub struct ReplayArgs {
     /// Read this many partitions at the same time
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
-    /// Keep the progress in this file until the replay is done
-    #[arg(long, value_name = "FILE", default_value = "hookline-replay.json")]
+    /// Keep the progress in this file until the replay is done; a rebuild's is hookline-rebuild.json, with its diff beside it
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "hookline-replay.json",
+        default_value_if("rebuild", "true", "hookline-rebuild.json")
+    )]
     state: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
+impl From<ReplayArgs> for RebuildArgs {
+    fn from(args: ReplayArgs) -> Self {
+        Self {
+            sources: args.selection.sources,
+            step: args.step,
+            accept_loss: args.accept_loss,
+            dry_run: args.dry_run,
+            rate: args.rate,
+            gives_way: !args.no_give_way,
+            parallel: args.parallel,
+            state: args.state,
+            json: args.json,
+        }
+    }
+}
+
 pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result<()> {
+    if args.rebuild {
+        return rebuild(config, args.into()).await;
+    }
     let runtime = Handle::current();
     let metrics = Metrics::new(&Registry::new(), Mode::Replay)?;
     let job = Replay { topics: Topics::new(&config.kafka.topic_prefix)?, metrics, config, args };
@@ -345,15 +376,6 @@ impl Replay {
         if self.args.no_give_way {
             return Ok(None);
         }
-        let mut client = settings::replay(&self.config)?;
-        client.set("group.id", self.config.group_id());
-        Ok(Some(LiveLoadWatch {
-            consumer: client.create_with_context(KafkaContext::new("live group"))?,
-            group_id: self.config.group_id(),
-            topics: self.topics.clone(),
-            clickhouse: clickhouse.clone(),
-            limit: LiveLoadWatch::limit(self.config.batch.refresh_ms),
-            has_failed: AtomicBool::new(false),
-        }))
+        LiveLoadWatch::new(&self.config, &self.topics, clickhouse).map(Some)
     }
 }

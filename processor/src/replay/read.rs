@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::plan::{PartitionRange, offsets};
 use super::progress::{LeftOut, Progress, StateFile};
 use super::sink::Sink;
-use super::source::{Page, Source, SourceKind};
+use super::source::{Page, Reading, Source, SourceKind};
 use super::verify::Verifier;
 use crate::batch::Batch;
 use crate::batch::fold::fold;
@@ -70,6 +70,10 @@ pub struct Reader<'s> {
 impl Shared {
     pub fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn reading(&self) -> Reading<'_> {
+        Reading { limits: &self.limits, topics: &self.topics, stop: &self.stop, state: &self.state }
     }
 
     pub fn stopped(&self) -> MutexGuard<'_, Vec<Position>> {

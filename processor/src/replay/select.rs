@@ -15,8 +15,14 @@ use super::source::SourceKind;
 /// Selects records; without an argument, everything that the topics hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct Selection {
-    /// Read from this source; given twice, from Kafka what it has and from the archive what lies before that or in other logs
-    #[arg(long = "source", value_name = "SOURCE", value_delimiter = ',', default_value = "kafka")]
+    /// Read from this source; given twice, from Kafka what it has and from the archive what lies before that or in other logs, as a rebuild does by default
+    #[arg(
+        long = "source",
+        value_name = "SOURCE",
+        value_delimiter = ',',
+        default_value = "kafka",
+        default_value_if("rebuild", "true", "kafka,deliveries")
+    )]
     pub sources: Vec<SourceKind>,
     /// Records appended at or after this time, or received then where they are read from the archive: 2026-11-25T10:00:00Z, an
     /// age such as 2h or -24h, or now

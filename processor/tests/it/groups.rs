@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now, records_of_job};
 
 /// Waits until a member has so many partitions.
-async fn has_partitions(daemon: &mut Daemon, count: usize) {
+pub async fn has_partitions(daemon: &mut Daemon, count: usize) {
     eventually("its partitions", DEADLINE, async || {
         (daemon.metric_labels("hookline_processor_lag_records").await.len() == count).then_some(())
     })

@@ -7,10 +7,11 @@ use std::time::Duration;
 use clickhouse::Client;
 use hookline_schemas::ids::{EventType, Resource};
 use hookline_schemas::migrations::{MIGRATIONS, Migration};
-use hookline_schemas::record::DeliveryMetadata;
+use hookline_schemas::record::{DeadLetter, DeliveryMetadata};
 use hookline_schemas::signature::HexSignature;
 use hookline_schemas::time::{ReceivedAt, SignedAt};
 use hookline_schemas::topics::Topics;
+use hookline_service::kafka::KafkaConfig;
 use hookline_testkit::{Daemon, LogPipe, Servers, eventually, record_headers, run, with};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::OwnedHeaders;
@@ -48,6 +49,21 @@ impl WebhookRecord {
         self.body.hash(&mut hasher);
         format!("{:064x}", u128::from(self.signed_at) << 64 | u128::from(hasher.finish()))
     }
+
+    /// The headers that it has in the topic of its resource or, as `dead` says, in that of the dead letters.
+    pub fn headers(&self, first_signed_at: Option<u32>, dead: Option<&DeadLetter<'_>>) -> OwnedHeaders {
+        let signature = self.signature();
+        let metadata = DeliveryMetadata {
+            source: "test",
+            received_at: ReceivedAt(self.received_ms),
+            signed_at: SignedAt(self.signed_at),
+            signed_at_text: &self.signed_at.to_string(),
+            signature: HexSignature::parse(signature.as_bytes()).unwrap(),
+            key_name: "default",
+            first_signed_at: first_signed_at.map(SignedAt),
+        };
+        record_headers(&metadata, Some(self.event), &self.job, dead)
+    }
 }
 
 impl ProcessorUnderTest {
@@ -63,8 +79,16 @@ impl ProcessorUnderTest {
         for statement in MIGRATIONS.iter().flat_map(Migration::statements) {
             client.query(statement).execute().await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
-        let producer = servers.kafka.client().unwrap().set("partitioner", "murmur2_random").create().unwrap();
+        let producer = producer(&servers.kafka);
         Self { servers, topics, client, partitions, producer }
+    }
+
+    /// Goes on with other brokers, which have no topics yet.
+    pub async fn move_to(&mut self, kafka: KafkaConfig) {
+        self.producer = producer(&kafka);
+        self.topics = Topics::new(&kafka.topic_prefix).unwrap();
+        self.servers.kafka = kafka;
+        self.servers.create_topics(self.topics.all(), self.partitions).await;
     }
 
     pub fn daemon(&self, extra: &[(&str, &str)]) -> Daemon {
@@ -83,21 +107,11 @@ impl ProcessorUnderTest {
 
     /// Produces a record whose first attempt, signed then, was refused with 503.
     pub fn produce_first_signed(&self, record: &WebhookRecord, first_signed_at: u32) {
-        self.produce_attempt(record, Some(SignedAt(first_signed_at)));
+        self.produce_attempt(record, Some(first_signed_at));
     }
 
-    fn produce_attempt(&self, record: &WebhookRecord, first_signed_at: Option<SignedAt>) {
-        let signature = record.signature();
-        let metadata = DeliveryMetadata {
-            source: "test",
-            received_at: ReceivedAt(record.received_ms),
-            signed_at: SignedAt(record.signed_at),
-            signed_at_text: &record.signed_at.to_string(),
-            signature: HexSignature::parse(signature.as_bytes()).unwrap(),
-            key_name: "default",
-            first_signed_at,
-        };
-        let headers = record_headers(&metadata, Some(record.event), &record.job, None);
+    fn produce_attempt(&self, record: &WebhookRecord, first_signed_at: Option<u32>) {
+        let headers = record.headers(first_signed_at, None);
         self.produce_raw(self.topics.resource(record.event.resource), &record.job, record.body.as_bytes(), headers);
     }
 
@@ -171,6 +185,10 @@ impl ProcessorUnderTest {
         })
         .await;
     }
+}
+
+fn producer(kafka: &KafkaConfig) -> ThreadedProducer<DefaultProducerContext> {
+    kafka.client().unwrap().set("partitioner", "murmur2_random").create().unwrap()
 }
 
 /// The two records of one job of `resource`: its start, and its completion or, of every third job, its failure.

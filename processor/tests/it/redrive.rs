@@ -4,10 +4,8 @@ use std::process::Output;
 
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::ids::{EventType, Resource};
-use hookline_schemas::record::{DeadLetter, DeliveryMetadata, header};
-use hookline_schemas::signature::HexSignature;
-use hookline_schemas::time::{ReceivedAt, SignedAt};
-use hookline_testkit::{read_records, record_headers};
+use hookline_schemas::record::{DeadLetter, header};
+use hookline_testkit::read_records;
 use rdkafka::message::OwnedHeaders;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,19 +28,9 @@ pub struct HandMade<'l> {
 impl ProcessorUnderTest {
     pub fn produce_letter(&self, letter: &HandMade<'_>) {
         let record = letter.record;
-        let signature = record.signature();
-        let metadata = DeliveryMetadata {
-            source: "test",
-            received_at: ReceivedAt(record.received_ms),
-            signed_at: SignedAt(record.signed_at),
-            signed_at_text: &record.signed_at.to_string(),
-            signature: HexSignature::parse(signature.as_bytes()).unwrap(),
-            key_name: "default",
-            first_signed_at: Some(SignedAt(record.signed_at - 1)),
-        };
         let HandMade { reason, origin, redrives, .. } = *letter;
         let dead = DeadLetter { reason, detail: "by hand", origin, redrives };
-        let headers = record_headers(&metadata, Some(record.event), &record.job, Some(&dead));
+        let headers = record.headers(Some(record.signed_at - 1), Some(&dead));
         self.produce_raw(self.topics.dead_letter(), &record.job, record.body.as_bytes(), headers);
     }
 

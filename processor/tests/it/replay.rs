@@ -12,7 +12,7 @@ use crate::processor_under_test::{DEADLINE, DELIVERIES, ProcessorUnderTest, now,
 
 pub const STATS: &str = "SELECT sum(completed + errored) FROM job_stats_by_minute";
 /// A number that changes with any value of any column.
-const DIGEST: &str = "SELECT sum(digest) FROM (
+pub const DIGEST: &str = "SELECT sum(digest) FROM (
     SELECT groupBitXor(cityHash64(toString(tuple(*)))) AS digest FROM deliveries FINAL
     UNION ALL SELECT groupBitXor(cityHash64(toString(tuple(*)))) FROM job_facts
     UNION ALL SELECT groupBitXor(cityHash64(toString(tuple(*)))) FROM dead_letters FINAL)";
@@ -20,6 +20,12 @@ const DIGEST: &str = "SELECT sum(digest) FROM (
 /// 300 jobs in the tables, a live group that has nothing left to do, and a folder for the state.
 pub async fn filled(name: &str) -> (ProcessorUnderTest, Daemon, TempDir) {
     let under_test = ProcessorUnderTest::new(name, 3).await;
+    let daemon = fill(&under_test).await;
+    (under_test, daemon, tempfile::tempdir().unwrap())
+}
+
+/// Puts 300 jobs into the tables, and gives the live group, which has nothing left to do.
+pub async fn fill(under_test: &ProcessorUnderTest) -> Daemon {
     let mut daemon = under_test.daemon(&[("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "300")]);
     daemon.wait_ready().await;
     under_test.produce_jobs(0..300, now() - 600);
@@ -32,7 +38,7 @@ pub async fn filled(name: &str) -> (ProcessorUnderTest, Daemon, TempDir) {
     under_test.flush();
     under_test.wait_until(DELIVERIES, 600).await;
     under_test.wait_until_no_lag(&mut daemon).await;
-    (under_test, daemon, tempfile::tempdir().unwrap())
+    daemon
 }
 
 /// What a replay prints with `--json`.
@@ -66,7 +72,7 @@ impl ProcessorUnderTest {
     }
 }
 
-fn result<T: DeserializeOwned>(output: &Output) -> T {
+pub fn result<T: DeserializeOwned>(output: &Output) -> T {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -1,4 +1,4 @@
-//! A replay waits while live work needs the servers, says so, and goes on by itself.
+//! A replay, and a rebuild, waits while live work needs the servers, says so, and goes on by itself.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ async fn wait_for_line(daemon: &Daemon, part: &str) {
 fn done(state: &Path) -> i64 {
     let Ok(state) = std::fs::read(state) else { return i64::MAX };
     let state: Value = serde_json::from_slice(&state).unwrap();
-    let parts = state["parts"].as_array().unwrap();
+    let parts = state["parts"].as_array().or(state["ranges"].as_array()).unwrap();
     parts.iter().map(|part| part["next"].as_i64().unwrap() - part["start"].as_i64().unwrap()).sum()
 }
 
@@ -42,9 +42,9 @@ async fn goes_on_and_ends(under_test: &ProcessorUnderTest, replay: &mut Daemon, 
     assert!(under_test.run(&["replay", "--rate", "0", "--state", state.to_str().unwrap()]).await.status.success());
 }
 
-#[tokio::test]
-async fn it_waits_while_the_live_group_is_behind() {
-    let under_test = ProcessorUnderTest::new("gives_way_lag", 2).await;
+/// 300 jobs in the tables, and a live group that reaches ClickHouse by a proxy.
+async fn behind_a_proxy(name: &str) -> (ProcessorUnderTest, Daemon, NetworkProxy) {
+    let under_test = ProcessorUnderTest::new(name, 2).await;
     let address = under_test.servers.clickhouse.url.trim_start_matches("http://").parse().unwrap();
     let proxy = NetworkProxy::to(address).await;
     let settings = [("CLICKHOUSE_URL", &*proxy.url()), ("HOOKLINE_PROCESSOR__BATCH__REFRESH_MS", "100")];
@@ -53,7 +53,12 @@ async fn it_waits_while_the_live_group_is_behind() {
     under_test.produce_jobs(0..300, now() - 600);
     under_test.wait_until(DELIVERIES, 600).await;
     under_test.wait_until_no_lag(&mut live).await;
+    (under_test, live, proxy)
+}
 
+#[tokio::test]
+async fn it_waits_while_the_live_group_is_behind() {
+    let (under_test, mut live, proxy) = behind_a_proxy("gives_way_lag").await;
     proxy.set(NetworkState::Stalled);
     under_test.produce_jobs(300..600, now() - 600);
     let folder = tempfile::tempdir().unwrap();
@@ -111,4 +116,61 @@ async fn a_signal_ends_one_that_waits() {
     assert_eq!(replay.terminate().await.code(), Some(1));
     assert_eq!(done(&state), 0);
     assert!(has_line(&replay, "run the same command again to continue"));
+}
+
+#[tokio::test]
+async fn a_rebuild_waits_while_the_live_group_is_behind() {
+    let (under_test, mut live, proxy) = behind_a_proxy("gives_way_rebuild").await;
+    proxy.set(NetworkState::Stalled);
+    under_test.produce_jobs(300..600, now() - 600);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("rebuild.json");
+    let mut rebuild = start(&under_test, &state, &["--rebuild", "--rate", "60"]);
+    wait_for_line(&rebuild, "; waiting, for the live group is behind in ").await;
+    let done_before = done(&state);
+    assert!(done_before < 1_200, "it ended too early");
+    // A line comes every 5 s, in which 300 records would be done.
+    eventually("the next line", DEADLINE, async || {
+        (rebuild.log().iter().filter(|line| line.contains("; waiting, for ")).count() > 1).then_some(())
+    })
+    .await;
+    assert_eq!(rebuild.terminate().await.code(), Some(1));
+    assert!(has_line(&rebuild, "run the same command again to continue"));
+    assert!(done(&state) <= done_before + 2 * 20, "it did not wait");
+    // A control: nothing else keeps it back.
+    let mut control = start(&under_test, &state, &["--rebuild", "--rate", "0", "--no-give-way"]);
+    assert!(control.wait().await.success(), "that the live table is behind is no difference");
+    assert_eq!(done(&state), 1_200);
+    assert!(!has_line(&control, WAITS));
+
+    proxy.set(NetworkState::Open);
+    under_test.wait_until(DELIVERIES, 1_200).await;
+    under_test.wait_until_no_lag(&mut live).await;
+}
+
+#[tokio::test]
+async fn a_rebuild_waits_while_its_own_table_has_too_many_parts() {
+    let (under_test, _live, folder) = filled("gives_way_shadow").await;
+    // What is made of it has the same limit, at which inserts are slowed down.
+    under_test.execute("ALTER TABLE jobs MODIFY SETTING parts_to_delay_insert = 20").await;
+    under_test.execute("OPTIMIZE TABLE jobs FINAL").await;
+    let state = folder.path().join("rebuild.json");
+    let environment = with(&under_test.servers.environment(), &[("HOOKLINE_FAIL_POINT", "after_shadow")]);
+    let arguments = ["replay", "--rebuild", "--state", state.to_str().unwrap()];
+    assert!(!Daemon::start("hookline-processor", &arguments, &environment).wait().await.success());
+    under_test.execute("SYSTEM STOP MERGES jobs_rebuild").await;
+    let mut rebuild = start(&under_test, &state, &["--rebuild", "--rate", "100"]);
+    wait_for_line(&rebuild, "; waiting, for a partition of the table jobs_rebuild has ").await;
+    let parts =
+        "SELECT count() FROM system.parts WHERE database = currentDatabase() AND table = 'jobs_rebuild' AND active";
+    let before = under_test.query_number(parts).await;
+    assert!((11..20).contains(&before), "{before} parts");
+    assert!(done(&state) < 600, "it did not wait");
+
+    under_test.execute("SYSTEM START MERGES jobs_rebuild").await;
+    under_test.execute("OPTIMIZE TABLE jobs_rebuild FINAL").await;
+    wait_for_line(&rebuild, "the replay goes on").await;
+    rebuild.terminate().await;
+    let output = under_test.rebuild(&folder, &[]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

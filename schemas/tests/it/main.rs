@@ -1,7 +1,13 @@
 //! Every example of every event, run through verification, decoding and the fold, and snapshotted.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a property that does not hold panics")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a property that does not hold panics"
+)]
 
+mod fold_version;
 mod properties;
 
 use hookline_schemas::envelope;

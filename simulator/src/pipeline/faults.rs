@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::assertions::{
     assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
 };
+use super::rebuilds::{Ending, end_rebuild};
 use super::redrives;
 use super::replays::{ReplayEnd, ReplaySource, end_replay};
 use super::terminations::{Back, Outage, rebalance_in_outage, signal_twice, terminate};
@@ -44,6 +45,8 @@ pub enum Fault {
     RedriveKilled(&'static str),
     /// SIGTERM in the middle of such a redrive.
     RedriveTerminated,
+    /// A rebuild, its swap or its undo, ended by a signal at a fail point; the same command then goes on, and everything is swapped in the end.
+    RebuildEnded(Ending, &'static str),
 }
 
 /// A fault that was survived with every number right.
@@ -72,6 +75,7 @@ impl fmt::Display for Fault {
                 write!(f, "redrive killed {}", fail_point.trim_start_matches("redrive_").replace(['_', ':'], " "))
             }
             Self::RedriveTerminated => f.write_str("redrive terminated"),
+            Self::RebuildEnded(ending, fail_point) => write!(f, "rebuild {ending} {}", fail_point.replace('_', " ")),
         }
     }
 }
@@ -84,7 +88,7 @@ impl fmt::Display for Survived {
 }
 
 impl Fault {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 43] = [
         Self::ProcessorKilled("after_consume"),
         Self::ProcessorKilled("after_jobs"),
         Self::ProcessorKilled("after_deliveries"),
@@ -116,6 +120,18 @@ impl Fault {
         Self::RedriveKilled("redrive_noted"),
         Self::RedriveKilled("redrive_saved"),
         Self::RedriveTerminated,
+        Self::RebuildEnded(Ending::Killed, "after_shadow"),
+        Self::RebuildEnded(Ending::Killed, "after_filled_batch"),
+        Self::RebuildEnded(Ending::Killed, "after_fill"),
+        Self::RebuildEnded(Ending::Killed, "after_verify"),
+        Self::RebuildEnded(Ending::Killed, "before_exchange"),
+        Self::RebuildEnded(Ending::Killed, "after_exchange"),
+        Self::RebuildEnded(Ending::Killed, "after_inserts"),
+        Self::RebuildEnded(Ending::Killed, "after_catch_up"),
+        Self::RebuildEnded(Ending::Killed, "after_rebuild_refresh"),
+        Self::RebuildEnded(Ending::Terminated, "after_filled_batch"),
+        Self::RebuildEnded(Ending::Terminated, "after_exchange"),
+        Self::RebuildEnded(Ending::Terminated, "after_catch_up"),
     ];
 
     /// Injects the fault into a pipeline of its own under `traffic`, which goes on until the fault is over. Panics where a
@@ -131,6 +147,7 @@ impl Fault {
             | Self::NetworkCut
             | Self::NetworkSlow
             | Self::ReplayEnded(..)
+            | Self::RebuildEnded(..)
             | Self::RedriveKilled(_)
             | Self::RedriveTerminated => Pipeline::on_shared_servers("matrix").await,
         };
@@ -140,7 +157,7 @@ impl Fault {
         let stale = self.inject(&mut pipeline, &mut processor).await;
         let attempts = [stream.end().await, stale].concat();
         let settled = wait_until_settled(&pipeline, &mut processor).await;
-        if matches!(self, Self::ReplayEnded(..)) {
+        if matches!(self, Self::ReplayEnded(..) | Self::RebuildEnded(..)) {
             assert_replay_changes_nothing(&pipeline).await;
         }
         if self == Self::RebalanceInOutage {
@@ -174,6 +191,7 @@ impl Fault {
             Self::ReplayEnded(source, end) => end_replay(pipeline, source, end).await,
             Self::RedriveKilled(fail_point) => return redrives::kill(pipeline, fail_point).await,
             Self::RedriveTerminated => return redrives::terminate(pipeline).await,
+            Self::RebuildEnded(ending, fail_point) => end_rebuild(pipeline, ending, fail_point).await,
         }
         Vec::new()
     }

@@ -1,6 +1,7 @@
 //! Every fault under little traffic; `make soak` injects them under more.
 
 use hookline_simulator::pipeline::faults::Fault;
+use hookline_simulator::pipeline::rebuilds::Ending;
 use hookline_simulator::pipeline::replays::{ReplayEnd, ReplaySource};
 use hookline_simulator::pipeline::terminations::{Back, Outage};
 use hookline_simulator::pipeline::traffic::Traffic;
@@ -13,7 +14,9 @@ macro_rules! matrix {
         async fn $name() {
             let fault: Fault = $fault;
             assert!(Fault::ALL.contains(&fault), "the soak must inject it, too");
-            let survived = fault.run_under_traffic(Traffic { jobs: 500, rate: 150.0, seed: 6 }).await;
+            // A rebuild takes several steps, and traffic must go on beside each.
+            let rate = if matches!(fault, Fault::RebuildEnded(..)) { 50.0 } else { 150.0 };
+            let survived = fault.run_under_traffic(Traffic { jobs: 500, rate, seed: 6 }).await;
             println!("{fault}: {survived}");
         }
     )*};
@@ -51,6 +54,18 @@ matrix! {
     redrive_killed_after_its_note: Fault::RedriveKilled("redrive_noted");
     redrive_killed_after_its_save: Fault::RedriveKilled("redrive_saved");
     redrive_terminated: Fault::RedriveTerminated;
+    rebuild_killed_after_shadow: Fault::RebuildEnded(Ending::Killed, "after_shadow");
+    rebuild_killed_after_filled_batch: Fault::RebuildEnded(Ending::Killed, "after_filled_batch");
+    rebuild_killed_after_fill: Fault::RebuildEnded(Ending::Killed, "after_fill");
+    rebuild_killed_after_verify: Fault::RebuildEnded(Ending::Killed, "after_verify");
+    rebuild_killed_before_exchange: Fault::RebuildEnded(Ending::Killed, "before_exchange");
+    rebuild_killed_after_exchange: Fault::RebuildEnded(Ending::Killed, "after_exchange");
+    rebuild_killed_after_inserts: Fault::RebuildEnded(Ending::Killed, "after_inserts");
+    rebuild_killed_after_catch_up: Fault::RebuildEnded(Ending::Killed, "after_catch_up");
+    rebuild_killed_after_rebuild_refresh: Fault::RebuildEnded(Ending::Killed, "after_rebuild_refresh");
+    rebuild_terminated_after_filled_batch: Fault::RebuildEnded(Ending::Terminated, "after_filled_batch");
+    rebuild_terminated_after_exchange: Fault::RebuildEnded(Ending::Terminated, "after_exchange");
+    rebuild_terminated_after_catch_up: Fault::RebuildEnded(Ending::Terminated, "after_catch_up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,7 +68,7 @@ impl Sink for KafkaSink<'_> {
                 let inserted = self.inspector.present(table, part).await?.saturating_sub(present);
                 match table {
                     Table::DeadLetters => repaired.dead_letters = inserted,
-                    Table::Jobs | Table::Deliveries => repaired.deliveries = inserted,
+                    Table::Jobs | Table::JobsRebuild | Table::Deliveries => repaired.deliveries = inserted,
                 }
             }
             anyhow::Ok(written)

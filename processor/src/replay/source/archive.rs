@@ -13,13 +13,12 @@ use hookline_schemas::topics::{Offset, Topic};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
-use super::{ArchivedColumns, Page, Source};
+use super::{ArchivedColumns, Page, Reading, Source};
 use crate::batch::Batch;
 use crate::batch::fold::Delivery;
 use crate::batch::position::RecordPosition;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::replay::plan::PartitionRange;
-use crate::replay::read::Shared;
 
 /// Bytes of a body before the first page has told their mean.
 const FIRST_BODY_BYTES: usize = 2_048;
@@ -78,7 +77,7 @@ fn digest(columns: impl Hash) -> u64 {
 
 pub struct ArchiveSource<'s> {
     clickhouse: ClickHouse,
-    shared: &'s Shared,
+    reading: Reading<'s>,
     runtime: Handle,
     next: Offset,
     /// The mean of the bodies of the last page: a page asks for no more rows than a batch takes.
@@ -86,13 +85,13 @@ pub struct ArchiveSource<'s> {
 }
 
 impl<'s> ArchiveSource<'s> {
-    pub fn new(clickhouse: ClickHouse, shared: &'s Shared, runtime: Handle) -> Self {
-        Self { clickhouse, shared, runtime, next: Offset(0), body_bytes: FIRST_BODY_BYTES }
+    pub fn new(clickhouse: ClickHouse, reading: Reading<'s>, runtime: Handle) -> Self {
+        Self { clickhouse, reading, runtime, next: Offset(0), body_bytes: FIRST_BODY_BYTES }
     }
 
     /// How many rows a page asks for.
     fn page_rows(&self) -> usize {
-        let limits = &self.shared.limits;
+        let limits = self.reading.limits;
         (limits.max_bytes / (size_of::<ArchivedRow<'_>>() + self.body_bytes)).clamp(1, limits.max_rows)
     }
 
@@ -117,7 +116,7 @@ impl<'s> ArchiveSource<'s> {
                 }
                 continue;
             }
-            if batch.is_full(&self.shared.limits) {
+            if batch.is_full(self.reading.limits) {
                 return Ok(page);
             }
             let position =
@@ -155,7 +154,7 @@ impl Source for ArchiveSource<'_> {
             self.page(client, part, topic, self.page_rows(), batch).await
         };
         // The question is dropped with the replay, for the next one asks again.
-        let page = self.runtime.block_on(self.clickhouse.query_until_cancelled(&self.shared.stop, ask))??;
+        let page = self.runtime.block_on(self.clickhouse.query_until_cancelled(self.reading.stop, ask))??;
         if !batch.is_empty() {
             self.body_bytes = batch.bytes() / batch.len();
         }

@@ -9,12 +9,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, TopicPartitionList};
 
-use super::{Page, Source};
+use super::{Page, Reading, Source};
 use crate::batch::Batch;
 use crate::batch::position::RecordPosition;
 use crate::expired::expired;
 use crate::replay::plan::{PartitionRange, offsets};
-use crate::replay::read::Shared;
 
 pub const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long the brokers may take to say where a log begins.
@@ -23,15 +22,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct KafkaSource<'s> {
     /// A consumer outside of any group, which commits nothing.
     consumer: BaseConsumer<KafkaContext>,
-    shared: &'s Shared,
+    reading: Reading<'s>,
     next: Offset,
     /// The leader has named an end that the plan does not pass, before the fetch that is under way began.
     is_end_confirmed: bool,
 }
 
 impl<'s> KafkaSource<'s> {
-    pub fn new(consumer: BaseConsumer<KafkaContext>, shared: &'s Shared) -> Self {
-        Self { consumer, shared, next: Offset(0), is_end_confirmed: false }
+    pub fn new(consumer: BaseConsumer<KafkaContext>, reading: Reading<'s>) -> Self {
+        Self { consumer, reading, next: Offset(0), is_end_confirmed: false }
     }
 
     fn assign(&self, part: &PartitionRange, next: Offset) -> anyhow::Result<()> {
@@ -48,13 +47,13 @@ impl<'s> KafkaSource<'s> {
             if end >= part.end {
                 return Ok(());
             }
-            if began.elapsed() > TIMEOUT || self.shared.stop.is_cancelled() {
+            if began.elapsed() > TIMEOUT || self.reading.stop.is_cancelled() {
                 bail!(
                     "the log ends at {}, before the end of the plan, {}: its leader does not know the records between, or the brokers \
                      truncated it; run the same command again to continue, or remove {} to begin again",
                     end.0,
                     part.end.0,
-                    self.shared.state
+                    self.reading.state
                 );
             }
             std::thread::sleep(POLL_TIMEOUT);
@@ -86,19 +85,19 @@ impl Source for KafkaSource<'_> {
     }
 
     fn read_page(&mut self, part: &PartitionRange, batch: &mut Batch) -> anyhow::Result<Page> {
-        let topic = Topic::named(&part.topic, &self.shared.topics)
+        let topic = Topic::named(&part.topic, self.reading.topics)
             .context("this is no topic of the configured prefix, kafka.topic_prefix")?;
         // Offsets that were not read, before records of the batch.
         let mut gaps: Vec<(Offset, Offset)> = Vec::new();
         let mut next = self.next;
-        while next < part.end && !batch.is_full(&self.shared.limits) && !self.shared.stop.is_cancelled() {
+        while next < part.end && !batch.is_full(self.reading.limits) && !self.reading.stop.is_cancelled() {
             match self.consumer.poll(POLL_TIMEOUT) {
                 Some(Ok(message)) if message.offset() < next.0 => bail!(
                     "the log begins anew at {}, though the records before {} had been there: the brokers truncated it, and the \
                      plan means other records now; remove {} to begin again",
                     message.offset(),
                     next.0,
-                    self.shared.state
+                    self.reading.state
                 ),
                 Some(Ok(message)) if message.offset() < part.end.0 => {
                     self.is_end_confirmed = false;

@@ -8,11 +8,13 @@ pub mod archive_plan;
 pub mod kafka;
 pub mod kafka_plan;
 
-use hookline_schemas::topics::Offset;
+use hookline_schemas::topics::{Offset, Topics};
+use hookline_service::shutdown::CancellationToken;
 use serde::{Deserialize, Serialize};
 
 use super::plan::PartitionRange;
 use crate::batch::Batch;
+use crate::config::BatchConfig;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, strum::Display)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,17 @@ pub enum SourceKind {
     Kafka,
     /// The archive: the signed bytes in the table deliveries, whichever cluster or topic they came from
     Deliveries,
+}
+
+/// What a source needs of whoever reads from it.
+#[derive(Clone, Copy)]
+pub struct Reading<'s> {
+    /// When a page is full.
+    pub limits: &'s BatchConfig,
+    pub topics: &'s Topics,
+    pub stop: &'s CancellationToken,
+    /// What to remove where the offsets mean other records now.
+    pub state: &'s (dyn std::fmt::Display + Sync),
 }
 
 /// Reads parts of a plan, one after the other. It belongs to one reader's thread, which it may block.
