@@ -97,29 +97,27 @@ impl Report {
     pub fn save(&self) {
         let mut kept = Map::new();
         for &(load, _) in self.0.keys().filter(|(_, kind)| *kind == Kind::Ingest) {
-            let median = |figure: &dyn Fn(&Figures) -> Option<f64>| self.median(load, Kind::Ingest, figure).map(rounded);
-            let mut figures = json!({
-                "cpu_us_per_webhook": median(&|figures| Some(figures.cpu_us)),
-                "broker_cpu_us": median(&|figures| figures.broker_cpu_us),
-                "webhooks_per_second": median(&|figures| Some(figures.per_second)),
-                "resident_peak_mib": median(&|figures| Some(figures.resident_peak_mib)),
-            });
+            let median =
+                |figure: &dyn Fn(&Figures) -> Option<f64>| self.median(load, Kind::Ingest, figure).map(rounded);
             // Latencies of a closed loop are its speed; those at half of it are what a sender sees.
             let latencies: fn(&Figures) -> Option<(f64, f64)> = match load {
                 Load::Connections(_) => |figures| figures.half_ms,
                 Load::Rate(_) => |figures| Some(figures.full_ms),
             };
-            figures["p50_ms"] = json!(median(&|figures| Some(latencies(figures)?.0)));
-            figures["p99_ms"] = json!(median(&|figures| Some(latencies(figures)?.1)));
-            if let Load::Connections(_) = load {
-                let floor = self.median(load, Kind::Floor, |figures| Some(figures.cpu_us)).map(rounded);
-                let of_floor = |figure: fn(&Figures) -> Option<f64>| {
-                    json!(self.of_floor(load, Kind::Ingest, figure).map(rounded))
-                };
-                figures["floor_cpu_us"] = json!(floor);
-                figures["ratio"] = of_floor(|figures| Some(figures.cpu_us));
-                figures["ratio_with_broker"] = of_floor(Figures::sum_us);
-            }
+            let of_floor = |figure: fn(&Figures) -> Option<f64>| self.of_floor(load, Kind::Ingest, figure).map(rounded);
+            let floor = self.median(load, Kind::Floor, |figures| Some(figures.cpu_us)).map(rounded);
+            // Those beside the floor are null where it was not measured.
+            let figures = json!({
+                "cpu_us_per_webhook": median(&|figures| Some(figures.cpu_us)),
+                "broker_cpu_us": median(&|figures| figures.broker_cpu_us),
+                "floor_cpu_us": floor,
+                "ratio": of_floor(|figures| Some(figures.cpu_us)),
+                "ratio_with_broker": of_floor(Figures::sum_us),
+                "p50_ms": median(&|figures| Some(latencies(figures)?.0)),
+                "p99_ms": median(&|figures| Some(latencies(figures)?.1)),
+                "webhooks_per_second": median(&|figures| Some(figures.per_second)),
+                "resident_peak_mib": median(&|figures| Some(figures.resident_peak_mib)),
+            });
             kept.insert(load.key(), figures);
         }
         keep_figures("ingest", Value::Object(kept));

@@ -13,11 +13,19 @@ const SQL: &str = include_str!("engine.sql");
 
 /// Fills the tables and measures what that costs.
 pub async fn run(bench: &BenchTopics, run: &Run) -> anyhow::Result<Cost> {
-    let before = bench.clickhouse.cpu();
+    let before = bench.used();
     let began = Instant::now();
-    let topics = Resource::ALL.map(|resource| bench.topics.resource(resource)).join(",");
+    start(bench, run).await?;
+    let elapsed = tables::until_filled(&run.clickhouse, bench.filled.records, began).await?;
+    stop(run).await?;
+    Ok(Cost { elapsed, used: bench.used().since(before), processor: None })
+}
+
+/// Makes the tables that read the topics.
+pub async fn start(bench: &BenchTopics, run: &Run) -> anyhow::Result<()> {
+    let topics = Resource::ALL.map(|resource| run.topics.resource(resource)).join(",");
     let sql = SQL
-        .replace("{brokers}", &bench.servers.kafka.bootstrap_servers)
+        .replace("{brokers}", &run.servers.kafka.bootstrap_servers)
         .replace("{topics}", &topics)
         .replace("{group}", &run.servers.clickhouse.database)
         .replace("{log_id}", &bench.filled.log_id)
@@ -29,9 +37,11 @@ pub async fn run(bench: &BenchTopics, run: &Run) -> anyhow::Result<Cost> {
             result => result?,
         }
     }
-    let elapsed = tables::until_filled(&run.clickhouse, bench.filled.records, began).await?;
-    // The consumers end here, so that the wait for the merges costs neither side anything.
+    Ok(())
+}
+
+/// Ends the consumers first, so that the wait for the merges costs neither side anything.
+pub async fn stop(run: &Run) -> anyhow::Result<()> {
     run.clickhouse.query("DROP TABLE records SYNC").execute().await?;
-    tables::until_merged(&run.clickhouse).await?;
-    Ok(Cost { elapsed, clickhouse: bench.clickhouse.cpu() - before, processor: None })
+    tables::until_merged(&run.clickhouse).await
 }

@@ -1,6 +1,6 @@
 //! Produces traffic into fresh topics: signed, keyed, with every header, compressed, as fast as librdkafka takes it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use hookline_schemas::ids::Resource;
@@ -29,18 +29,10 @@ pub struct Filled {
 
 /// Produces `records` records into the resource topics.
 pub fn fill(kafka: &KafkaConfig, topics: &Topics, records: u64) -> anyhow::Result<Filled> {
-    let producer: BaseProducer<Failures> = kafka
-        .client()?
-        .set("enable.idempotence", "true")
-        .set("partitioner", "murmur2")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "20")
-        .set("queue.buffering.max.messages", "200000")
-        .create_with_context(Failures)?;
+    let producer = producer(kafka)?;
     let log_id = producer.client().fetch_cluster_id(Duration::from_secs(10)).context("the cluster has no id")?;
     let key = SigningKey::new("mhw_live_bench");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let mut traffic = Traffic::ending_at(i64::try_from(now)?, records);
+    let mut traffic = Traffic::ending_at(now_ms()?, records);
 
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}")?;
     let progress = ProgressBar::new(records).with_style(style).with_message("filling the topics");
@@ -53,6 +45,38 @@ pub fn fill(kafka: &KafkaConfig, topics: &Topics, records: u64) -> anyhow::Resul
     producer.flush(Duration::from_secs(60))?;
     progress.finish();
     Ok(Filled { records, jobs: traffic.jobs(), body_bytes, log_id })
+}
+
+/// Produces records as they would come now, so many a second, for so long. Gives how many they were.
+pub fn fill_live(kafka: &KafkaConfig, topics: &Topics, per_second: u32, seconds: u32) -> anyhow::Result<u64> {
+    let producer = producer(kafka)?;
+    let key = SigningKey::new("mhw_live_bench");
+    let mut traffic = Traffic::live(now_ms()?, per_second);
+    let mut next = traffic.next();
+    let (began, records) = (Instant::now(), u64::from(per_second * seconds));
+    for number in 0..records {
+        let due = began + Duration::from_secs_f64(number as f64 / f64::from(per_second));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        produce(&producer, topics, &key, &next.context("traffic has no end")?)?;
+        next = traffic.next();
+    }
+    producer.flush(Duration::from_secs(60))?;
+    Ok(records)
+}
+
+fn producer(kafka: &KafkaConfig) -> anyhow::Result<BaseProducer<Failures>> {
+    Ok(kafka
+        .client()?
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "20")
+        .set("queue.buffering.max.messages", "200000")
+        .create_with_context(Failures)?)
+}
+
+fn now_ms() -> anyhow::Result<i64> {
+    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
 fn produce(
@@ -90,12 +114,12 @@ fn produce(
 }
 
 /// Counts the records of the resource topics by the offsets that the brokers report.
-pub fn records_in(kafka: &KafkaConfig, topics: &Topics, partitions: i32) -> anyhow::Result<u64> {
+pub fn records_in(kafka: &KafkaConfig, topics: &Topics, partitions: u16) -> anyhow::Result<u64> {
     let producer: BaseProducer = kafka.client()?.create()?;
     let mut records = 0;
     for topic in Resource::ALL.map(|resource| topics.resource(resource)) {
         for partition in 0..partitions {
-            let (low, high) = producer.client().fetch_watermarks(topic, partition, Duration::from_secs(10))?;
+            let (low, high) = producer.client().fetch_watermarks(topic, partition.into(), Duration::from_secs(10))?;
             records += u64::try_from(high - low)?;
         }
     }

@@ -1,11 +1,14 @@
 //! What an event costs: our processor beside ClickHouse's own Kafka engine, which is what people use without one. Both read
-//! the same topics into fresh databases with the same tables, in turns; the figures are medians of CPU time as the kernel
-//! counts it, of ClickHouse's process with the merges that follow, and of the processor's. Run it by `make bench`.
+//! the same full topics into fresh databases with the same tables, in turns, and then a minute of traffic as it comes. The figures
+//! are CPU time as the kernel counts it, medians where the topics are full, of the processor's process, of ClickHouse's with the
+//! merges that follow, and of the broker's. Run it by `make bench`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its result")]
 
+mod again;
 mod bench_topics;
 mod engine;
 mod fill;
+mod live;
 mod processor;
 mod report;
 mod tables;
@@ -14,8 +17,9 @@ mod traffic;
 use anyhow::ensure;
 use clap::Parser;
 
+use self::again::Again;
 use self::bench_topics::{BenchTopics, Contender, Cost, Run};
-use self::report::{Figures, Rebuilt};
+use self::report::Figures;
 
 /// The speed of the processor beside ClickHouse's own Kafka engine.
 #[derive(Parser)]
@@ -58,8 +62,7 @@ async fn main() -> anyhow::Result<()> {
     contenders.extend(options.alter.into_iter().map(Contender::Altered));
     let mut costs: Vec<Vec<(Cost, u64)>> = vec![Vec::new(); contenders.len()];
     let mut agreed: Option<tables::Content> = None;
-    let mut replayed = Vec::new();
-    let mut rebuilt = Rebuilt::default();
+    let mut again = Again::default();
     for _ in 0..options.repeat {
         for (contender, costs) in contenders.iter().zip(&mut costs) {
             let run = Run::prepare(&bench, contender).await?;
@@ -74,24 +77,8 @@ async fn main() -> anyhow::Result<()> {
             let expected = agreed.get_or_insert_with(|| content.clone());
             ensure!(*expected == content, "the tables differ, so the comparison means nothing: {expected:?}");
             if *contender == Contender::WithRollUp {
-                for source in ["kafka", "deliveries"] {
-                    let cost = processor::replay(&bench, &run, source).await?;
-                    println!(
-                        "replay of {source} over tables that lack nothing: {}",
-                        cost.of_each(bench.filled.records)
-                    );
-                    ensure!(tables::content(&run.clickhouse).await? == content, "the replay changed something");
-                    if source == "kafka" {
-                        replayed.push(cost.records_per_second);
-                    }
-                }
-                let of_processor = bench.filled.records as f64 / cost.elapsed.as_secs_f64();
-                for (source, ratios) in [("kafka", &mut rebuilt.of_kafka), ("deliveries", &mut rebuilt.of_archive)] {
-                    let rate = processor::rebuild(&bench, &run, source).await?;
-                    let ratio = rate / of_processor;
-                    println!("rebuild from {source}: filled with {rate:.0} records/s, {ratio:.2} of the processor's");
-                    ratios.push(ratio);
-                }
+                again.measure(&bench, &run, cost).await?;
+                ensure!(tables::content(&run.clickhouse).await? == content, "a replay or a rebuild changed something");
             }
         }
     }
@@ -101,12 +88,15 @@ async fn main() -> anyhow::Result<()> {
         .map(|(contender, runs)| Figures::of(contender, runs, options.records))
         .collect::<Result<_, _>>()?;
     println!("{}", report::table(&figures));
-    let replayed = report::median(replayed);
-    if let Some(replayed) = replayed {
-        println!("replay over tables that lack nothing, two partitions at a time: {replayed:.0} records/s");
-    }
+    println!("{again}");
     if options.only.is_none() {
-        report::keep(&figures, options.records, replayed, rebuilt)?;
+        let mut live = Vec::new();
+        for per_second in live::RATES {
+            let figures = live::compare(&bench, per_second).await?;
+            println!("{per_second} a second, as they come\n{}", report::table(&figures));
+            live.push((per_second, figures));
+        }
+        report::keep(&figures, options.records, &again, &live)?;
     }
     bench.delete().await;
     Ok(())

@@ -1,13 +1,13 @@
 //! The table on the terminal, and the figures in `.local/bench.json`.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table};
+use hookline_testkit::{keep_figures, rounded};
 use serde_json::{Map, Value, json};
 
+use crate::again::Again;
 use crate::bench_topics::{Contender, Cost, ProcessorUsage};
 
 /// The medians of a contender's runs.
@@ -15,6 +15,7 @@ pub struct Figures {
     pub contender: Contender,
     pub processor_us: Option<f64>,
     pub clickhouse_us: f64,
+    pub broker_us: f64,
     pub events_per_second: f64,
     pub peak_memory_mb: Option<f64>,
     pub disk_mb: f64,
@@ -30,7 +31,8 @@ impl Figures {
         Ok(Self {
             contender,
             processor_us: over_runs(&|(cost, _)| cost.processor.map(|usage| per_event(usage.cpu))),
-            clickhouse_us: over_runs(&|(cost, _)| Some(per_event(cost.clickhouse))).context(all)?,
+            clickhouse_us: over_runs(&|(cost, _)| Some(per_event(cost.used.clickhouse))).context(all)?,
+            broker_us: over_runs(&|(cost, _)| Some(per_event(cost.used.broker))).context(all)?,
             events_per_second: over_runs(&|(cost, _)| Some(records as f64 / cost.elapsed.as_secs_f64()))
                 .context(all)?,
             peak_memory_mb: usage(|usage| usage.peak_memory as f64 / 1e6),
@@ -42,13 +44,6 @@ impl Figures {
     pub fn sum_us(&self) -> f64 {
         self.clickhouse_us + self.processor_us.unwrap_or(0.0)
     }
-}
-
-/// The speed with which a rebuild fills its table, as a share of the processor's in the same run; one for each run.
-#[derive(Default)]
-pub struct Rebuilt {
-    pub of_kafka: Vec<f64>,
-    pub of_archive: Vec<f64>,
 }
 
 /// The middle value, or the mean of the middle two.
@@ -71,6 +66,7 @@ pub fn table(figures: &[Figures]) -> Table {
         "ClickHouse µs/event",
         "sum",
         "of the engine",
+        "broker µs/event",
         "events/s",
         "peak MB",
         "disk MB",
@@ -89,6 +85,7 @@ pub fn table(figures: &[Figures]) -> Table {
             number(row.clickhouse_us, 2),
             number(row.sum_us(), 2),
             optional(engine.map(|engine| row.sum_us() / engine), 3),
+            number(row.broker_us, 2),
             number(row.events_per_second, 0),
             optional(row.peak_memory_mb, 0),
             number(row.disk_mb, 0),
@@ -100,37 +97,45 @@ pub fn table(figures: &[Figures]) -> Table {
     table
 }
 
-/// Puts the figures under `processor` into `.local/bench.json`, beside those of other benches.
-pub fn keep(figures: &[Figures], records: u64, replayed: Option<f64>, rebuilt: Rebuilt) -> anyhow::Result<()> {
-    let of = |contender| figures.iter().find(|figures| figures.contender == contender).context("a side did not run");
-    let (ours, engine) = (of(Contender::Processor)?, of(Contender::Engine)?);
-    let shipped = of(Contender::WithRollUp)?;
-    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/bench.json");
-    let mut kept: Map<String, Value> = match fs::read(&path) {
-        Ok(text) => {
-            serde_json::from_slice(&text).with_context(|| format!("{} is not a JSON object", path.display()))?
-        }
-        Err(_) => Map::new(),
-    };
-    kept.insert(
-        "processor".into(),
-        json!({
-            "records": records,
-            "cpu_us_per_event": ours.processor_us.map(rounded),
-            "clickhouse_cpu_us_per_event": rounded(ours.clickhouse_us),
-            "clickhouse_engine_cpu_us_per_event": rounded(engine.clickhouse_us),
-            "ratio_to_clickhouse_engine": rounded(ours.sum_us() / engine.sum_us()),
-            "refresh_cpu_us_per_event": rounded(shipped.sum_us() - ours.sum_us()),
-            "events_per_second": shipped.events_per_second.round(),
-            "replay_records_per_second": replayed.map(f64::round),
-            "rebuild_of_kafka_ratio_to_processor": median(rebuilt.of_kafka).map(rounded),
-            "rebuild_of_archive_ratio_to_processor": median(rebuilt.of_archive).map(rounded),
-            "engine_events_per_second": engine.events_per_second.round(),
-            "peak_memory_mb": shipped.peak_memory_mb.map(f64::round),
-        }),
-    );
-    fs::create_dir_all(path.parent().context("a folder above")?)?;
-    fs::write(&path, format!("{:#}\n", Value::Object(kept)))?;
+/// Keeps the figures in `.local/bench.json`.
+pub fn keep(figures: &[Figures], records: u64, again: &Again, live: &[(u32, Vec<Figures>)]) -> anyhow::Result<()> {
+    let (ours, engine, shipped) = three(figures)?;
+    let of_processor = [
+        ("records", json!(records)),
+        ("cpu_us_per_event", json!(ours.processor_us.map(rounded))),
+        ("clickhouse_cpu_us_per_event", json!(rounded(ours.clickhouse_us))),
+        ("broker_cpu_us_per_event", json!(rounded(ours.broker_us))),
+        ("clickhouse_engine_cpu_us_per_event", json!(rounded(engine.clickhouse_us))),
+        ("engine_broker_cpu_us_per_event", json!(rounded(engine.broker_us))),
+        ("ratio_to_clickhouse_engine", json!(rounded(ours.sum_us() / engine.sum_us()))),
+        ("ratio_with_rollup", json!(rounded(shipped.sum_us() / engine.sum_us()))),
+        ("refresh_cpu_us_per_event", json!(rounded(shipped.sum_us() - ours.sum_us()))),
+        ("events_per_second", json!(shipped.events_per_second.round())),
+        ("engine_events_per_second", json!(engine.events_per_second.round())),
+        ("peak_memory_mb", json!(shipped.peak_memory_mb.map(f64::round))),
+    ];
+    let again = again.figures().map(|(name, figure)| (name, json!(figure.map(rounded))));
+    let mut kept: Map<_, _> =
+        of_processor.into_iter().chain(again).map(|(name, figure)| (name.to_owned(), figure)).collect();
+    for (per_second, figures) in live {
+        kept.insert(format!("r{per_second}"), of_live(figures)?);
+    }
+    keep_figures("processor", kept.into());
     Ok(())
+}
+
+fn of_live(figures: &[Figures]) -> anyhow::Result<Value> {
+    let (ours, engine, shipped) = three(figures)?;
+    Ok(json!({
+        "cpu_us_per_event": ours.processor_us.map(rounded),
+        "clickhouse_cpu_us_per_event": rounded(ours.clickhouse_us),
+        "refresh_cpu_us_per_event": rounded(shipped.sum_us() - ours.sum_us()),
+        "clickhouse_engine_cpu_us_per_event": rounded(engine.clickhouse_us),
+    }))
+}
+
+/// The processor without the roll-up, the engine, and the processor as it is shipped.
+fn three(figures: &[Figures]) -> anyhow::Result<(&Figures, &Figures, &Figures)> {
+    let of = |contender| figures.iter().find(|figures| figures.contender == contender).context("a side did not run");
+    Ok((of(Contender::Processor)?, of(Contender::Engine)?, of(Contender::WithRollUp)?))
 }

@@ -12,8 +12,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, LogNormal};
 
-/// Jobs created in a second: 971 thousand in two days.
+/// Jobs created in a second where the topics are filled beforehand: 971 thousand in two days.
 const JOBS_PER_SECOND: f64 = 5.62;
+/// Live traffic has jobs under way from so long before it.
+const BEFORE_MS: i64 = 10 * 60_000;
 /// Deliveries of a job on the average, those sent again included.
 const DELIVERIES_PER_JOB: f64 = 2.06;
 
@@ -29,8 +31,9 @@ pub struct Delivery {
 /// Endless traffic, in the order of its signed times.
 pub struct Traffic {
     random: SmallRng,
-    /// When the next job is created, Unix milliseconds.
-    clock: i64,
+    jobs_per_second: f64,
+    /// When the next job is created, Unix milliseconds: at thousands of jobs a second a gap is less than one.
+    clock: f64,
     under_way: BinaryHeap<Reverse<Due>>,
     jobs: u64,
 }
@@ -39,7 +42,18 @@ impl Traffic {
     /// Traffic whose `deliveries` end at about `end`, Unix milliseconds.
     pub fn ending_at(end: i64, deliveries: u64) -> Self {
         let span_ms = deliveries as f64 / DELIVERIES_PER_JOB / JOBS_PER_SECOND * 1000.0;
-        Self { random: SmallRng::seed_from_u64(4), clock: end - span_ms as i64, under_way: BinaryHeap::new(), jobs: 0 }
+        Self::new(JOBS_PER_SECOND, end - span_ms as i64)
+    }
+
+    /// Traffic from `begin` on, Unix milliseconds, with so many deliveries a second.
+    pub fn live(begin: i64, per_second: u32) -> impl Iterator<Item = Delivery> {
+        let traffic = Self::new(f64::from(per_second) / DELIVERIES_PER_JOB, begin - BEFORE_MS);
+        traffic.skip_while(move |delivery| i64::from(delivery.signed_at.0) * 1000 < begin)
+    }
+
+    fn new(jobs_per_second: f64, begin: i64) -> Self {
+        let (random, clock) = (SmallRng::seed_from_u64(4), begin as f64);
+        Self { random, jobs_per_second, clock, under_way: BinaryHeap::new(), jobs: 0 }
     }
 
     pub fn jobs(&self) -> u64 {
@@ -48,9 +62,9 @@ impl Traffic {
 
     fn create_job(&mut self) {
         let random = &mut self.random;
-        self.clock += (-random.random::<f64>().max(f64::MIN_POSITIVE).ln() / JOBS_PER_SECOND * 1000.0) as i64;
+        self.clock += -random.random::<f64>().max(f64::MIN_POSITIVE).ln() / self.jobs_per_second * 1000.0;
         self.jobs += 1;
-        let job = Rc::new(Job::create(random, self.jobs, self.clock));
+        let job = Rc::new(Job::create(random, self.jobs, self.clock as i64));
         let terminal = match random.random_range(0..100) {
             0..2 => None,
             2..8 => Some(Action::Errored),
@@ -77,7 +91,7 @@ impl Iterator for Traffic {
     type Item = Delivery;
 
     fn next(&mut self) -> Option<Delivery> {
-        while self.under_way.peek().is_none_or(|Reverse(due)| due.at > self.clock) {
+        while self.under_way.peek().is_none_or(|Reverse(due)| due.at > self.clock as i64) {
             self.create_job();
         }
         let Reverse(Due { at, job, action }) = self.under_way.pop()?;
