@@ -10,7 +10,7 @@ use super::assertions::{
     assert_replay_changes_nothing, assert_tables_are_right, wait_until_caught_up, wait_until_settled,
 };
 use super::rebuilds::{Ending, end_rebuild};
-use super::redrives;
+use super::redrives::{self, Away};
 use super::replays::{ReplayEnd, ReplaySource, end_replay};
 use super::terminations::{Back, Outage, rebalance_in_outage, signal_twice, terminate};
 use super::traffic::Traffic;
@@ -45,6 +45,8 @@ pub enum Fault {
     RedriveKilled(&'static str),
     /// SIGTERM in the middle of such a redrive.
     RedriveTerminated,
+    /// A server is away for some seconds in the middle of such a redrive.
+    RedriveInOutage(Away),
     /// A rebuild, its swap or its undo, ended by a signal at a fail point; the same command then goes on, and everything is swapped in the end.
     RebuildEnded(Ending, &'static str),
 }
@@ -75,6 +77,7 @@ impl fmt::Display for Fault {
                 write!(f, "redrive killed {}", fail_point.trim_start_matches("redrive_").replace(['_', ':'], " "))
             }
             Self::RedriveTerminated => f.write_str("redrive terminated"),
+            Self::RedriveInOutage(away) => write!(f, "redrive in an outage of {away}"),
             Self::RebuildEnded(ending, fail_point) => write!(f, "rebuild {ending} {}", fail_point.replace('_', " ")),
         }
     }
@@ -88,7 +91,7 @@ impl fmt::Display for Survived {
 }
 
 impl Fault {
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::ProcessorKilled("after_consume"),
         Self::ProcessorKilled("after_jobs"),
         Self::ProcessorKilled("after_deliveries"),
@@ -120,6 +123,8 @@ impl Fault {
         Self::RedriveKilled("redrive_noted"),
         Self::RedriveKilled("redrive_saved"),
         Self::RedriveTerminated,
+        Self::RedriveInOutage(Away::ClickHouse),
+        Self::RedriveInOutage(Away::Kafka),
         Self::RebuildEnded(Ending::Killed, "after_shadow"),
         Self::RebuildEnded(Ending::Killed, "after_filled_batch"),
         Self::RebuildEnded(Ending::Killed, "after_fill"),
@@ -138,7 +143,9 @@ impl Fault {
     /// difference remains, or where the oracle misses one that is made on purpose.
     pub async fn run_under_traffic(self, traffic: Traffic) -> Survived {
         let mut pipeline = match self {
-            Self::ClickHouseKilled | Self::KafkaRestarted | Self::KafkaKilled => Pipeline::on_own_servers().await,
+            Self::ClickHouseKilled | Self::KafkaRestarted | Self::KafkaKilled | Self::RedriveInOutage(Away::Kafka) => {
+                Pipeline::on_own_servers().await
+            }
             Self::ProcessorKilled(_)
             | Self::ProcessorFrozen
             | Self::ProcessorTerminated(..)
@@ -149,7 +156,8 @@ impl Fault {
             | Self::ReplayEnded(..)
             | Self::RebuildEnded(..)
             | Self::RedriveKilled(_)
-            | Self::RedriveTerminated => Pipeline::on_shared_servers("matrix").await,
+            | Self::RedriveTerminated
+            | Self::RedriveInOutage(Away::ClickHouse) => Pipeline::on_shared_servers("matrix").await,
         };
         let mut processor = pipeline.processor("one", &[]);
         let stream = traffic.stream(pipeline.url.clone());
@@ -191,6 +199,7 @@ impl Fault {
             Self::ReplayEnded(source, end) => end_replay(pipeline, source, end).await,
             Self::RedriveKilled(fail_point) => return redrives::kill(pipeline, fail_point).await,
             Self::RedriveTerminated => return redrives::terminate(pipeline).await,
+            Self::RedriveInOutage(away) => return redrives::outage(pipeline, away).await,
             Self::RebuildEnded(ending, fail_point) => end_rebuild(pipeline, ending, fail_point).await,
         }
         Vec::new()

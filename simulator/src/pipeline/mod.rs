@@ -12,7 +12,7 @@ mod answers;
 pub mod assertions;
 pub mod faults;
 pub mod rebuilds;
-mod redrives;
+pub mod redrives;
 pub mod replays;
 pub mod terminations;
 pub mod traffic;

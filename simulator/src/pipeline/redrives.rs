@@ -1,12 +1,14 @@
-//! Ends a redrive at some step, and continues it. The letters are of webhooks that come an hour late, beside the live ones.
+//! Ends a redrive at some step, or takes a server away from it, and continues it. The letters are of webhooks that come an hour late, beside the live ones.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use hookline_schemas::signature::SigningKey;
-use hookline_testkit::{Daemon, Signal, eventually, run_successfully, with};
+use hookline_testkit::{Daemon, NetworkState, Signal, eventually, run_successfully, with};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::traffic::SECRET;
 use super::{DEADLINE, PROCESSOR, Pipeline};
@@ -16,6 +18,24 @@ use crate::provider_time::ProviderTime;
 
 /// More than a page of letters.
 const JOBS: usize = 150;
+/// How long a server is away.
+const AWAY: Duration = Duration::from_secs(3);
+
+/// The server that is away while letters are redriven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Away {
+    ClickHouse,
+    Kafka,
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClickHouse => "ClickHouse",
+            Self::Kafka => "Kafka",
+        })
+    }
+}
 
 /// SIGKILL at a fail point.
 pub async fn kill(pipeline: &Pipeline, fail_point: &str) -> Vec<Attempt> {
@@ -30,20 +50,56 @@ pub async fn kill(pipeline: &Pipeline, fail_point: &str) -> Vec<Attempt> {
 
 /// SIGTERM once a page is done.
 pub async fn terminate(pipeline: &Pipeline) -> Vec<Attempt> {
+    let (attempts, mut redrive, plan) = under_way(pipeline).await;
+    redrive.signal(Signal::SIGTERM);
+    assert_eq!(redrive.wait().await.code(), Some(1), "a redrive that is not finished says so");
+    finish(pipeline, &plan.state(), attempts.len()).await;
+    attempts
+}
+
+/// A server is away for some seconds once a page is done. The redrive waits for it or ends with an error.
+pub async fn outage(pipeline: &mut Pipeline, away: Away) -> Vec<Attempt> {
+    let (attempts, mut redrive, plan) = under_way(pipeline).await;
+    match away {
+        Away::ClickHouse => {
+            pipeline.proxy.set(NetworkState::Cut);
+            sleep(AWAY).await;
+            pipeline.proxy.set(NetworkState::Open);
+        }
+        Away::Kafka => {
+            pipeline.own_kafka().kill(1).await;
+            sleep(AWAY).await;
+            pipeline.own_kafka().restart(1).await;
+        }
+    }
+    let status = redrive.wait().await;
+    assert!(matches!(status.code(), Some(0 | 1)), "the redrive ended with {status}");
+    finish(pipeline, &plan.state(), attempts.len()).await;
+    attempts
+}
+
+/// The folder of a plan.
+struct Plan(tempfile::TempDir);
+
+impl Plan {
+    fn state(&self) -> PathBuf {
+        self.0.path().join("plan.json")
+    }
+}
+
+/// A slow redrive that has done a page.
+async fn under_way(pipeline: &Pipeline) -> (Vec<Attempt>, Daemon, Plan) {
     let attempts = send_late(pipeline).await;
-    let folder = tempfile::tempdir().unwrap();
-    let state = planned(pipeline, folder.path(), attempts.len()).await;
-    let mut redrive = start(pipeline, &state, "20", &[]);
+    let plan = Plan(tempfile::tempdir().unwrap());
+    let state = planned(pipeline, plan.0.path(), attempts.len()).await;
+    let redrive = start(pipeline, &state, "20", &[]);
     eventually("a page of the redrive", DEADLINE, async || {
         let plan: Value = serde_json::from_slice(&std::fs::read(&state).ok()?).ok()?;
         let sent = plan["done"]["redriven"].as_object()?.values().filter_map(Value::as_u64).sum::<u64>();
         (sent > 0).then_some(())
     })
     .await;
-    redrive.signal(Signal::SIGTERM);
-    assert_eq!(redrive.wait().await.code(), Some(1), "a redrive that is not finished says so");
-    finish(pipeline, &state, attempts.len()).await;
-    attempts
+    (attempts, redrive, plan)
 }
 
 /// Sends the webhooks of some jobs an hour after they were signed. Each is a dead letter then.

@@ -2,6 +2,7 @@
 
 use hookline_simulator::pipeline::faults::Fault;
 use hookline_simulator::pipeline::rebuilds::Ending;
+use hookline_simulator::pipeline::redrives::Away;
 use hookline_simulator::pipeline::replays::{ReplayEnd, ReplaySource};
 use hookline_simulator::pipeline::terminations::{Back, Outage};
 use hookline_simulator::pipeline::traffic::Traffic;
@@ -54,6 +55,8 @@ matrix! {
     redrive_killed_after_its_note: Fault::RedriveKilled("redrive_noted");
     redrive_killed_after_its_save: Fault::RedriveKilled("redrive_saved");
     redrive_terminated: Fault::RedriveTerminated;
+    redrive_while_clickhouse_is_away: Fault::RedriveInOutage(Away::ClickHouse);
+    redrive_while_kafka_is_away: Fault::RedriveInOutage(Away::Kafka);
     rebuild_killed_after_shadow: Fault::RebuildEnded(Ending::Killed, "after_shadow");
     rebuild_killed_after_filled_batch: Fault::RebuildEnded(Ending::Killed, "after_filled_batch");
     rebuild_killed_after_fill: Fault::RebuildEnded(Ending::Killed, "after_fill");
