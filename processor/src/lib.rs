@@ -18,6 +18,7 @@ mod probe;
 mod rebuild;
 mod replay;
 mod retry;
+mod tail;
 mod writer;
 
 pub use self::config::ProcessorConfig;
@@ -26,3 +27,4 @@ pub use self::dead_letters::list::{DeadLettersArgs, list};
 pub use self::dead_letters::redrive::{RedriveArgs, redrive};
 pub use self::expired::acknowledge::{AcknowledgeArgs, acknowledge};
 pub use self::replay::{ReplayArgs, replay};
+pub use self::tail::{TailArgs, tail};

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hookline_processor::{
-    AcknowledgeArgs, DeadLettersArgs, ProcessorConfig, RedriveArgs, ReplayArgs, acknowledge, list, redrive, replay, run,
+    AcknowledgeArgs, DeadLettersArgs, ProcessorConfig, RedriveArgs, ReplayArgs, TailArgs, acknowledge, list, redrive,
+    replay, run, tail,
 };
 use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::shutdown::{BLOCKED_TIMEOUT, LONGEST};
@@ -30,6 +31,7 @@ const EXAMPLES: &[&str] = &[
     "hookline-processor dead-letters --from -24h",
     "hookline-processor redrive --reason stale --from -24h",
     "hookline-processor redrive --execute",
+    "hookline-processor tail --from -10m --outcome errored",
 ];
 
 #[derive(Subcommand)]
@@ -38,6 +40,7 @@ enum Command {
     Acknowledge(AcknowledgeArgs),
     DeadLetters(DeadLettersArgs),
     Redrive(RedriveArgs),
+    Tail(TailArgs),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +78,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Some(Command::Acknowledge(args)) => acknowledge(config, args).await,
             Some(Command::DeadLetters(args)) => list(config, args).await,
             Some(Command::Redrive(args)) => redrive(config, args).await,
+            Some(Command::Tail(args)) => tail(config, args).await,
         }
     });
     // A thread may wait for a name server that never answers.

@@ -25,8 +25,10 @@ impl Resource {
     }
 }
 
-/// What happened to the job. It prints as the provider's word for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::IntoStaticStr)]
+/// What happened to the job. It prints and parses as the provider's word for it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::EnumString, strum::IntoStaticStr,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Action {
     /// The job went from queued to rendering.

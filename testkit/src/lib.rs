@@ -51,7 +51,9 @@ pub use self::records::{Record, read_records, record_headers};
 pub use self::refusing_proxy::{Refusal, RefusingProxy};
 pub use self::servers::Servers;
 pub use self::small_disk::{Filler, SmallDisk};
-pub use self::topics::{PartitionOffsets, TopicOffsets, create_topics, delete_records, delete_topics, topic_offsets};
+pub use self::topics::{
+    PartitionOffsets, TopicOffsets, create_topics, delete_records, delete_topics, grow_topics, topic_offsets,
+};
 
 /// Asks `condition` every 20 ms until it gives a value; after the deadline it panics with `what` was waited for.
 pub async fn eventually<T>(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hookline_schemas::topics::Topics;
 use hookline_service::kafka::KafkaConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
@@ -29,6 +29,15 @@ pub async fn create_topics(
     let topics: Vec<_> = names.into_iter().map(topic).collect();
     for created in admin(kafka).create_topics(&topics, &AdminOptions::new()).await.expect("an answer of the brokers") {
         created.unwrap_or_else(|(topic, code)| panic!("cannot create the topic {topic}: {code}"));
+    }
+}
+
+/// Gives topics more partitions.
+pub async fn grow_topics(kafka: &KafkaConfig, names: impl IntoIterator<Item = &str>, partitions: usize) {
+    let wanted: Vec<_> = names.into_iter().map(|name| NewPartitions::new(name, partitions)).collect();
+    for grown in admin(kafka).create_partitions(&wanted, &AdminOptions::new()).await.expect("an answer of the brokers")
+    {
+        grown.unwrap_or_else(|(topic, code)| panic!("cannot add partitions to the topic {topic}: {code}"));
     }
 }
 

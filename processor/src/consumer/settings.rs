@@ -46,6 +46,13 @@ pub fn replay(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
     Ok(client)
 }
 
+/// Reads what is there and what comes, for somebody who watches.
+pub fn tail(config: &ProcessorConfig) -> Result<ClientConfig, ConfigError> {
+    let mut client = replay(config)?;
+    client.set("client.id", "hookline-tail").set("enable.partition.eof", "false");
+    Ok(client)
+}
+
 fn common(config: &ProcessorConfig, read_ahead_kib: usize) -> Result<ClientConfig, ConfigError> {
     let mut client = config.kafka.client()?;
     client

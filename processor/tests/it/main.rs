@@ -34,5 +34,6 @@ mod security;
 mod stopped_partitions;
 mod surroundings;
 mod tables;
+mod tail;
 mod telemetry;
 mod witness;

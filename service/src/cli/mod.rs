@@ -14,7 +14,7 @@ use clap::{Command, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-pub use self::output::{Screen, print, print_line, redraw};
+pub use self::output::{Screen, is_closed, print, print_line, redraw};
 pub(crate) use self::printable::Printable;
 pub use self::printable::printable;
 pub use self::time_point::TimePoint;

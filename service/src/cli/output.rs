@@ -56,6 +56,16 @@ pub fn redraw(text: impl Display) {
     let _ = io::stdout().flush();
 }
 
+/// Whether nobody reads what is printed any more: who prints without an end should stop then, and [`finish`](super::finish) says why.
+pub fn is_closed() -> bool {
+    if FAILURE.get().is_none()
+        && let Err(error) = io::stdout().flush()
+    {
+        let _ = FAILURE.set(error);
+    }
+    FAILURE.get().is_some()
+}
+
 /// Fails if some of what was printed is lost and nobody wanted that.
 pub(super) fn flush() -> anyhow::Result<()> {
     let flushed = io::stdout().flush().err();
