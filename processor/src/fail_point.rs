@@ -80,8 +80,9 @@ pub fn hit(point: FailPoint) {
         "stop" => Signal::SIGSTOP,
         _ => Signal::SIGKILL,
     };
-    // A signal to oneself cannot fail, and no handler can catch SIGKILL.
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), signal);
+    // A signal to oneself cannot fail, and no handler can catch SIGKILL. It is for this thread: another one would stop the process a
+    // moment later, and this one go on until then.
+    let _ = nix::sys::signal::raise(signal);
     if signal == Signal::SIGKILL {
         loop {
             std::thread::park();

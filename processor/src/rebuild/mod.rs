@@ -68,16 +68,16 @@ const CUT_SHORT: &str = "the rebuild did not stop within group.shutdown_timeout_
 #[group(id = "rebuild_step", multiple = false)]
 pub struct RebuildStep {
     /// Tell how far the rebuild is, and what can be done next
-    #[arg(long, requires = "rebuild")]
+    #[arg(long, requires = "rebuild", help_heading = "Rebuild")]
     pub status: bool,
     /// Make the table that was built and verified the live one
-    #[arg(long, requires = "rebuild")]
+    #[arg(long, requires = "rebuild", help_heading = "Rebuild")]
     pub swap: bool,
     /// Make the old table live again, with what was written since
-    #[arg(long, requires = "rebuild")]
+    #[arg(long, requires = "rebuild", help_heading = "Rebuild")]
     pub undo: bool,
     /// Drop the table that is not live, and end the rebuild
-    #[arg(long, requires = "rebuild")]
+    #[arg(long, requires = "rebuild", help_heading = "Rebuild")]
     pub drop: bool,
 }
 

@@ -21,6 +21,7 @@ use super::{Rebuild, counted, inserts, members, report};
 use crate::batch::fold::Folded;
 use crate::clickhouse::columns::Table;
 use crate::fail_point::{FailPoint, hit};
+use crate::replay::report::count;
 use crate::writer::rollup::Refresher;
 
 impl Rebuild {
@@ -123,8 +124,9 @@ impl Rebuild {
         let mut is_told = false;
         self.wait(inserts::ended(self.client(), |left| {
             if !std::mem::replace(&mut is_told, true) {
+                let inserts = count(left as u64, "insert", "inserts");
                 telemetry::print_line(format_args!(
-                    "waiting for {left} inserts that had begun when the tables were exchanged"
+                    "waiting for {inserts} that had begun when the tables were exchanged"
                 ));
             }
         }))?;

@@ -73,12 +73,12 @@ pub struct ReplayArgs {
     selection: Selection,
     /// Build the table jobs anew from all that there is, beside the live one, and tell what would change: for when the code that reads
     /// events has changed. Nothing is live before --swap
-    #[arg(long, conflicts_with_all = ["from", "to", "offsets", "resources", "partitions", "verify"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "offsets", "resources", "partitions", "verify"], help_heading = "Rebuild")]
     rebuild: bool,
     #[command(flatten)]
     step: RebuildStep,
     /// With --swap: also where jobs or facts are lost that the old table has
-    #[arg(long, requires = "swap")]
+    #[arg(long, requires = "swap", help_heading = "Rebuild")]
     accept_loss: bool,
     /// Only print which ranges each source has, what the tables lack of them, and how long the replay would take at least
     #[arg(long)]

@@ -98,7 +98,7 @@ async fn a_swap_waits_for_the_inserts_that_had_begun() {
     .await;
     let swapped = under_test.rebuild(&folder, &["--swap"]).await;
     let _: Value = result(&swapped);
-    assert!(String::from_utf8_lossy(&swapped.stderr).contains("waiting for 1 inserts"));
+    assert!(String::from_utf8_lossy(&swapped.stderr).contains("waiting for 1 insert that"));
     assert!(insert.is_finished(), "the swap had not ended before");
     insert.await.unwrap().unwrap();
     let altered = |table: &str| format!("SELECT count() FROM {table} FINAL WHERE image_count = 77");
@@ -184,7 +184,7 @@ async fn what_is_on_its_way_into_the_old_table_is_in_the_new_one_after_the_swap(
     proxy.set(NetworkState::Stalled);
     swap.signal(Signal::SIGCONT);
     eventually("the swap to wait for it", DEADLINE, async || {
-        swap.log().iter().any(|line| line.contains("waiting for 1 inserts")).then_some(())
+        swap.log().iter().any(|line| line.contains("waiting for 1 insert that")).then_some(())
     })
     .await;
     proxy.set(NetworkState::Open);
