@@ -153,7 +153,7 @@ async fn stale(pipeline: &Pipeline) -> Option<u64> {
 }
 
 /// Plans to send all letters that came too late and gives the plan's file.
-async fn planned(pipeline: &Pipeline, folder: &Path, letters: usize) -> std::path::PathBuf {
+async fn planned(pipeline: &Pipeline, folder: &Path, letters: usize) -> PathBuf {
     let state = folder.join("plan.json");
     let arguments = ["redrive", "--json", "--reason", "stale", "--state", state.to_str().unwrap()];
     let planned: Value =
