@@ -11,14 +11,17 @@ BIN := .local/venv/bin
 ARGS ?=
 # Of this much it is known which jobs were sent, so `hookline-simulator check` can tell whether the tables have them.
 TRAFFIC := --past 4m --jobs 2000 --ledger .local/samples.jsonl
-LINTS := fmt clippy doc deny machete typos ruff
+LINTS := fmt clippy doc deny machete typos ruff web
 DENY := 0.20.2
 MACHETE := 0.9.2
 FUZZ := 0.13.2
+WEB := analytics/web
+# Whatever the dashboard is built of.
+WEB_SOURCES := $(wildcard $(WEB)/*.ts $(WEB)/*.json $(WEB)/index.html) $(shell find $(WEB)/src $(WEB)/public -type f)
 BENCHES ?= ingest processor rollup
 SECONDS_EACH ?= 20
 
-.PHONY: help up down status start stop restart logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
+.PHONY: help up web packages down status start stop restart logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +29,22 @@ help: ## This list
 # The binaries show it as their version's. Only these targets set it: a variable that comes and goes means to build them anew.
 up simulate: export HOOKLINE_COMMIT = $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 
-up: ## Start the local stack; the first time with sample traffic and a report
+up: $(if $(shell command -v npm),web) ## Start the local stack; the first time with sample traffic and a report
 	@$(STACK) up
+
+web: $(WEB)/dist/index.html ## Build the dashboard, which the next `cargo build` embeds; needs Node 20.19 or later
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd $(WEB) && npx vite build --logLevel warn
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node 20.19 or later' >&2; exit 1; }
+	cd $(WEB) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --silent
+	@touch $@
+
+packages: ## Install, as root, what the tests of the dashboard need of Debian: Chromium and a font
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-inter
 
 down: ## Stop what `make up` started; the data stays
 	@$(STACK) down
@@ -50,7 +67,7 @@ simulate: ## Send 2,000 jobs of the last minutes, within seconds; ARGS='--jobs 5
 	@test -f .local/env || { echo 'no stack yet: run `make up` first' >&2; exit 1; }
 	@. .local/env && cargo run --quiet --release --locked --bin hookline-simulator -- $(or $(ARGS),$(TRAFFIC))
 
-test: ## Every test, on a real Kafka and a real ClickHouse; ARGS are those of `cargo test`
+test: web ## Every test, on a real Kafka, a real ClickHouse and in a real browser; ARGS are those of `cargo test`
 	cargo build --locked --workspace --bins --tests
 	$(STACK) run -- cargo test --locked --workspace --no-fail-fast $(ARGS) 2>&1 | .ci/tally
 
@@ -85,6 +102,11 @@ lint-typos: tools
 lint-ruff: tools
 	$(BIN)/ruff check deploy
 	$(BIN)/ruff format --check deploy
+
+# Types that are not those of the API's document are found here, too.
+lint-web: web
+	cd $(WEB) && npx biome ci --error-on-warnings . && npx openapi-typescript ../../docs/openapi-analytics.json --output src/api/schema.d.ts --check
+	cd $(WEB) && npx tsc && npx vitest run && node scripts/bundle_size.mjs
 
 bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest queries' for some, ARGS are theirs
 	cargo build --locked --release --workspace --bins

@@ -85,7 +85,7 @@ fn names_loopback(request: &Request) -> bool {
     host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "[::1]")
 }
 
-/// What a browser may do with an answer: nothing but show it. `no-store` is not among them, because an `ETag` is.
+/// What a browser may do with an answer that has no policy of its own: nothing but show it. `no-store` is not among them, because an `ETag` is.
 pub const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         HeaderName::from_static("content-security-policy"),
