@@ -21,7 +21,7 @@ WEB_SOURCES := $(wildcard $(WEB)/*.ts $(WEB)/*.json $(WEB)/index.html) $(shell f
 BENCHES ?= ingest processor rollup
 SECONDS_EACH ?= 20
 
-.PHONY: help up web packages down status start stop restart logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
+.PHONY: help up web packages down status start stop restart logs simulate test bench soak soak-page fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,9 +108,13 @@ lint-web: web
 	cd $(WEB) && npx biome ci --error-on-warnings . && npx openapi-typescript ../../docs/openapi-analytics.json --output src/api/schema.d.ts --check
 	cd $(WEB) && npx tsc && npx vitest run && node scripts/bundle_size.mjs
 
-bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest queries' for some, ARGS are theirs
+bench: $(if $(filter page,$(BENCHES)),web) ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest queries' for some, ARGS are theirs
 	cargo build --locked --release --workspace --bins
 	for bench in $(BENCHES); do $(STACK) run --state .local/bench-servers -- cargo bench --locked --bench $$bench -- $(ARGS); done
+
+soak-page: web ## A page of the dashboard open for an hour while jobs come in; ARGS='--soak 5' for five minutes
+	cargo build --locked --workspace --bins
+	$(STACK) run --state .local/soak -- cargo bench --locked --profile dev --package hookline-analytics --bench page -- --jobs 200000 $(or $(ARGS),--soak 60)
 
 soak: ## The crash matrix with 5,000 jobs for each fault, then 30 minutes of random faults; ARGS='--minutes 10 --rate 200 --seed 7'
 	cargo build --locked --workspace --bins

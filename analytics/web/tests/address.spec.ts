@@ -53,7 +53,7 @@ test("a view is restored from its address", async ({ page, context }) => {
   await page.getByLabel("Compare with").selectOption("a day earlier");
   await page.getByLabel("Time zone").selectOption("Local time");
   await page.getByRole("button", { name: "Show as table: Error rate" }).click();
-  await page.getByRole("link", { name: "Source" }).click();
+  await page.getByRole("link", { name: "Source", exact: true }).click();
   await settled(page);
   const text = async (page: import("@playwright/test").Page) => [
     await page.locator("[data-tile=error_rate]").innerText(),

@@ -94,7 +94,7 @@ async function overview(page: Page, request: APIRequestContext): Promise<string[
 async function errors(page: Page, request: APIRequestContext): Promise<string[]> {
   await page.goto(`errors?${RANGE}`);
   await settled(page);
-  const { rows } = await api<Answer<ErrorGroup>>(request, `errors?${RANGE}&limit=100`);
+  const { rows } = await api<Answer<ErrorGroup>>(request, `errors?${RANGE}&limit=50`);
   const shown = await cells(page, "[data-table=errors]");
   return differing(
     "errors",

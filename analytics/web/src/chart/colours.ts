@@ -1,6 +1,6 @@
 /** The colours of the style sheet, for canvases. */
 
-export type Colour = "blue" | "orange" | "purple" | "red" | "teal" | "grey" | "pink" | "ink" | "muted" | "line" | "surface";
+export type Colour = "blue" | "orange" | "purple" | "red" | "teal" | "grey" | "before" | "ink" | "muted" | "line" | "surface";
 
 export function colour(name: Colour): string {
   const probe = document.createElement("span");

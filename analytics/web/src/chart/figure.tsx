@@ -58,12 +58,23 @@ export function Figure(props: Props) {
         <div class="actions">
           {props.actions}
           {isTable && (
-            <button type="button" class="quiet" onClick={() => download(`hookline-${name}.csv`, csv(props.titles, props.rows()))}>
-              CSV<span class="hidden"> of {title}</span>
+            <button
+              type="button"
+              class="quiet"
+              aria-label={`CSV of ${title}`}
+              onClick={() => download(`hookline-${name}.csv`, csv(props.titles, props.rows()))}
+            >
+              CSV
             </button>
           )}
-          <button type="button" class="quiet" aria-pressed={isTable} onClick={() => go(view.toggled("table", name), true)}>
-            Show as table<span class="hidden">: {title}</span>
+          <button
+            type="button"
+            class="quiet"
+            aria-label={`Show as table: ${title}`}
+            aria-pressed={isTable}
+            onClick={() => go(view.toggled("table", name), true)}
+          >
+            Show as table
           </button>
         </div>
       </figcaption>

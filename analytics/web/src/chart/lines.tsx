@@ -33,11 +33,13 @@ interface Props {
   actions?: ComponentChildren;
   /** The least upper end of the axis. */
   atLeast?: number;
+  /** Steps between ticks that are not those of tens, such as of durations. */
+  ticks?: readonly number[];
 }
 
 const DASHES = { dashed: [6, 4], dotted: [2, 3] };
 
-export function Lines({ name, title, steps, lines, show, main = 0, height = 190, actions, atLeast = 0 }: Props) {
+export function Lines({ name, title, steps, lines, show, main = 0, height = 190, actions, atLeast = 0, ticks }: Props) {
   const { view } = useNavigation();
   const [cursor, setCursor] = useState<number>();
   const at = (seconds: number) => minute(seconds * 1000, view.isLocal);
@@ -72,8 +74,14 @@ export function Lines({ name, title, steps, lines, show, main = 0, height = 190,
         cursor={index}
         onCursor={setCursor}
         options={() => ({
-          scales: { y: { range: (_, __, most) => [0, roundUp(Math.max(most ?? 0, atLeast))] } },
-          axes: [{}, { values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : show(tick))) }],
+          scales: { y: { range: (_, __, most) => [0, roundUp(Math.max(most ?? 0, atLeast), ticks)] } },
+          axes: [
+            {},
+            {
+              values: (_, splits) => splits.map((split) => show(split).replace(".0 ", " ")),
+              ...(ticks === undefined ? {} : { incrs: [...ticks] }),
+            },
+          ],
           series: [
             {},
             ...lines.map((line): uPlot.Series => {
@@ -81,7 +89,7 @@ export function Lines({ name, title, steps, lines, show, main = 0, height = 190,
               return {
                 label: line.label,
                 stroke,
-                width: 1.5,
+                width: line.colour === "before" ? 1 : 1.5,
                 points: { show: false },
                 ...(line.dash ? { dash: DASHES[line.dash] } : {}),
                 ...(line.fill ? { fill: translucent(stroke) } : {}),

@@ -51,11 +51,12 @@ export function Plot({ shape, options, data, height, cursor, onCursor }: Props) 
           y: false,
           points: { size: 7 },
           drag: { x: true, y: false, setScale: false },
-          sync: { key: "page", setSeries: false },
+          // Other charts follow the cursor, and leave the dragging to the one that it began on.
+          sync: { key: "page", setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
         },
         ...own,
         axes: [
-          axis({ grid: { show: false }, values: TIMES, space: 72, size: 26, ...own.axes[0] }),
+          axis({ grid: { show: false }, values: TIMES, space: 72, size: 38, ...own.axes[0] }),
           axis({ size: 52, ...own.axes[1] }),
         ],
         hooks: {

@@ -3,6 +3,7 @@ import { useQuestion } from "../api/question";
 import type { Answer, Bin, FinishedJobs, Job } from "../api/types";
 import { HeatMap } from "../chart/heatmap";
 import { Lines } from "../chart/lines";
+import { SPAN_STEPS } from "../chart/scale";
 import { seriesOf, stepsOf, valuesOf } from "../chart/steps";
 import { duration } from "../format/number";
 import { useNavigation } from "../state/location";
@@ -68,6 +69,7 @@ function Percentiles({ answer, kind }: { answer: Answer<FinishedJobs>; kind: Kin
       title="Percentiles"
       steps={steps}
       show={duration}
+      ticks={SPAN_STEPS}
       main={1}
       lines={[
         { label: "p50", colour: "teal", values: of("p50") },

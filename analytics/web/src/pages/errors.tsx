@@ -29,7 +29,7 @@ export function ErrorsPage() {
   const { view } = useNavigation();
   const by = view.oneOf<By>("by", BY);
   const series = useQuestion<Answer<FinishedJobs>>(`api/v1/series?${view.question({ by })}`);
-  const errors = useQuestion<Answer<ErrorGroup>>(`api/v1/errors?${view.question({ limit: "100" })}`);
+  const errors = useQuestion<Answer<ErrorGroup>>(`api/v1/errors?${view.question({ limit: "50" })}`);
   return (
     <>
       <Shown known={series} what="errors over time">
@@ -129,7 +129,7 @@ function Groups({ answer }: { answer: Answer<ErrorGroup> }) {
           cell: (row) => (
             <>
               <meter class="share bad" min={0} max={most} value={row.errored} aria-hidden="true" />
-              {count(row.errored)}
+              <span class="amount">{count(row.errored)}</span>
             </>
           ),
           value: (row) => row.errored,

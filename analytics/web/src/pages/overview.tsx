@@ -2,12 +2,16 @@
 import { useQuestion } from "../api/question";
 import type { Answer, FinishedJobs, OpenCount, Pipeline, Summary } from "../api/types";
 import { type Line, Lines } from "../chart/lines";
+import { SPAN_STEPS } from "../chart/scale";
 import { comparedOf, perMinute, type Series, seriesOf, valuesOf } from "../chart/steps";
 import { change, count, duration, figure, percent } from "../format/number";
 import { useNavigation } from "../state/location";
 import type { View } from "../state/view";
 import { Breakdown } from "../ui/breakdown";
+import { FilterLink } from "../ui/filters";
+import { Lag } from "../ui/lag";
 import { Empty, Shown } from "../ui/states";
+import { type Column, Table } from "../ui/table";
 import { Tile } from "../ui/tile";
 
 export function OverviewPage() {
@@ -22,9 +26,18 @@ export function OverviewPage() {
         {(summary) => <Tiles summary={summary} pipeline={pipeline.data} />}
       </Shown>
       <Shown known={series} what="finished jobs over time">
-        {(series) => (series.rows.length === 0 ? <Empty what="finished jobs" /> : <Charts answer={series} />)}
+        {(series) =>
+          series.rows.length === 0 ? (
+            <Empty what="finished jobs" />
+          ) : (
+            <Charts answer={series} history={pipeline.data?.history ?? []} />
+          )
+        }
       </Shown>
-      <Breakdown />
+      <div class="beside">
+        <Breakdown />
+        {summary.data !== undefined && <OpenNow counts={summary.data.open} />}
+      </div>
     </>
   );
 }
@@ -129,7 +142,7 @@ function quantile(series: Series, name: "p50" | "p95" | "p99"): (number | null)[
   return valuesOf<number | null>(series.steps, series.rows, (row) => row.total?.[name] ?? null, null);
 }
 
-function Charts({ answer }: { answer: Answer<FinishedJobs> }) {
+function Charts({ answer, history }: { answer: Answer<FinishedJobs>; history: Pipeline["history"] }) {
   const series = seriesOf(answer);
   const before = comparedOf(answer, series);
   const { steps, minutes, rows } = series;
@@ -138,7 +151,7 @@ function Charts({ answer }: { answer: Answer<FinishedJobs> }) {
     minutes,
   );
   const earlier = (values: (series: Series) => (number | null)[]): Line[] =>
-    before === undefined ? [] : [{ label: "before", colour: "muted", dash: "dashed", values: values(before) }];
+    before === undefined ? [] : [{ label: "before", colour: "before", dash: "dashed", values: values(before) }];
   return (
     <div class="charts">
       <Lines
@@ -165,6 +178,7 @@ function Charts({ answer }: { answer: Answer<FinishedJobs> }) {
         title="Created to finished"
         steps={steps}
         show={duration}
+        ticks={SPAN_STEPS}
         main={1}
         lines={[
           { label: "p50", colour: "teal", values: quantile(series, "p50") },
@@ -173,6 +187,55 @@ function Charts({ answer }: { answer: Answer<FinishedJobs> }) {
           ...earlier((series) => quantile(series, "p95")).map((line) => ({ ...line, label: "p95 before" })),
         ]}
       />
+      {history.length > 1 && <Lag history={history} />}
     </div>
+  );
+}
+
+/** Jobs without an end, which are about now, whatever the range is. */
+function OpenNow({ counts }: { counts: readonly OpenCount[] }) {
+  const { href } = useNavigation();
+  const groups = [...new Map(counts.map((count) => [`${count.source} ${count.resource}`, count])).values()];
+  const of = (group: OpenCount, state: string) =>
+    counts.find((count) => count.source === group.source && count.resource === group.resource && count.state === state);
+  const number = (state: string, title: string): Column<OpenCount> => ({
+    title,
+    number: true,
+    cell: (group) => {
+      const jobs = of(group, state)?.jobs ?? 0;
+      if (jobs === 0) return <span class="muted">0</span>;
+      return <a href={href({ state, source: group.source, resource: group.resource }, "jobs")}>{count(jobs)}</a>;
+    },
+    value: (group) => of(group, state)?.jobs ?? 0,
+  });
+  return (
+    <Table
+      name="open"
+      title="Without an end, now"
+      rows={groups}
+      rowKey={(group) => `${group.source} ${group.resource}`}
+      footer={groups.length === 0 && <p class="hint">Every job has ended.</p>}
+      columns={[
+        {
+          title: "Resource",
+          cell: (group) => <FilterLink dimension="resource" value={group.resource} />,
+          value: (group) => group.resource,
+        },
+        {
+          title: "Source",
+          cell: (group) => <FilterLink dimension="source" value={group.source} />,
+          value: (group) => group.source,
+        },
+        number("open", "Open"),
+        number("stuck", "Stuck"),
+        number("unresolved", "Unresolved"),
+        {
+          title: "Oldest open",
+          number: true,
+          cell: (group) => duration(of(group, "open")?.oldest_seconds),
+          value: (group) => of(group, "open")?.oldest_seconds ?? null,
+        },
+      ]}
+    />
   );
 }

@@ -5,6 +5,7 @@ import { Lines } from "../chart/lines";
 import { count, duration, figure } from "../format/number";
 import { clock, minute, second } from "../format/time";
 import { useNavigation } from "../state/location";
+import { Lag } from "../ui/lag";
 import { Shown } from "../ui/states";
 import { Table } from "../ui/table";
 import { Tile } from "../ui/tile";
@@ -125,17 +126,11 @@ function State({ pipeline }: { pipeline: Pipeline }) {
               { label: "records consumed", colour: "teal", dash: "dashed", values: values((point) => point.records_per_second) },
             ]}
           />
-          <Lines
-            name="lag"
-            title="Lag in records, over the last hour"
-            steps={steps}
-            show={figure}
-            lines={[{ label: "lag", colour: "orange", values: values((point) => point.lag_records), fill: true }]}
-          />
+          <Lag history={history} />
         </div>
       )}
       {totals != null && (
-        <div class="charts">
+        <div class="charts three">
           <Counts
             name="answers"
             title="Answers of ingest since its start"

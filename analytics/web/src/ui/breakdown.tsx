@@ -59,7 +59,7 @@ function Groups({ answer, by, kind, isChoice }: { answer: Answer<FinishedJobs>; 
       cell: (row) => (
         <>
           <meter class="share" min={0} max={most} value={finished(row)} aria-hidden="true" />
-          {count(finished(row))}
+          <span class="amount">{count(finished(row))}</span>
         </>
       ),
       value: finished,
@@ -72,7 +72,8 @@ function Groups({ answer, by, kind, isChoice }: { answer: Answer<FinishedJobs>; 
             number: true,
             cell: (row: FinishedJobs) => {
               const earlier = before.get(name(row));
-              return earlier === undefined ? "new" : (change(finished(row), finished(earlier))?.text ?? "–");
+              const text = earlier === undefined ? "new" : (change(finished(row), finished(earlier))?.text ?? "–");
+              return <span class="change">{text}</span>;
             },
             value: (row: FinishedJobs) => {
               const earlier = before.get(name(row));

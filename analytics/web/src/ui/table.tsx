@@ -32,13 +32,13 @@ export function Table<T>({ name, title, columns, rows, rowKey, actions, footer, 
       ),
     );
   return (
-    <section class="card" data-table={name} aria-labelledby={`${name}-title`}>
+    <div class="card" data-table={name}>
       <div class="caption">
-        <h2 id={`${name}-title`}>{title}</h2>
+        <h2>{title}</h2>
         <div class="actions">
           {actions}
-          <button type="button" class="quiet" onClick={save}>
-            CSV<span class="hidden"> of {title}</span>
+          <button type="button" class="quiet" aria-label={`CSV of ${title}`} onClick={save}>
+            CSV
           </button>
         </div>
       </div>
@@ -68,6 +68,6 @@ export function Table<T>({ name, title, columns, rows, rowKey, actions, footer, 
         </table>
       </div>
       {footer}
-    </section>
+    </div>
   );
 }

@@ -10,11 +10,11 @@ export function Toolbar() {
   const { view } = useNavigation();
   if (view.page === "job") return null;
   return (
-    <div class="toolbar" role="group" aria-label="What is shown">
+    <section class="toolbar" aria-label="What is shown">
       <RangePicker />
       {["overview", "durations"].includes(view.page) && <Compare />}
       {view.page !== "pipeline" && <Filters />}
-    </div>
+    </section>
   );
 }
 

@@ -1,0 +1,16 @@
+/** How far the processors are behind, over the last hour. */
+import type { Pipeline } from "../api/types";
+import { Lines } from "../chart/lines";
+import { figure } from "../format/number";
+
+export function Lag({ history }: { history: Pipeline["history"] }) {
+  return (
+    <Lines
+      name="lag"
+      title="Lag in records, over the last hour"
+      steps={history.map((point) => Date.parse(point.at) / 1000)}
+      show={figure}
+      lines={[{ label: "lag", colour: "orange", values: history.map((point) => point.lag_records ?? null), fill: true }]}
+    />
+  );
+}
