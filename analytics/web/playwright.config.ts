@@ -12,8 +12,8 @@ export default defineConfig({
   retries: 0,
   reporter: [["list"]],
   // A test fails by what it sees; these end one that hangs.
-  timeout: 120_000,
-  expect: { timeout: 45_000 },
+  timeout: 900_000,
+  expect: { timeout: 120_000 },
   use: {
     baseURL: `${process.env.HOOKLINE_ANALYTICS_URL}/`,
     viewport: { width: 1440, height: 900 },

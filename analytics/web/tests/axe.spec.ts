@@ -45,6 +45,7 @@ for (const [scheme, media] of Object.entries(SCHEMES)) {
       await settled(page);
       expect(await violations(page), `${scheme}: ${address}`).toEqual([]);
     }
+    await page.goto("");
     await page.getByText("Other range").click();
     await page.getByText("Resource", { exact: true }).first().click();
     await settled(page);

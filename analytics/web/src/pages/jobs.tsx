@@ -34,7 +34,13 @@ export function JobsPage() {
         <Segments label="State" name="state" values={STATES} current={state} />
         <Choice name="order" label="Order" values={ORDERS} current={order} text={(order) => ORDER_NAMES[order]} />
         {state === "any" ? (
-          <Choice name="time" label="Range of" values={TIMES} current={time} text={(time) => `Range: ${time} in it`} />
+          <Choice
+            name="time"
+            label="Range of"
+            values={TIMES}
+            current={time}
+            text={(time) => (time === "created" ? "Created in the range" : "Finished in the range")}
+          />
         ) : (
           <Choice
             name="age"
