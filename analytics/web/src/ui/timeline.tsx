@@ -66,7 +66,7 @@ export function Timeline({ job, deliveries, local }: Props) {
       </div>
       <div class="ends" aria-hidden="true">
         <span>{exact(new Date(first).toISOString(), local)}</span>
-        <span>{duration(span / 1000)}</span>
+        <span>{text}</span>
         <span>{exact(new Date(last).toISOString(), local)}</span>
       </div>
     </figure>
