@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Answer, FinishedJobs } from "../api/types";
 import { csv } from "./csv";
-import { darkness, roundUp, spanTicks } from "./scale";
+import { darkness, roundUp, SPAN_STEPS, spanTicks } from "./scale";
 import { comparedOf, minutesOf, perMinute, seriesOf, stepsOf } from "./steps";
 import { summary } from "./summary";
 
@@ -55,6 +55,10 @@ describe("a scale", () => {
     [Number.NaN, 1],
   ])("up to %s ends at %s", (most, end) => {
     expect(roundUp(most)).toBeCloseTo(end, 10);
+  });
+
+  test("of durations ends at a whole number of its steps", () => {
+    expect([roundUp(700, SPAN_STEPS), roundUp(4, SPAN_STEPS), roundUp(0, SPAN_STEPS)]).toEqual([900, 5, 1]);
   });
 
   test("of spans has ticks that people say", () => {
