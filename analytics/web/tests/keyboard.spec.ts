@@ -1,7 +1,7 @@
 /** By keyboard alone. */
 import { readFile } from "node:fs/promises";
 import type { Page } from "@playwright/test";
-import { expect, settled, test } from "./stage";
+import { expect, fixedRange, settled, test } from "./stage";
 
 /** Presses Tab until what has the focus is named so. */
 async function tabTo(page: Page, name: RegExp): Promise<void> {
@@ -53,7 +53,7 @@ test("a filter is opened, set and left", async ({ page }) => {
 });
 
 test("a chart is read step by step, and as a table", async ({ page }) => {
-  await page.goto("durations?from=-6h");
+  await page.goto(`durations?${fixedRange()}`);
   await settled(page);
   for (const [name, chart] of [
     [/Created to finished: cursor/, "distribution"],
@@ -74,7 +74,7 @@ test("a chart is read step by step, and as a table", async ({ page }) => {
     await page.keyboard.press("End");
     await expect(cursor).toHaveAttribute("aria-valuenow", (await cursor.getAttribute("aria-valuemax")) ?? "");
   }
-  await page.goto("?from=-6h");
+  await page.goto(`?${fixedRange()}`);
   await settled(page);
   await tabTo(page, /Show as table: Error rate/);
   await page.keyboard.press("Enter");
