@@ -11,15 +11,17 @@ export default defineConfig({
   forbidOnly: true,
   retries: 0,
   reporter: [["list"]],
-  // A test fails by what it sees; these end one that hangs.
-  timeout: 900_000,
-  expect: { timeout: 120_000 },
+  // A test fails by what it sees; these end one that hangs, and say where.
+  timeout: 300_000,
+  expect: { timeout: 60_000 },
   use: {
     baseURL: `${process.env.HOOKLINE_ANALYTICS_URL}/`,
     viewport: { width: 1440, height: 900 },
     timezoneId: "America/New_York",
     locale: "en-US",
     colorScheme: "light",
+    actionTimeout: 60_000,
+    navigationTimeout: 60_000,
     screenshot: "only-on-failure",
     launchOptions: {
       executablePath: "/usr/bin/chromium",

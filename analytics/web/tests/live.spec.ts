@@ -50,6 +50,23 @@ test("a pause holds the figures, and its end brings the new ones", async ({ page
   await expect(note).not.toHaveText(before);
 });
 
+test("the cursor of a chart stays where it is while figures come in and colours change", async ({ page, request }) => {
+  await page.goto("durations?from=-10m");
+  await settled(page);
+  const chart = page.locator("[data-chart=distribution]");
+  const cursor = chart.getByRole("slider");
+  await cursor.press("Home");
+  await cursor.press("ArrowRight");
+  const summary = await chart.locator("[data-summary]").innerText();
+  await control(request, "jobs");
+  await expect(chart.locator("[data-summary]")).not.toHaveText(summary);
+  await expect(cursor).toHaveAttribute("aria-valuenow", "1");
+  await page.getByLabel("Colours").selectOption("Dark");
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await expect(cursor).toHaveAttribute("aria-valuenow", "1");
+  await expect(chart.locator(".moment")).not.toBeEmpty();
+});
+
 test("a list keeps its place while new jobs come", async ({ page, request }) => {
   await page.goto("jobs?from=-24h&time=finished");
   await settled(page);

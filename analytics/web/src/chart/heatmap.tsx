@@ -36,10 +36,10 @@ export function HeatMap({ name, title, steps, step, bins, actions }: Props) {
   const least = bins.reduce((least, bin) => Math.min(least, Math.max(bin.from_seconds, LEAST)), Number.POSITIVE_INFINITY);
   const longest = bins.reduce((longest, bin) => Math.max(longest, bin.to_seconds), 0);
   const [bottom, top] = bins.length === 0 ? [1, 60] : [least, longest];
-  // The plot knows two lines that are not drawn: they give its axes.
+  // The plot knows two lines that are not drawn: they give its axes. Other bins are other data, so that they are drawn.
   const data = useMemo(
     () => [steps, steps.map(() => bottom), steps.map(() => top)] as unknown as uPlot.AlignedData,
-    [steps, bottom, top],
+    [steps, bottom, top, bins],
   );
   const at = (seconds: number) => minute(seconds * 1000, view.isLocal);
   const index = cursor !== undefined && cursor < steps.length ? cursor : undefined;
@@ -69,8 +69,9 @@ export function HeatMap({ name, title, steps, step, bins, actions }: Props) {
       actions={actions}
     >
       <Plot
-        shape={`${bottom} ${top} ${step} ${most} ${bins.length} ${bins[0]?.at} ${bins.at(-1)?.jobs}`}
+        shape={`${bottom} ${top} ${step} ${steps[0]} ${steps.length}`}
         data={data}
+        draw={(plot) => drawCells(plot, bins, step, most)}
         height={300}
         cursor={index}
         onCursor={setCursor}
@@ -92,7 +93,6 @@ export function HeatMap({ name, title, steps, step, bins, actions }: Props) {
             { show: true, paths: () => null, points: { show: false } },
             { show: true, paths: () => null, points: { show: false } },
           ],
-          hooks: { draw: [(plot) => drawCells(plot, bins, step, most)] },
         })}
       />
     </Figure>

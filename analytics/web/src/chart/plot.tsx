@@ -9,19 +9,23 @@ import { colour } from "./colours";
 interface Props {
   /** What the options depend on, apart from the colours. */
   shape: string;
-  options: () => Pick<uPlot.Options, "series" | "scales" | "hooks"> & { axes: [uPlot.Axis, uPlot.Axis] };
+  options: () => Pick<uPlot.Options, "series" | "scales"> & { axes: [uPlot.Axis, uPlot.Axis] };
   data: uPlot.AlignedData;
+  /** Draws what is no series. */
+  draw?: (plot: uPlot) => void;
   height: number;
   cursor: number | undefined;
   onCursor: (index: number | undefined) => void;
 }
 
-export function Plot({ shape, options, data, height, cursor, onCursor }: Props) {
+export function Plot({ shape, options, data, draw, height, cursor, onCursor }: Props) {
   const { view, go } = useNavigation();
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
-  const latest = useRef({ onCursor, zoom: (_: number, __: number) => {} });
+  const latest = useRef({ cursor, draw, onCursor, zoom: (_: number, __: number) => {} });
   latest.current = {
+    cursor,
+    draw,
     onCursor,
     zoom: (from, to) => go(view.with({ from: instant(from), to: instant(to) })),
   };
@@ -60,7 +64,9 @@ export function Plot({ shape, options, data, height, cursor, onCursor }: Props) 
           axis({ size: 52, ...own.axes[1] }),
         ],
         hooks: {
-          ...own.hooks,
+          // One that is made anew, because what it shows has changed, has its cursor where that of the last one was.
+          ready: [(plot) => moveCursor(plot, latest.current.cursor)],
+          draw: [(plot) => latest.current.draw?.(plot)],
           setCursor: [(plot) => latest.current.onCursor(plot.cursor.idx ?? undefined)],
           setSelect: [
             (plot) => {
@@ -92,12 +98,15 @@ export function Plot({ shape, options, data, height, cursor, onCursor }: Props) 
 
   // Keys move the cursor where no mouse is.
   useEffect(() => {
-    const made = plot.current;
-    if (made === undefined || cursor === undefined || made.cursor.idx === cursor) return;
-    made.setCursor({ left: made.valToPos(made.data[0][cursor] ?? 0, "x"), top: 1 });
+    if (plot.current !== undefined) moveCursor(plot.current, cursor);
   }, [cursor]);
 
   return <div class="plot" ref={holder} aria-hidden="true" style={{ height }} />;
+}
+
+function moveCursor(plot: uPlot, index: number | undefined): void {
+  if (index === undefined || plot.cursor.idx === index) return;
+  plot.setCursor({ left: plot.valToPos(plot.data[0][index] ?? 0, "x"), top: 1 });
 }
 
 function instant(seconds: number): string {
