@@ -16,6 +16,8 @@ DENY := 0.20.2
 MACHETE := 0.9.2
 FUZZ := 0.13.2
 WEB := analytics/web
+# That of Vite 8; empty where npm is missing or Node is older.
+NODE := $(shell command -v npm >/dev/null && node -p '/^v(20[.](19|[2-9][0-9])|22[.](1[2-9]|[2-9][0-9])|2[3-9]|[3-9][0-9])/.test(process.version) || ""' 2>/dev/null)
 # Whatever the dashboard is built of.
 WEB_SOURCES := $(wildcard $(WEB)/*.ts $(WEB)/*.json $(WEB)/index.html) $(shell find $(WEB)/src $(WEB)/public -type f)
 BENCHES ?= ingest processor rollup
@@ -29,7 +31,7 @@ help: ## This list
 # The binaries show it as their version's. Only these targets set it: a variable that comes and goes means to build them anew.
 up simulate: export HOOKLINE_COMMIT = $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 
-up: $(if $(shell command -v npm),web) ## Start the local stack; the first time with sample traffic and a report
+up: $(if $(NODE),web) ## Start the local stack; the first time with sample traffic and a report
 	@$(STACK) up
 
 web: $(WEB)/dist/index.html ## Build the dashboard, which the next `cargo build` embeds; needs Node 20.19 or later
@@ -38,7 +40,7 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
 	cd $(WEB) && npx vite build --logLevel warn
 
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
-	@command -v npm >/dev/null || { echo 'npm is missing: install Node 20.19 or later' >&2; exit 1; }
+	@test -n '$(NODE)' || { echo 'npm is missing, or its Node too old: install Node 20.19 or later (of 22, 22.12)' >&2; exit 1; }
 	cd $(WEB) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --silent
 	@touch $@
 
