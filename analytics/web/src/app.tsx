@@ -5,7 +5,7 @@ import { ErrorsPage } from "./pages/errors";
 import { JobPage } from "./pages/job";
 import { JobsPage } from "./pages/jobs";
 import { OverviewPage } from "./pages/overview";
-import { PipelinePage } from "./pages/pipeline";
+import { PipelinePage } from "./pages/pipeline/page";
 import { useNavigation } from "./state/location";
 import type { Page } from "./state/view";
 import { Banner } from "./ui/banner";

@@ -197,17 +197,26 @@ async function job(page: Page, request: APIRequestContext): Promise<string[]> {
   ];
 }
 
-async function pipeline(page: Page, request: APIRequestContext): Promise<string[]> {
-  await page.goto("pipeline?from=-3h");
+/** The state of the pipeline changes with each reading, so the page is told what was read here; `alter` tells it something else. */
+async function pipeline(page: Page, request: APIRequestContext, alter = (state: Pipeline) => state): Promise<string[]> {
+  await expect.poll(async () => (await api<Pipeline>(request, "pipeline")).history.length).toBeGreaterThan(1);
+  const state = await api<Pipeline>(request, "pipeline");
+  const told = alter(structuredClone(state));
+  await page.route("**/api/v1/pipeline", (route) => route.fulfill({ json: told, headers: { "hookline-as-of": told.as_of } }));
+  const charts = ["rates", "lag", "freshness", "processor-stages"];
+  await page.goto(`pipeline?from=-3h&${charts.map((chart) => `table=${chart}`).join("&")}`);
   await settled(page);
   const letters = await api<DeadLettersAnswer>(request, "dead-letters?from=-3h&limit=20");
-  const state = await api<Pipeline>(request, "pipeline");
-  const counted = (counts: Record<string, number> = {}) =>
+  const { totals, history } = state;
+  const counted = (counts: Record<string, number> = {}, show = count) =>
     Object.entries(counts)
       .filter(([, number]) => number > 0)
-      .map(([label, number]) => [label, count(number)]);
+      .map(([label, number]) => [label, show(number)]);
+  const slowest = (stages: Record<string, number> = {}) => Object.fromEntries(Object.entries(stages).sort((a, b) => b[1] - a[1]));
   const shown = async (table: string) =>
     (await cells(page, `[data-table=${table}]`)).map(([label, number]) => [label?.split(" ")[0], number]);
+  const chart = async (name: string) => (await cells(page, `[data-chart=${name}]`)).map((row) => row.slice(1)).reverse();
+  const stages = (await page.locator("[data-chart=processor-stages] thead th").allInnerTexts()).slice(1, 6);
   return [
     ...differing("that there are dead letters", letters.by_reason.length > 0, true),
     ...differing(
@@ -216,9 +225,32 @@ async function pipeline(page: Page, request: APIRequestContext): Promise<string[
       letters.by_reason.map((row) => [row.reason, count(row.dead_letters)]),
     ),
     ...differing("dead letters", (await cells(page, "[data-table=dead-letters]")).length, letters.rows.length),
-    ...differing("answers", await shown("answers"), counted(state.totals?.answers)),
-    ...differing("dead letters since the start", await shown("dead"), counted(state.totals?.dead_letters)),
-    ...differing("lag", await tile(page, "lag"), [count(state.totals?.lag_records)]),
+    ...differing("answers", await shown("answers"), counted(totals?.answers)),
+    ...differing("rejections", await shown("rejections"), counted(totals?.rejections)),
+    ...differing("dead letters since the start", await shown("dead"), counted(totals?.dead_letters)),
+    ...differing("stages of ingest", await shown("ingest-seconds"), counted(slowest(totals?.ingest_stages), duration)),
+    ...differing("stages of processors", await shown("processor-seconds"), counted(slowest(totals?.processor_stages), duration)),
+    ...differing("lag", await tile(page, "lag"), [count(totals?.lag_records)]),
+    ...differing(
+      "rates",
+      await chart("rates"),
+      history.map((point) => [point.answers_per_second, point.verified_per_second, point.records_per_second].map(figure)),
+    ),
+    ...differing(
+      "lag over time",
+      await chart("lag"),
+      history.map((point) => [figure(point.lag_records)]),
+    ),
+    ...differing(
+      "freshness",
+      await chart("freshness"),
+      history.map((point) => [point.signed_to_visible_seconds, point.lag_seconds, point.rollup_age_seconds].map(duration)),
+    ),
+    ...differing(
+      "stages of processors over time",
+      (await chart("processor-stages")).map((row) => row.slice(0, stages.length)),
+      history.map((point) => stages.map((stage) => `${duration(point.processor_stages[stage] ?? 0)}/s`)),
+    ),
   ];
 }
 
@@ -243,4 +275,9 @@ test("numbers: the control, a page that is told other figures", async ({ page, r
   for (const [name, compare] of Object.entries({ overview, errors, durations, jobs, job })) {
     expect(await compare(page, request), name).not.toEqual([]);
   }
+  const later = (state: Pipeline) => {
+    for (const point of state.history) point.rollup_age_seconds = (point.rollup_age_seconds ?? 0) + 60;
+    return state;
+  };
+  expect(await pipeline(page, request, later), "pipeline").not.toEqual([]);
 });

@@ -26,7 +26,7 @@ export async function settled(page: Page): Promise<void> {
   await expect(page.locator("[aria-busy=true]")).toHaveCount(0);
 }
 
-/** The last two whole hours and the minutes since: fixed, so that page and API are asked the same. */
+/** Four whole hours, fixed, so that page and API are asked the same. */
 export function fixedRange(): string {
   const hour = Math.floor(Date.now() / 3_600_000) * 3_600_000;
   const text = (at: number) => `${new Date(at).toISOString().slice(0, 19)}Z`;

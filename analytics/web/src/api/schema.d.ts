@@ -147,7 +147,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How the pipeline does: rates, refusals, lag and dead letters of the admin listeners that are configured, and the roll-up's age. */
+        /**
+         * How the pipeline does: rates, refusals, lag, dead letters, freshness and seconds by stage, now and over the last hour, from
+         *     the admin listeners or the Prometheus that is configured, and the roll-up's age.
+         */
         get: operations["pipeline"];
         put?: never;
         post?: never;
@@ -981,11 +984,12 @@ export interface components {
         Pipeline: {
             /** Format: date-time */
             as_of: string;
-            /** @description The last hour, oldest first. */
+            /** @description The last hour, oldest first, a point for each 15 seconds in which they were read. */
             history: components["schemas"]["PipelinePoint"][];
             /**
              * Format: date-time
-             * @description When the listeners were read last; null before the first time, and where none is configured.
+             * @description When the metrics were read last; null before the first time, and where neither `serve.admin_urls` nor
+             *     `serve.prometheus_url` is configured.
              */
             read_at?: string | null;
             /**
@@ -994,10 +998,10 @@ export interface components {
              */
             rollup_age_seconds?: number | null;
             totals?: components["schemas"]["PipelineTotals"] | null;
-            /** @description Listeners of `serve.admin_urls` that did not answer then. */
+            /** @description Listeners of `serve.admin_urls`, or the Prometheus, that did not answer then. */
             unreachable: number;
         };
-        /** @description What happened from one reading to the next. */
+        /** @description What happened in the minute before, or since the first reading where that is less. */
         PipelinePoint: {
             /**
              * Format: double
@@ -1006,15 +1010,60 @@ export interface components {
             answers_per_second: number;
             /** Format: date-time */
             at: string;
-            /** Format: double */
+            /** @description Dead letters, by the second and by reason. */
+            dead_letters_per_second: {
+                [key: string]: number;
+            };
+            /** @description Seconds of work by the second of each stage of ingest; empty where it does not tell. */
+            ingest_stages: {
+                [key: string]: number;
+            };
+            /**
+             * Format: double
+             * @description Records that are not committed yet; null where nobody has the figure.
+             */
             lag_records?: number | null;
+            /**
+             * Format: double
+             * @description The greatest age of the last record of a partition, in seconds.
+             */
+            lag_seconds?: number | null;
+            /** @description The same of the processors. */
+            processor_stages: {
+                [key: string]: number;
+            };
             /**
              * Format: double
              * @description Records consumed, by the second.
              */
             records_per_second: number;
+            /** @description Webhooks answered 503, by the second and by reason. */
+            refusals_per_second: {
+                [key: string]: number;
+            };
+            /** @description Webhooks answered 401, by the second and by reason. */
+            rejections_per_second: {
+                [key: string]: number;
+            };
+            /**
+             * Format: double
+             * @description Seconds since the roll-up was refreshed last; null where ClickHouse did not say.
+             */
+            rollup_age_seconds?: number | null;
+            /**
+             * Format: double
+             * @description The mean delay from signing to the row being in ClickHouse, in seconds; null where no batch was inserted.
+             */
+            signed_to_visible_seconds?: number | null;
+            /** @description Listeners that did not answer, whose figures are missing. */
+            unreachable: number;
+            /**
+             * Format: double
+             * @description Authentic webhooks, by the second.
+             */
+            verified_per_second: number;
         };
-        /** @description The sums of the metrics that the pipeline is judged by, over all pages. */
+        /** @description The sums of the metrics that the pipeline is judged by, over all listeners. */
         PipelineTotals: {
             /** @description Webhooks answered since ingest started, by status. */
             answers: {
@@ -1024,9 +1073,13 @@ export interface components {
             dead_letters: {
                 [key: string]: number;
             };
+            /** @description Seconds of work of each stage of ingest since it started; empty where it does not tell. */
+            ingest_stages: {
+                [key: string]: number;
+            };
             /**
              * Format: double
-             * @description Records that are not committed yet; null where no page has the figure.
+             * @description Records that are not committed yet; null where nobody has the figure.
              */
             lag_records?: number | null;
             /**
@@ -1034,6 +1087,10 @@ export interface components {
              * @description The greatest age of the last record of a partition, in seconds.
              */
             lag_seconds?: number | null;
+            /** @description The same of the processors. */
+            processor_stages: {
+                [key: string]: number;
+            };
             /**
              * Format: double
              * @description Records consumed since the processors started.
@@ -1041,6 +1098,10 @@ export interface components {
             records_consumed: number;
             /** @description Webhooks answered 503 since ingest started, by reason. */
             refusals: {
+                [key: string]: number;
+            };
+            /** @description Webhooks answered 401 since ingest started, by reason. */
+            rejections: {
                 [key: string]: number;
             };
             /**
@@ -1053,6 +1114,11 @@ export interface components {
              * @description Partitions that stopped and wait for an operator.
              */
             stopped_partitions: number;
+            /**
+             * Format: double
+             * @description Authentic webhooks since ingest started.
+             */
+            verified: number;
         };
         Problem: {
             /** @description What is wrong, and what to do. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Answer, FinishedJobs } from "../api/types";
 import { csv } from "./csv";
+import { groupsOf, linesOf } from "./groups";
 import { darkness, roundUp, SPAN_STEPS, spanTicks } from "./scale";
 import { comparedOf, minutesOf, perMinute, seriesOf, stepsOf } from "./steps";
 import { summary } from "./summary";
@@ -42,6 +43,29 @@ describe("a series", () => {
   test("has that of the comparison range on the same steps", () => {
     expect(comparedOf(answer, seriesOf(answer))?.rate).toEqual([0, 4, 0, 0]);
     expect(comparedOf({ ...answer, compared: null }, seriesOf(answer))).toBeUndefined();
+  });
+});
+
+describe("groups", () => {
+  const points = [{ a: 1, b: 5, zero: 0 }, { a: 2, c: 1 }, {}];
+
+  test("stand largest first, and what no point has is left out", () => {
+    expect(groupsOf(points, (point) => point as Record<string, number>)).toMatchObject([
+      { label: "b", values: [5, 0, 0] },
+      { label: "a", values: [1, 2, 0] },
+      { label: "c", values: [0, 1, 0] },
+    ]);
+    expect(groupsOf([{}], (point) => point)).toEqual([]);
+  });
+
+  test("have a look each, and the smallest are one line", () => {
+    const groups = Array.from({ length: 7 }, (_, index) => ({ label: `g${index}`, values: [index, null, null] }));
+    const lines = linesOf([...groups.slice(0, 6), { label: "g6", values: [6, 4, null] }]);
+    expect(lines.map(({ label }) => label)).toEqual(["g0", "g1", "g2", "g3", "g4", "others"]);
+    expect(new Set(lines.map(({ colour, dash }) => `${colour} ${dash}`)).size).toBe(6);
+    expect(lines.at(-1)?.values).toEqual([11, 4, null]);
+    expect(linesOf(groups.slice(0, 2)).map(({ label }) => label)).toEqual(["g0", "g1"]);
+    expect(linesOf([])).toEqual([]);
   });
 });
 

@@ -1,8 +1,8 @@
 /** Which errors, since when, and which jobs to look at. */
 import { useQuestion } from "../api/question";
 import type { Answer, ErrorGroup, FinishedJobs } from "../api/types";
-import type { Colour } from "../chart/colours";
-import { type Line, Lines } from "../chart/lines";
+import { linesOf } from "../chart/groups";
+import { Lines } from "../chart/lines";
 import { minutesOf, perMinute, stepsOf, valuesOf } from "../chart/steps";
 import { count, figure, percent } from "../format/number";
 import { minute } from "../format/time";
@@ -15,15 +15,6 @@ import { Table } from "../ui/table";
 const BY = ["error_code", "job_type", "resource"] as const;
 type By = (typeof BY)[number];
 const NAMES: Record<By, string> = { error_code: "code", job_type: "type", resource: "resource" };
-
-/** Each line with a colour and a dash of its own. */
-const LOOKS: { colour: Colour; dash?: "dashed" | "dotted" }[] = [
-  { colour: "red" },
-  { colour: "blue", dash: "dashed" },
-  { colour: "orange", dash: "dotted" },
-  { colour: "purple" },
-  { colour: "teal", dash: "dashed" },
-];
 
 export function ErrorsPage() {
   const { view } = useNavigation();
@@ -58,14 +49,7 @@ function OverTime({ answer, by }: { answer: Answer<FinishedJobs>; by: By }) {
       valuesOf<number>(steps, merged(rows), (row) => row.errored, 0),
       minutes,
     );
-  const shown: Line[] = sorted.slice(0, LOOKS.length).map(([label, rows], index) => ({
-    label,
-    values: values(rows),
-    ...(LOOKS[index] ?? { colour: "grey" }),
-  }));
-  const others = sorted.slice(LOOKS.length).flatMap(([, rows]) => rows);
-  const lines: Line[] =
-    others.length === 0 ? shown : [...shown, { label: "others", colour: "muted", dash: "dotted", values: values(others) }];
+  const lines = linesOf(sorted.map(([label, rows]) => ({ label, values: values(rows) })));
   if (lines.length === 0) return null;
   return (
     <Lines

@@ -9,6 +9,7 @@ import { useNavigation } from "../state/location";
 import type { View } from "../state/view";
 import { Breakdown } from "../ui/breakdown";
 import { FilterLink } from "../ui/filters";
+import { freshness } from "../ui/freshness";
 import { Lag } from "../ui/lag";
 import { Empty, Shown } from "../ui/states";
 import { type Column, Table } from "../ui/table";
@@ -108,7 +109,7 @@ function Tiles({ summary, pipeline }: { summary: Summary; pipeline: Pipeline | u
           name="freshness"
           title="Signed to visible"
           href={href({}, "pipeline")}
-          parts={[{ text: duration(totals?.signed_to_visible_seconds) }]}
+          parts={[{ text: duration(freshness(pipeline).seconds) }]}
           note={totals?.lag_records == null ? "the lag is not known" : `${count(totals.lag_records)} records behind`}
           alarm={(totals?.stopped_partitions ?? 0) > 0}
         />

@@ -3,7 +3,7 @@ import type { Pipeline } from "../api/types";
 import { Lines } from "../chart/lines";
 import { figure } from "../format/number";
 
-export function Lag({ history }: { history: Pipeline["history"] }) {
+export function Lag({ history }: { history: Readonly<Pipeline["history"]> }) {
   return (
     <Lines
       name="lag"
