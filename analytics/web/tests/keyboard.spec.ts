@@ -52,6 +52,22 @@ test("a filter is opened, set and left", async ({ page }) => {
   expect(await page.evaluate(() => document.activeElement?.tagName)).toBe("SUMMARY");
 });
 
+test("keys that come faster than frames move the cursor step by step", async ({ page }) => {
+  await page.goto(`durations?${fixedRange()}`);
+  await settled(page);
+  for (const chart of ["distribution", "percentiles"]) {
+    const cursor = page.locator(`[data-chart=${chart}] [role=slider]`);
+    await cursor.evaluate(async (slider) => {
+      for (const key of ["Home", ...Array(5).fill("ArrowRight")]) {
+        slider.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        // What a key changed is shown by then, but no frame has been drawn.
+        for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+      }
+    });
+    await expect(cursor).toHaveAttribute("aria-valuenow", "5");
+  }
+});
+
 test("a chart is read step by step, and as a table", async ({ page }) => {
   await page.goto(`durations?${fixedRange()}`);
   await settled(page);

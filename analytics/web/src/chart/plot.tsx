@@ -48,7 +48,7 @@ export function Plot({ shape, options, data, draw, height, cursor, onCursor }: P
       {
         width: Math.max(element.clientWidth, 60),
         height,
-        padding: [8, 8, 0, 0],
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         tzDate: (seconds) => (local ? new Date(seconds * 1000) : uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC")),
         cursor: {
@@ -67,7 +67,7 @@ export function Plot({ shape, options, data, draw, height, cursor, onCursor }: P
           // One that is made anew, because what it shows has changed, has its cursor where that of the last one was.
           ready: [(plot) => moveCursor(plot, latest.current.cursor)],
           draw: [(plot) => latest.current.draw?.(plot)],
-          setCursor: [(plot) => latest.current.onCursor(plot.cursor.idx ?? undefined)],
+          setCursor: [(plot) => plot.status === 1 && latest.current.onCursor(plot.cursor.idx ?? undefined)],
           setSelect: [
             (plot) => {
               const { left, width } = plot.select;
@@ -104,9 +104,10 @@ export function Plot({ shape, options, data, draw, height, cursor, onCursor }: P
   return <div class="plot" ref={holder} aria-hidden="true" style={{ height }} />;
 }
 
+/** Tells nobody: who is told of a move that a later key has overtaken would move the cursor back, and be told of that, for ever. */
 function moveCursor(plot: uPlot, index: number | undefined): void {
   if (index === undefined || plot.cursor.idx === index) return;
-  plot.setCursor({ left: plot.valToPos(plot.data[0][index] ?? 0, "x"), top: 1 });
+  plot.setCursor({ left: plot.valToPos(plot.data[0][index] ?? 0, "x"), top: 1 }, false);
 }
 
 function instant(seconds: number): string {
