@@ -33,15 +33,18 @@ describe("a series", () => {
     step: 300,
     read_from: "facts",
     rows: [row("2026-11-01T00:00:00Z", 6, 2), row("2026-11-01T00:10:00Z", 5)],
-    compared: { range: { from: "2026-10-31T00:01:00Z", to: "2026-10-31T00:16:00Z" }, rows: [row("2026-10-31T00:05:00Z", 20)] },
+    compared: {
+      range: { from: "2026-10-31T00:01:00Z", to: "2026-10-31T00:16:00Z" },
+      rows: [row("2026-10-31T00:05:00Z", 20), row("2026-10-31T00:15:00Z", 3)],
+    },
   } as Answer<FinishedJobs>;
 
   test("has steps without rows, too", () => {
     expect(seriesOf(answer).rate).toEqual([2, 0, 1, 0]);
   });
 
-  test("has that of the comparison range on the same steps", () => {
-    expect(comparedOf(answer, seriesOf(answer))?.rate).toEqual([0, 4, 0, 0]);
+  test("has that of the comparison range on the same steps, of which the last is as short", () => {
+    expect(comparedOf(answer, seriesOf(answer))?.rate).toEqual([0, 4, 0, 3]);
     expect(comparedOf({ ...answer, compared: null }, seriesOf(answer))).toBeUndefined();
   });
 });

@@ -55,10 +55,10 @@ export function comparedOf(answer: Answer<FinishedJobs>, series: Series): Series
     const at = Math.floor((Date.parse(row.at ?? "") / 1000 + shift) / step) * step;
     return { ...row, at: new Date(at * 1000).toISOString() };
   });
-  const whole = series.steps.map(() => step / 60);
+  // All of that range has passed.
+  const minutes = minutesOf(series.steps, step, answer.range, answer.range.to);
   const jobs = valuesOf<number>(series.steps, rows, (row) => row.completed + row.errored, 0);
-  const edges = series.minutes.map((minutes, index) => (index === 0 ? minutes : (whole[index] ?? minutes)));
-  return { steps: series.steps, minutes: edges, rows, rate: perMinute(jobs, edges) };
+  return { steps: series.steps, minutes, rows, rate: perMinute(jobs, minutes) };
 }
 
 export function perMinute(jobs: number[], minutes: number[]): (number | null)[] {
