@@ -85,7 +85,7 @@ export function HeatMap({ name, title, steps, step, bins, actions }: Props) {
             {
               splits: () => spanTicks(bottom, top, 8),
               filter: (_, splits) => splits,
-              values: (_, ticks) => ticks.map((tick) => duration(tick)),
+              values: (_, ticks) => ticks.map((tick) => duration(tick).replace(".0 ", " ")),
             },
           ],
           series: [

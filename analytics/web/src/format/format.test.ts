@@ -5,6 +5,9 @@ import { clock, exact, fromInput, minute, toInput, zone } from "./time";
 test.each([
   [null, "–"],
   [0, "0 s"],
+  [0.00000001, "1 µs"],
+  [0.0003, "300 µs"],
+  [0.0009996, "1 ms"],
   [0.25, "250 ms"],
   [0.9996, "1.0 s"],
   [9.94, "9.9 s"],

@@ -22,11 +22,12 @@ export function percent(ratio: number | null | undefined): string {
   return `${value.toFixed(digits)} %`;
 }
 
-/** A span as its two largest units: `250 ms`, `41 s`, `1 m 13 s`, `2 h 05 m`. */
+/** A span as its two largest units: `300 µs`, `250 ms`, `41 s`, `1 m 13 s`, `2 h 05 m`. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds == null) return NONE;
   if (seconds < 0) return `−${duration(-seconds)}`;
   if (seconds === 0) return "0 s";
+  if (seconds < 0.0009995) return `${Math.ceil(seconds * 1e6)} µs`;
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const rounded = Math.round(seconds);

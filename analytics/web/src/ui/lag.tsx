@@ -10,6 +10,7 @@ export function Lag({ history }: { history: Readonly<Pipeline["history"]> }) {
       title="Lag in records, over the last hour"
       steps={history.map((point) => Date.parse(point.at) / 1000)}
       show={figure}
+      atLeast={4}
       lines={[{ label: "lag", colour: "orange", values: history.map((point) => point.lag_records ?? null), fill: true }]}
     />
   );

@@ -15,7 +15,7 @@ export function History({ history }: { history: readonly Point[] }) {
     <div class="charts">
       <Lines
         name="rates"
-        title="A second, over the last hour"
+        title="Webhooks and records a second"
         steps={steps}
         show={figure}
         lines={[
@@ -26,7 +26,7 @@ export function History({ history }: { history: readonly Point[] }) {
       />
       <Lines
         name="refused"
-        title="Not taken a second, by reason"
+        title="Refused, or a dead letter, a second"
         steps={steps}
         show={figure}
         lines={orNone(groupsOf(history, notTaken), steps.length)}
@@ -34,7 +34,7 @@ export function History({ history }: { history: readonly Point[] }) {
       <Lag history={history} />
       <Lines
         name="freshness"
-        title="Freshness, over the last hour"
+        title="Freshness"
         steps={steps}
         show={duration}
         ticks={SPAN_STEPS}

@@ -28,11 +28,22 @@ export function PipelinePage() {
           <>
             <Tiles pipeline={pipeline} />
             <Remarks pipeline={pipeline} />
-            {pipeline.history.length > 1 && <History history={pipeline.history} />}
-            {pipeline.totals != null && <Totals totals={pipeline.totals} />}
+            {pipeline.history.length > 1 && (
+              <>
+                <h2 class="section">The last hour</h2>
+                <History history={pipeline.history} />
+              </>
+            )}
+            {pipeline.totals != null && (
+              <>
+                <h2 class="section">Since the processes started</h2>
+                <Totals totals={pipeline.totals} />
+              </>
+            )}
           </>
         )}
       </Shown>
+      <h2 class="section">The range that is chosen above</h2>
       <Shown known={letters} what="dead letters">
         {(letters) => <DeadLetters letters={letters} />}
       </Shown>

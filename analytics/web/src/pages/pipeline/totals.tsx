@@ -21,10 +21,10 @@ const ANSWERS: Record<string, string> = {
 export function Totals({ totals }: { totals: NonNullable<Pipeline["totals"]> }) {
   return (
     <div class="charts three">
-      <Counts name="answers" title="Answers of ingest since its start" what="Status" counts={totals.answers} words={ANSWERS} />
+      <Counts name="answers" title="Answers of ingest" what="Status" counts={totals.answers} words={ANSWERS} />
       <Counts name="refusals" title="To be sent again, by reason" what="Reason" counts={totals.refusals} />
       <Counts name="rejections" title="Refused by signature, by reason" what="Reason" counts={totals.rejections} />
-      <Counts name="dead" title="Dead letters since the start, by reason" what="Reason" counts={totals.dead_letters} />
+      <Counts name="dead" title="Dead letters, by reason" what="Reason" counts={totals.dead_letters} />
       <Counts name="ingest-seconds" title="Ingest: time by stage" what="Stage" counts={totals.ingest_stages} isTime />
       <Counts name="processor-seconds" title="Processors: time by stage" what="Stage" counts={totals.processor_stages} isTime />
     </div>
