@@ -1,5 +1,6 @@
 //! How long the dashboard's pages take over ten million jobs, in a browser: `make bench BENCHES=page`. With `--soak`, one page stays
 //! open beside jobs that come in, and its heap must stay flat: `make soak-page`.
+#![expect(clippy::print_stdout, reason = "a bench prints its result")]
 
 #[path = "../queries/fill.rs"]
 mod fill;
