@@ -116,7 +116,7 @@ bench: $(if $(filter page,$(BENCHES)),web) ## Costs for each event beside the al
 
 soak-page: web ## A page of the dashboard open for an hour while jobs come in; ARGS='--soak 5' for five minutes
 	cargo build --locked --workspace --bins
-	$(STACK) run --state .local/soak -- cargo bench --locked --profile dev --package hookline-analytics --bench page -- --jobs 200000 $(or $(ARGS),--soak 60)
+	$(STACK) run --state .local/soak -- cargo bench --locked --profile dev --bench page -- --jobs 200000 $(or $(ARGS),--soak 60)
 
 soak: ## The crash matrix with 5,000 jobs for each fault, then 30 minutes of random faults; ARGS='--minutes 10 --rate 200 --seed 7'
 	cargo build --locked --workspace --bins
