@@ -86,5 +86,6 @@ test("a list keeps its place while new jobs come", async ({ page, request }) => 
   // What is read stays where it is, though a button has come above it.
   expect((await row.boundingBox())?.y).toBeCloseTo(place?.y ?? 0, 0);
   await newer.click();
-  await expect.poll(async () => (await ids())[0]).not.toBe(before[0]);
+  // They end in the last minutes and stand by when they were created, so not all of them are above those that were there.
+  await expect.poll(async () => (await ids()).some((id) => !before.includes(id))).toBe(true);
 });
