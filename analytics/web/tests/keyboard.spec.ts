@@ -25,11 +25,11 @@ test("from the top to a job", async ({ page }) => {
   await page.keyboard.press("Enter");
   await expect(page.locator("main")).toBeFocused();
 
-  await page.goto("");
+  await page.goto(`?${fixedRange()}`);
   await settled(page);
   await tabTo(page, /^ Errors$/);
   await page.keyboard.press("Enter");
-  await expect(page).toHaveURL(/\/errors$/);
+  await expect(page).toHaveURL(/\/errors\?/);
   await expect(page.locator("main")).toBeFocused();
   await settled(page);
   await tabTo(page, /^ cm/);
