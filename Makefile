@@ -11,14 +11,19 @@ BIN := .local/venv/bin
 ARGS ?=
 # Of this much it is known which jobs were sent, so `hookline-simulator check` can tell whether the tables have them.
 TRAFFIC := --past 4m --jobs 2000 --ledger .local/samples.jsonl
-LINTS := fmt clippy doc deny machete typos ruff
+LINTS := fmt clippy doc deny machete typos ruff web
 DENY := 0.20.2
 MACHETE := 0.9.2
 FUZZ := 0.13.2
+WEB := analytics/web
+# That of Vite 8; empty where npm is missing or Node is older.
+NODE := $(shell command -v npm >/dev/null && node -p '/^v(20[.](19|[2-9][0-9])|22[.](1[2-9]|[2-9][0-9])|2[3-9]|[3-9][0-9])/.test(process.version) || ""' 2>/dev/null)
+# Whatever the dashboard is built of.
+WEB_SOURCES := $(wildcard $(WEB)/*.ts $(WEB)/*.json $(WEB)/index.html) $(shell find $(WEB)/src $(WEB)/public -type f)
 BENCHES ?= ingest processor rollup
 SECONDS_EACH ?= 20
 
-.PHONY: help up down status start stop restart logs simulate test bench soak fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
+.PHONY: help up web packages down status start stop restart logs simulate test bench soak soak-page fuzz docs lint lints $(LINTS:%=lint-%) advisories clean tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +31,22 @@ help: ## This list
 # The binaries show it as their version's. Only these targets set it: a variable that comes and goes means to build them anew.
 up simulate: export HOOKLINE_COMMIT = $(shell git describe --always --dirty --exclude '*' 2>/dev/null)
 
-up: ## Start the local stack; the first time with sample traffic and a report
+up: $(if $(NODE),web) ## Start the local stack; the first time with sample traffic and a report
 	@$(STACK) up
+
+web: $(WEB)/dist/index.html ## Build the dashboard, which the next `cargo build` embeds; needs Node 20.19 or later
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd $(WEB) && npx vite build --logLevel warn
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@test -n '$(NODE)' || { echo 'npm is missing, or its Node too old: install Node 20.19 or later (of 22, 22.12)' >&2; exit 1; }
+	cd $(WEB) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --silent
+	@touch $@
+
+packages: ## Install, as root, what the tests of the dashboard need of Debian: Chromium and a font
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-inter
 
 down: ## Stop what `make up` started; the data stays
 	@$(STACK) down
@@ -50,7 +69,7 @@ simulate: ## Send 2,000 jobs of the last minutes, within seconds; ARGS='--jobs 5
 	@test -f .local/env || { echo 'no stack yet: run `make up` first' >&2; exit 1; }
 	@. .local/env && cargo run --quiet --release --locked --bin hookline-simulator -- $(or $(ARGS),$(TRAFFIC))
 
-test: ## Every test, on a real Kafka and a real ClickHouse; ARGS are those of `cargo test`
+test: web ## Every test, on a real Kafka, a real ClickHouse and in a real browser; ARGS are those of `cargo test`
 	cargo build --locked --workspace --bins --tests
 	$(STACK) run -- cargo test --locked --workspace --no-fail-fast $(ARGS) 2>&1 | .ci/tally
 
@@ -86,9 +105,18 @@ lint-ruff: tools
 	$(BIN)/ruff check deploy
 	$(BIN)/ruff format --check deploy
 
-bench: ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest queries' for some, ARGS are theirs
+# Types that are not those of the API's document are found here, too.
+lint-web: web
+	cd $(WEB) && npx biome ci --error-on-warnings . && npx openapi-typescript ../../docs/openapi-analytics.json --output src/api/schema.d.ts --check
+	cd $(WEB) && npx tsc && npx vitest run && node scripts/bundle_size.mjs
+
+bench: $(if $(filter page,$(BENCHES)),web) ## Costs for each event beside the alternatives, into .local/bench.json; BENCHES='ingest queries' for some, ARGS are theirs
 	cargo build --locked --release --workspace --bins
 	for bench in $(BENCHES); do $(STACK) run --state .local/bench-servers -- cargo bench --locked --bench $$bench -- $(ARGS); done
+
+soak-page: web ## A page of the dashboard open for an hour while jobs come in; ARGS='--soak 5' for five minutes
+	cargo build --locked --workspace --bins
+	$(STACK) run --state .local/soak -- cargo bench --locked --profile dev --bench page -- --jobs 200000 $(or $(ARGS),--soak 60)
 
 soak: ## The crash matrix with 5,000 jobs for each fault, then 30 minutes of random faults; ARGS='--minutes 10 --rate 200 --seed 7'
 	cargo build --locked --workspace --bins

@@ -152,6 +152,7 @@ def where_to_look(values: dict[str, str]) -> None:
     print(f"""
 webhooks      {values["HOOKLINE_WEBHOOK_URL"]}
 metrics       {values["HOOKLINE_INGEST_ADMIN_URL"]}/metrics  {values["HOOKLINE_PROCESSOR_ADMIN_URL"]}/metrics
+dashboard     {values["HOOKLINE_ANALYTICS_URL"]}/
 api           {values["HOOKLINE_ANALYTICS_URL"]}/openapi.json
 clickhouse    {values["CLICKHOUSE_URL"]}  database {values["CLICKHOUSE_DATABASE"]}
 kafka         {values["KAFKA_BOOTSTRAP_SERVERS"]}

@@ -68,9 +68,10 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
                  serve.basic_auth_file as `Authorization: Basic …`",
             );
             let mut response = problem.into_response();
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"hookline\""));
+            // A header for each: browsers look at the first scheme of a header alone, and would not ask for a password.
+            for scheme in ["Basic realm=\"hookline\", charset=\"UTF-8\"", "Bearer"] {
+                response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
             response
         }
         _ => next.run(request).await,
@@ -85,7 +86,7 @@ fn names_loopback(request: &Request) -> bool {
     host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "[::1]")
 }
 
-/// What a browser may do with an answer: nothing but show it. `no-store` is not among them, because an `ETag` is.
+/// What a browser may do with an answer that has no policy of its own: nothing but show it. `no-store` is not among them, because an `ETag` is.
 pub const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         HeaderName::from_static("content-security-policy"),

@@ -5,6 +5,7 @@ mod answer;
 mod api;
 mod config;
 mod cursor;
+mod dashboard;
 mod gauges;
 mod guard;
 mod parameters;

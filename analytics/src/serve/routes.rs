@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
 use axum::{Json, Router, middleware};
 use hookline_service::admin::Admin;
 use prometheus::TextEncoder;
@@ -15,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::Answers;
+use super::dashboard::dashboard;
 use super::guard::{Guard, HEADERS, guard};
 use super::problem::Problem;
 use super::state::ServeState;
@@ -75,14 +77,25 @@ pub fn router(state: ServeState, shown: Metrics, guarded: Guard, base_path: &str
     let routes = api
         .with_state(state.clone())
         .merge(others.with_state((state, shown)))
+        .merge(dashboard())
         .layer(axum::Extension(std::sync::Arc::new(document)))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
-    let routes = if base_path.is_empty() { routes } else { Router::new().nest(base_path, routes).fallback(not_found) };
+    let routes = if base_path.is_empty() {
+        routes
+    } else {
+        // With the slash, the addresses that a page names are below it.
+        let root = format!("{base_path}/");
+        let redirect = Redirect::permanent(&root);
+        Router::new()
+            .nest(&root, routes)
+            .route(base_path, get(move || std::future::ready(redirect)))
+            .fallback(not_found)
+    };
     let guarded = routes.layer(middleware::from_fn_with_state(guarded, guard)).layer(CompressionLayer::new());
     HEADERS
         .into_iter()
-        .fold(guarded, |router, (name, value)| router.layer(SetResponseHeaderLayer::overriding(name, value)))
+        .fold(guarded, |router, (name, value)| router.layer(SetResponseHeaderLayer::if_not_present(name, value)))
 }
 
 async fn not_found() -> Problem {

@@ -1,6 +1,7 @@
 //! Migrations, views and reports on a real Kafka and a real ClickHouse, which `make test` starts.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod dashboard;
 mod documentation;
 mod migrate;
 mod pipeline;

@@ -1,0 +1,9 @@
+import config from "../playwright.config";
+
+export default {
+  ...config,
+  testDir: ".",
+  testMatch: "*.bench.ts",
+  timeout: 0,
+  use: { ...config.use, screenshot: "off" as const },
+};
