@@ -57,7 +57,7 @@ pub async fn terminate(pipeline: &Pipeline) -> Vec<Attempt> {
     attempts
 }
 
-/// A server is away for some seconds once a page is done. The redrive waits for it or ends with an error.
+/// A server is away for some seconds once a page is done. The redrive waits for it, and leaves nothing to send.
 pub async fn outage(pipeline: &mut Pipeline, away: Away) -> Vec<Attempt> {
     let (attempts, mut redrive, plan) = under_way(pipeline).await;
     match away {
@@ -73,8 +73,8 @@ pub async fn outage(pipeline: &mut Pipeline, away: Away) -> Vec<Attempt> {
         }
     }
     let status = redrive.wait().await;
-    assert!(matches!(status.code(), Some(0 | 1)), "the redrive ended with {status}");
-    finish(pipeline, &plan.state(), attempts.len()).await;
+    assert!(status.success(), "the redrive ended with {status}:\n{}", redrive.log().join("\n"));
+    planned(pipeline, plan.0.path(), 0).await;
     attempts
 }
 
