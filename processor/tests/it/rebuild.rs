@@ -71,6 +71,8 @@ async fn over_a_right_table_it_changes_nothing_and_says_so() {
     let status: Value = result(&under_test.rebuild(&folder, &["--status"]).await);
     assert_eq!((&status["step"], &status["live"]), (&"verified".into(), &"old".into()), "{status}");
 
+    // The plan of what is read says nothing of a swap.
+    assert_eq!(under_test.rebuild(&folder, &["--swap", "--dry-run"]).await.status.code(), Some(2));
     for (step, live) in [("--swap", "new"), ("--undo", "old")] {
         let _: Value = result(&under_test.rebuild(&folder, &[step]).await);
         let now = (under_test.query_number(JOBS).await, under_test.query_number(DIGEST).await);
