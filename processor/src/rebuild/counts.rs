@@ -4,7 +4,7 @@ use clickhouse::{Client, Row};
 use hookline_schemas::time::CreatedHour;
 use serde::{Deserialize, Serialize};
 
-use super::diff::JobName;
+use super::comparison::JobName;
 use crate::clickhouse::columns::Table;
 use crate::replay::plan::PartitionRange;
 use crate::replay::source::SourceKind;

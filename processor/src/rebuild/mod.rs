@@ -6,6 +6,7 @@
 //! stay, because they hold what was signed, and `job_stats` is computed from `jobs`.
 
 mod build;
+mod comparison;
 mod counted;
 mod counts;
 mod diff;

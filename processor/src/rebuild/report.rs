@@ -6,7 +6,7 @@ use hookline_service::cli::{print_line, printable};
 use indicatif::{HumanCount, HumanDuration};
 use serde_json::json;
 
-use super::diff::JobName;
+use super::comparison::JobName;
 use super::state::{Live, State, StateFile, Step};
 use super::tables::Names;
 use super::verify::Verdict;

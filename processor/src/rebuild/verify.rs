@@ -11,8 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::comparison::{DifferingJob, differing_jobs};
 use super::counts::Counts;
-use super::diff::{Diff, DifferingJob, differing_jobs};
+use super::diff::Diff;
 use super::positions::{earlier, from_committed};
 use super::state::{State, write_anew};
 use super::{Rebuild, roll_up};

@@ -81,7 +81,7 @@ pub struct ReplayArgs {
     #[arg(long, requires = "swap", help_heading = "Rebuild")]
     accept_loss: bool,
     /// Only print which ranges each source has, what the tables lack of them, and how long the replay would take at least
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rebuild_step")]
     dry_run: bool,
     /// Read at most this many records a second, so that live traffic is not starved; 0 means no limit
     #[arg(long, value_name = "RECORDS", default_value_t = 20_000)]
