@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use hookline_simulator::pipeline::traffic::Traffic;
 use hookline_testkit::{PrometheusServer, Setup, eventually};
 
+use super::dashboards::asked;
 use super::question::{Known, questions};
 use super::{Services, files};
 
@@ -50,8 +51,15 @@ async fn every_expression_names_what_there_is_and_has_data() {
     let rules = files("deploy/prometheus/rules", "yml");
     let setup = Setup { targets: services.targets.clone(), rules, history: Some(past_days()) };
     let prometheus = PrometheusServer::start(&setup).await;
-    let (expressions, recorded) = of_rules(&prometheus).await;
-    assert!(expressions.len() > 40, "{} expressions", expressions.len());
+    let (mut expressions, recorded) = of_rules(&prometheus).await;
+    let asked = asked();
+    expressions.extend(asked.expressions);
+    assert!(expressions.len() > 70, "{} expressions", expressions.len());
+    assert!(asked.statements.len() >= 5, "{:?}", asked.statements);
+    for (of, statement) in &asked.statements {
+        let run = services.pipeline.clickhouse.query(&format!("{statement} FORMAT Null")).execute().await;
+        assert!(run.is_ok(), "{of}: {statement}: {run:?}");
+    }
 
     // The page of a process that has seen every kind of job has every label.
     let known = eventually("jobs that finished", DEADLINE, async || {
@@ -73,7 +81,8 @@ async fn every_expression_names_what_there_is_and_has_data() {
             .await;
         }
     }
-    // The control: a label and a value that nobody has.
+    // The control: a label and a value that nobody has, and a column that is none.
+    assert!(services.pipeline.clickhouse.query("SELECT nothing FROM stuck_jobs").execute().await.is_err());
     assert_eq!(known.faults("sum by (nobody) (hookline_ready)").len(), 1);
     assert!(prometheus.query("hookline_ready{part=\"moon\"}").await.is_empty());
     traffic.end().await;

@@ -1,5 +1,6 @@
 //! What Prometheus makes of our metrics and our rules, told by a real one and its own tool.
 
+mod dashboards;
 mod expressions;
 mod pages;
 mod question;
