@@ -73,8 +73,9 @@ test: web ## Every test, on a real Kafka, a real ClickHouse and in a real browse
 	cargo build --locked --workspace --bins --tests
 	$(STACK) run -- cargo test --locked --workspace --no-fail-fast $(ARGS) 2>&1 | .ci/tally
 
-docs: ## Write the parts of docs/ that the code generates; the tests compare them
+docs: ## Write the parts of docs/ and the dashboards that code generates; the tests compare them
 	HOOKLINE_UPDATE_DOCS=1 cargo test --quiet --locked --workspace --lib the_documentation_is_up_to_date
+	python3 deploy/grafana/generate.py
 
 lint: $(LINTS:%=lint-%) ## Everything that can be checked without running it
 

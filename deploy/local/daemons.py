@@ -1,4 +1,4 @@
-"""The five programs of the stack under supervisord, which starts again what crashes."""
+"""The programs of the stack under supervisord, which starts again what crashes."""
 
 import http.client
 import shlex
@@ -17,7 +17,9 @@ from tools import PYTHON, VENV
 
 LOGS = LOCAL / "log"
 # In the order of starting; ingest and processor find their servers and topics when they come.
-PROGRAMS = ("kafka", "clickhouse", "ingest", "processor", "analytics")
+PROGRAMS = ("kafka", "clickhouse", "ingest", "processor", "analytics", "prometheus")
+# Part of the stack where the machine has it or can fetch it.
+OPTIONAL = ("prometheus",)
 # What each of them listens on.
 ADDRESSES = {
     "kafka": ("KAFKA_BOOTSTRAP_SERVERS",),
@@ -25,6 +27,7 @@ ADDRESSES = {
     "ingest": ("HOOKLINE_WEBHOOK_URL", "HOOKLINE_INGEST_ADMIN_URL"),
     "processor": ("HOOKLINE_PROCESSOR_ADMIN_URL",),
     "analytics": ("HOOKLINE_ANALYTICS_URL",),
+    "prometheus": ("HOOKLINE_PROMETHEUS_URL",),
 }
 STARTED = ("STARTING", "RUNNING", "BACKOFF")
 
@@ -84,18 +87,18 @@ class Supervisor:
                 f"port {self.address.port} is not answered by our supervisord but by another program: {other}"
             ) from other
 
-    def launch(self, binaries: Path) -> None:
+    def launch(self, binaries: Path, prometheus: str | None) -> None:
         """Starts supervisord in the background, with no program yet."""
         LOGS.mkdir(parents=True, exist_ok=True)
         config = LOCAL / "supervisord.conf"
-        write_private(config, self.config(binaries))
+        write_private(config, self.config(binaries, prometheus))
         command = [VENV / "bin" / "supervisord", "--configuration", config]
         launched = subprocess.run(command, env=environment.of_programs(self.values), capture_output=True, text=True)
         if launched.returncode != 0:
             raise Failure(f"supervisord did not start: {(launched.stderr + launched.stdout).strip()}")
         wait_until("supervisord", lambda: bool(self.programs()), 20, LOGS / "supervisord.log")
 
-    def config(self, binaries: Path) -> str:
+    def config(self, binaries: Path, prometheus: str | None) -> str:
         servers = {
             name: [PYTHON, HERE / f"{name}.py", LOCAL / name, "--port", environment.port_of(self.values[ADDRESSES[name][0]])]
             for name in ("kafka", "clickhouse")
@@ -104,6 +107,12 @@ class Supervisor:
         daemons = ("ingest", "processor", "analytics")
         ours = {name: [binaries / f"hookline-{name}", "--config", LOCAL / f"{name}.toml"] for name in daemons}
         ours["analytics"].append("serve")
+        if prometheus:
+            port = environment.port_of(self.values["HOOKLINE_PROMETHEUS_URL"])
+            servers["prometheus"] = [
+                prometheus, f"--config.file={LOCAL / 'prometheus.yml'}", f"--storage.tsdb.path={LOCAL / 'prometheus-data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ]  # fmt: skip
         text = CONFIG.format(
             logs=LOGS,
             local=LOCAL,

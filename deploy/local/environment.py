@@ -20,6 +20,7 @@ CHOICES: dict[str, Callable[[], str]] = {
     "HOOKLINE_INGEST_ADMIN_URL": lambda: f"http://127.0.0.1:{free_port()}",
     "HOOKLINE_PROCESSOR_ADMIN_URL": lambda: f"http://127.0.0.1:{free_port()}",
     "HOOKLINE_ANALYTICS_URL": lambda: f"http://127.0.0.1:{free_port()}",
+    "HOOKLINE_PROMETHEUS_URL": lambda: f"http://127.0.0.1:{free_port()}",
     "HOOKLINE_TOPIC_PREFIX": lambda: "hookline",
     "KAFKA_BOOTSTRAP_SERVERS": lambda: f"127.0.0.1:{free_port()}",
     "CLICKHOUSE_URL": lambda: f"http://127.0.0.1:{free_port()}",

@@ -16,6 +16,8 @@ def missing(name: str, values: dict[str, str]) -> str | None:
             return None if there else "its port does not accept connections"
         case "clickhouse":
             return None if answers(f"{values['CLICKHOUSE_URL']}/ping") else "it does not answer /ping"
+        case "prometheus":
+            return None if answers(f"{values['HOOKLINE_PROMETHEUS_URL']}/-/ready") else "it does not answer /-/ready"
         case "analytics":
             return reason(*get(f"{values['HOOKLINE_ANALYTICS_URL']}/health/ready"))
         case _:

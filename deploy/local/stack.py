@@ -1,4 +1,4 @@
-"""The local stack: Kafka, ClickHouse, ingest, processor and the API, supervised, with everything they need in `.local/`."""
+"""The local stack: Kafka, ClickHouse, our daemons and Prometheus, supervised, with everything they need in `.local/`."""
 
 import argparse
 import json
@@ -6,20 +6,21 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environment
 import health
 import testbed
 import tools
-from daemons import ADDRESSES, LOGS, PROGRAMS, Supervisor, log
-from paths import LOCAL, ROOT
+from daemons import ADDRESSES, LOGS, OPTIONAL, PROGRAMS, Supervisor, log
+from paths import HERE, LOCAL, ROOT
 from steps import Failure, locked, run_main, say, step, wait_until, write_private
 
 NOT_ALL_READY = 3
 READY_SECONDS = 120
 BUSY = "another `up` or `down` is at work: wait for it"
 # Ingest first: the processor then takes in what was acknowledged, while its servers are still there.
-STOP_ORDER = ("analytics", "ingest", "processor", "clickhouse", "kafka")
+STOP_ORDER = ("prometheus", "analytics", "ingest", "processor", "clickhouse", "kafka")
 SAMPLES_SENT = LOCAL / "samples-sent"
 # What the samples and `make simulate` sent, and what became of it: `hookline-simulator check` holds the tables against it.
 LEDGER = LOCAL / "samples.jsonl"
@@ -47,6 +48,13 @@ instance_id = "local-1"
 ANALYTICS = """[serve]
 listen = "127.0.0.1:{port}"
 admin_urls = "{admin_urls}"
+"""
+PROMETHEUS = """global: {{scrape_interval: 5s, evaluation_interval: 15s}}
+rule_files: ["{rules}"]
+scrape_configs:
+  - {{job_name: hookline-ingest, static_configs: [{{targets: ["{ingest}"]}}]}}
+  - {{job_name: hookline-processor, static_configs: [{{targets: ["{processor}"]}}]}}
+  - {{job_name: hookline-analytics, static_configs: [{{targets: ["{analytics}"]}}]}}
 """
 
 
@@ -83,7 +91,7 @@ def bring_up() -> None:
     supervisor = Supervisor(values)
     if not supervisor.programs():
         configure(values)
-        supervisor.launch(binaries)
+        supervisor.launch(binaries, tools.prometheus())
 
     for name in ("kafka", "clickhouse"):
         start(supervisor, name)
@@ -91,6 +99,9 @@ def bring_up() -> None:
         tools.check(str(binaries / "hookline-analytics"), "migrate", env=programs)
     for name in ("ingest", "processor", "analytics"):
         start(supervisor, name)
+    for name in OPTIONAL:
+        if name in supervisor.programs():
+            start(supervisor, name)
 
     if not SAMPLES_SENT.exists():
         with step("samples", "sent"):
@@ -112,9 +123,19 @@ def configure(values: dict[str, str]) -> None:
         port=environment.port_of(values["HOOKLINE_ANALYTICS_URL"]),
         admin_urls=f"{values['HOOKLINE_INGEST_ADMIN_URL']},{values['HOOKLINE_PROCESSOR_ADMIN_URL']}",
     )
+    write_private(LOCAL / "prometheus.yml", prometheus_config(values))
     write_private(LOCAL / "analytics.toml", analytics)
     write_private(LOCAL / "ingest.toml", ingest)
     write_private(LOCAL / "processor.toml", processor)
+
+
+def prometheus_config(values: dict[str, str]) -> str:
+    return PROMETHEUS.format(
+        rules=HERE.parent / "prometheus" / "rules" / "*.yml",
+        ingest=urlsplit(values["HOOKLINE_INGEST_ADMIN_URL"]).netloc,
+        processor=urlsplit(values["HOOKLINE_PROCESSOR_ADMIN_URL"]).netloc,
+        analytics=urlsplit(values["HOOKLINE_ANALYTICS_URL"]).netloc,
+    )
 
 
 def start(supervisor: Supervisor, name: str) -> None:
@@ -133,6 +154,10 @@ def change(command: str, names: list[str]) -> int:
         supervisor = Supervisor(values) if values else None
         if not supervisor or not supervisor.programs():
             raise Failure("the stack does not run: `make up` starts it")
+        if absent := [name for name in names if name not in supervisor.programs()]:
+            raise Failure(
+                f"the stack was started without {', '.join(absent)}: `make down` and `make up` start it where it is there"
+            )
         if command != "start":
             for name in [name for name in STOP_ORDER if name in names]:
                 with step(name, "stopped"):
@@ -149,13 +174,15 @@ def require_known(names: list[str]) -> None:
 
 
 def where_to_look(values: dict[str, str]) -> None:
+    runs = "prometheus" in Supervisor(values).programs()
+    prometheus = f"\nprometheus    {values['HOOKLINE_PROMETHEUS_URL']}/alerts" if runs else ""
     print(f"""
 webhooks      {values["HOOKLINE_WEBHOOK_URL"]}
 metrics       {values["HOOKLINE_INGEST_ADMIN_URL"]}/metrics  {values["HOOKLINE_PROCESSOR_ADMIN_URL"]}/metrics
 dashboard     {values["HOOKLINE_ANALYTICS_URL"]}/
 api           {values["HOOKLINE_ANALYTICS_URL"]}/openapi.json
 clickhouse    {values["CLICKHOUSE_URL"]}  database {values["CLICKHOUSE_DATABASE"]}
-kafka         {values["KAFKA_BOOTSTRAP_SERVERS"]}
+kafka         {values["KAFKA_BOOTSTRAP_SERVERS"]}{prometheus}
 addresses and secrets in {environment.FILE.relative_to(ROOT)}, logs in {LOGS.relative_to(ROOT)}
 
 a report      {REPORT}
@@ -173,7 +200,7 @@ def down() -> int:
             say("stack", "not running")
             return 0
         pids = [supervisor.pid()] + [program["pid"] for program in programs.values() if program["pid"]]
-        for name in STOP_ORDER:
+        for name in [name for name in STOP_ORDER if name in programs]:
             with step(name, "stopped"):
                 supervisor.stop(name)
         supervisor.shutdown()
@@ -185,7 +212,7 @@ def down() -> int:
 def states(values: dict[str, str]) -> list[dict[str, Any]]:
     programs = Supervisor(values).programs() if values else {}
     rows = []
-    for name in PROGRAMS:
+    for name in [name for name in PROGRAMS if name not in OPTIONAL or name in programs]:
         program = programs.get(name, {"statename": "STOPPED", "pid": 0})
         running = program["statename"] == "RUNNING"
         rows.append(

@@ -14,12 +14,14 @@ from typing import Any
 import daemons
 import health
 import stack
+import tools
 from paths import HERE, LOCAL
 from ports import free_port
 from steps import Failure, locked, wait_until
 from tools import PYTHON
 
 SECONDS = 60
+REQUIRED = [name for name in daemons.PROGRAMS if name not in daemons.OPTIONAL]
 CLICKHOUSE = os.environ | {"CLICKHOUSE_USER": "u", "CLICKHOUSE_DATABASE": "d", "CLICKHOUSE_PASSWORD": "p"}
 
 
@@ -145,9 +147,24 @@ class Words(unittest.TestCase):
         with self.assertRaisesRegex(Failure, "make stop ARGS=NAME"):
             stack.change("stop", [])
 
+    def test_prometheus_takes_its_configuration_and_finds_the_rules(self) -> None:
+        names = ("HOOKLINE_INGEST_ADMIN_URL", "HOOKLINE_PROCESSOR_ADMIN_URL", "HOOKLINE_ANALYTICS_URL")
+        text = stack.prometheus_config(dict.fromkeys(names, "http://127.0.0.1:1"))
+        program = tools.prometheus()
+        self.assertIsNotNone(program, "`apt-get install prometheus` brings the one that this test needs")
+        for config, sound in ((text, True), (text.replace("rule_files", "rules_file"), False)):
+            with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+                file.write(config)
+                file.flush()
+                command = [Path(str(program)).with_name("promtool"), "check", "config", file.name]
+                checked = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual(checked.returncode == 0, sound, checked.stderr)
+            self.assertEqual("4 rule files found" in checked.stdout, sound, checked.stdout)
+
     def test_a_stack_that_is_down_misses_nothing(self) -> None:
         rows = stack.states({})
-        self.assertEqual([(row["state"], row["missing"]) for row in rows], [("stopped", None)] * len(daemons.PROGRAMS))
+        self.assertEqual([(row["state"], row["missing"]) for row in rows], [("stopped", None)] * len(REQUIRED))
+        self.assertNotIn("prometheus", [row["name"] for row in rows], "it was never there")
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def downloaded(package: str, folder: Path) -> list[Path]:
 
 
 def prometheus() -> str | None:
-    """The program of a Prometheus that tests ask: the system's, or that of Debian's package, which is unpacked and not installed,
-    because an installed one serves every network."""
+    """The program of a Prometheus for stack and tests: the system's, or that of Debian's package, which is unpacked and not
+    installed, because an installed one serves every network."""
     if found := shutil.which("prometheus"):
         return found
     folder = LOCAL / "prometheus"
@@ -124,7 +124,7 @@ def prometheus() -> str | None:
                 subprocess.run(["apt-get", "update", "-qq"], capture_output=True)
                 packages = downloaded("prometheus", folder)
             if not packages:
-                say("prometheus", "not fetched: `apt-get install prometheus` brings the one that a test needs")
+                say("prometheus", "not there: `apt-get install prometheus` brings it. The stack goes on without, tests do not")
                 return None
             check("dpkg-deb", "--extract", str(packages[-1]), str(folder))
             packages[-1].unlink()

@@ -8,6 +8,7 @@ use hookline_schemas::topics::Topics;
 use hookline_service::admin::{self, Admin, Readiness};
 use hookline_service::cli::ConfigArgs;
 use hookline_service::config::ConfigError;
+use hookline_service::kafka::errors as kafka_errors;
 use hookline_service::shutdown::{self, CancellationToken, fits_shutdown};
 use hookline_sources::Sources;
 use tokio::task::JoinSet;
@@ -15,8 +16,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::IngestConfig;
 use crate::http::openapi;
-use crate::kafka::producer::Producer;
-use crate::kafka::readiness;
+use crate::kafka::producer::{PRODUCER, Producer};
+use crate::kafka::readiness::{self, ADMIN_CLIENT};
 use crate::metrics::Metrics;
 use crate::reload;
 use crate::server::Server;
@@ -45,7 +46,8 @@ pub async fn run(config: IngestConfig, source: ConfigArgs) -> anyhow::Result<()>
     let client = config.kafka.client()?;
     let shutdown = shutdown::on_signal()?;
 
-    let admin = Admin::new(Readiness::waiting_for(&[readiness::PART]))?;
+    let admin = Admin::new(Readiness::waiting_for(&[readiness::PART]), &[])?;
+    kafka_errors::register(&admin.registry, &[PRODUCER, ADMIN_CLIENT])?;
     let metrics = Metrics::new(&admin.registry)?;
     let producer = Arc::new(Producer::new(client, &config.limits, metrics.producers_recreated.clone())?);
     let webhooks = Arc::new(Webhooks::new(

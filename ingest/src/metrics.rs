@@ -16,9 +16,14 @@ use crate::http::response::{Unavailable, WebhookResponse};
 use crate::http::timeouts::Phase;
 use hookline_sources::SourceKeys;
 
-/// Seconds from 1 h ahead to 1 day ago, densest around 0 and the tolerance.
-const SKEW_BUCKETS: [f64; 15] =
-    [-3600.0, -300.0, -60.0, -10.0, -2.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0];
+/// Seconds up to 1 day, densest around 0 and the tolerance.
+const SKEW_BUCKETS: [f64; 10] = [0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0];
+/// The label `direction` of the skew: a sum that grows and shrinks would be no counter, so what was signed in the future by our
+/// clock has a histogram of its own.
+const DIRECTIONS: [&str; 2] = ["past", "future"];
+
+const HELP_UNAVAILABLE: &str =
+    "Requests answered 503, by the reason why nothing was stored, and by Kafka's code where it refused the record";
 
 /// Reasons of `rejected_total` beside those of [`VerifyError`].
 const STALE: [&str; 2] = ["stale_past", "stale_future"];
@@ -61,7 +66,8 @@ pub struct SourceMetrics {
     stale_past: IntCounter,
     stale_future: IntCounter,
     dead_letters: Vec<(DeadLetterReason, IntCounter)>,
-    skew: Histogram,
+    signed_in_past: Histogram,
+    signed_in_future: Histogram,
 }
 
 /// The metrics of a bounded map.
@@ -85,7 +91,7 @@ impl Metrics {
         };
         let skew = HistogramOpts::new(
             full("clock_skew_seconds"),
-            "Time of receipt minus signed time of authentic requests, by source",
+            "Time between signing and receipt of authentic requests, by source; future where the signed time lies after that of receipt",
         );
         let seconds = HistogramOpts::new(
             full("request_seconds"),
@@ -98,8 +104,7 @@ impl Metrics {
         let stages = register(registry, stages)?;
         let stage = |name| stages.with_label_values(&[name]);
         let responses = labelled("answers_total", "Requests answered, by status code", &["status"])?;
-        let unavailable =
-            labelled("unavailable_total", "Requests answered 503, by the reason why nothing was stored", &["reason"])?;
+        let unavailable = labelled("unavailable_total", HELP_UNAVAILABLE, &["reason", "code"])?;
         let timed_out = labelled(
             "connections_timed_out_total",
             "Connections closed because no head or no next request arrived in time, by phase",
@@ -115,7 +120,7 @@ impl Metrics {
             WebhookResponse::MethodNotAllowed,
             WebhookResponse::BodyTooSlow,
             WebhookResponse::BodyTooLarge,
-            WebhookResponse::Unavailable(Unavailable::Refused),
+            WebhookResponse::Unavailable(Unavailable::QueueFull),
         ]
         .map(WebhookResponse::status);
         Ok(Self {
@@ -134,11 +139,11 @@ impl Metrics {
                 "Dead letters stored by ingest, by source and reason; insert_refused and bad_record are the processor's",
                 &["source", "reason"],
             )?,
-            skew: register(registry, HistogramVec::new(skew.buckets(SKEW_BUCKETS.into()), &["source"])?)?,
+            skew: register(registry, HistogramVec::new(skew.buckets(SKEW_BUCKETS.into()), &["source", "direction"])?)?,
             responses: statuses.map(|status| (status, responses.with_label_values(&[status.as_str()]))).into(),
-            unavailable: Unavailable::ALL
-                .map(|reason| (reason, unavailable.with_label_values(&[reason.as_str()])))
-                .into(),
+            unavailable: Unavailable::all()
+                .map(|reason| (reason, unavailable.with_label_values(&[reason.as_str(), reason.code()])))
+                .collect(),
             produced: labelled("produced_total", "Records that every in-sync replica has, by topic", &["topic"])?,
             seconds: register(
                 registry,
@@ -180,6 +185,8 @@ impl Metrics {
         let name = source.name.as_str();
         let rejected = |reason| self.rejected.with_label_values(&[name, reason]);
         let [stale_past, stale_future] = STALE.map(rejected);
+        let [signed_in_past, signed_in_future] =
+            DIRECTIONS.map(|direction| self.skew.with_label_values(&[name, direction]));
         SourceMetrics {
             verified: source
                 .keys
@@ -195,7 +202,8 @@ impl Metrics {
                 .filter(|reason| !matches!(reason, DeadLetterReason::InsertRefused | DeadLetterReason::BadRecord))
                 .map(|reason| (reason, self.dead_letters.with_label_values(&[name, reason.as_str()])))
                 .collect(),
-            skew: self.skew.with_label_values(&[name]),
+            signed_in_past,
+            signed_in_future,
         }
     }
 
@@ -231,7 +239,8 @@ impl SourceMetrics {
     /// Counts an authentic request under the key that verified it, and observes its age.
     pub fn verified(&self, key: &KeyName, age_seconds: i64) {
         count(&self.verified, key);
-        self.skew.observe(age_seconds as f64);
+        let skew = if age_seconds < 0 { &self.signed_in_future } else { &self.signed_in_past };
+        skew.observe(age_seconds.unsigned_abs() as f64);
     }
 
     pub fn rejected(&self, error: VerifyError) {
@@ -301,7 +310,7 @@ mod tests {
             families,
             [
                 "hookline_ingest_answers_total COUNTER status",
-                "hookline_ingest_clock_skew_seconds HISTOGRAM source",
+                "hookline_ingest_clock_skew_seconds HISTOGRAM direction,source",
                 "hookline_ingest_connections GAUGE ",
                 "hookline_ingest_connections_evicted_total COUNTER ",
                 "hookline_ingest_connections_refused_total COUNTER ",
@@ -319,7 +328,7 @@ mod tests {
                 "hookline_ingest_stage_seconds_total COUNTER stage",
                 "hookline_ingest_stale_signatures_entries GAUGE ",
                 "hookline_ingest_stale_signatures_evictions_total COUNTER ",
-                "hookline_ingest_unavailable_total COUNTER reason",
+                "hookline_ingest_unavailable_total COUNTER code,reason",
                 "hookline_ingest_verified_total COUNTER key,source",
             ]
         );

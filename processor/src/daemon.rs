@@ -5,9 +5,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hookline_schemas::facts::FOLD_VERSION;
 use hookline_schemas::topics::Topics;
 use hookline_service::admin::{Admin, Readiness, bind, serve};
-use hookline_service::kafka::{KafkaContext, NoAnswer, ask};
+use hookline_service::kafka::{KafkaContext, NoAnswer, ask, errors};
 use hookline_service::shutdown::{CancellationToken, exit_after, ignore_hangup, on_signal};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -16,14 +17,16 @@ use tokio::runtime::Handle;
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
-use crate::consumer::rebalance::RebalanceContext;
+use crate::consumer::lag_probe::LAG_PROBE;
+use crate::consumer::rebalance::{CONSUMER, RebalanceContext};
 use crate::consumer::settings;
-use crate::expired::detector::Detector;
+use crate::dead_letter_producer::DEAD_LETTER_PRODUCER;
+use crate::expired::detector::{DETECTOR, Detector};
 use crate::expired::table::unacknowledged;
 use crate::log_ids::{LogIds, LogWatch};
 use crate::metrics::jobs::JobMetrics;
 use crate::metrics::{Metrics, Mode};
-use crate::probe::Probe;
+use crate::probe::{PROBE, Probe};
 use crate::writer::channel::{WriterHandle, WriterInbox, writer_channel};
 use crate::writer::held::Held;
 use crate::writer::rollup::Refresher;
@@ -31,6 +34,9 @@ use crate::writer::thread::WriterThread;
 use crate::writer::{CLICKHOUSE, Writer};
 
 pub const KAFKA: &str = "kafka";
+/// The name in logs and metrics of the client that waits for the topics, and then watches whether they are the same.
+const STARTUP: &str = "startup";
+const KAFKA_CLIENTS: [&str; 6] = [STARTUP, CONSUMER, DEAD_LETTER_PRODUCER, DETECTOR, LAG_PROBE, PROBE];
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// A member that is fenced twice within this time has a rival with the same instance id.
 const FENCED_AGAIN: Duration = Duration::from_secs(60);
@@ -62,8 +68,10 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     ignore_hangup()?;
     exit_after(shutdown.clone(), config.group.shutdown_timeout(), CUT_SHORT);
     let readiness = Readiness::waiting_for(&[KAFKA, CLICKHOUSE]);
-    let admin = Admin::new(readiness.clone())?;
-    let metrics = Metrics::new(&admin.registry, Mode::Live)?;
+    let admin = Admin::new(readiness.clone(), &[("fold_version", FOLD_VERSION.to_string())])?;
+    errors::register(&admin.registry, &KAFKA_CLIENTS)?;
+    let topics = Topics::new(&config.kafka.topic_prefix)?;
+    let metrics = Metrics::new(&admin.registry, Mode::Live, &topics)?;
     let job_metrics = JobMetrics::new(&admin.registry, &config.counting)?;
     let address = config.admin.listen;
     let listener = bind("admin", address).await?;
@@ -74,8 +82,7 @@ pub async fn run(config: ProcessorConfig) -> anyhow::Result<()> {
     let (handle, stop) = (Handle::current(), shutdown.clone());
     let probe = tokio::task::spawn_blocking(move || probe.run(&handle, &stop));
     let stop = shutdown.clone();
-    let daemon =
-        Daemon { topics: Topics::new(&config.kafka.topic_prefix)?, config, metrics, job_metrics, readiness, shutdown };
+    let daemon = Daemon { topics, config, metrics, job_metrics, readiness, shutdown };
     let runtime = Handle::current();
     let consumed = tokio::task::spawn_blocking(move || daemon.run(&runtime)).await.context("the consumer's thread");
     stop.cancel();
@@ -135,7 +142,7 @@ impl Daemon {
 
     /// Waits until topics and tables exist; returns which logs the topics are, or nothing at shutdown.
     fn wait_for_servers(&self, clickhouse: &ClickHouse, runtime: &Handle) -> anyhow::Result<Option<LogWatch>> {
-        let client: BaseConsumer<_> = self.config.kafka.client()?.create_with_context(KafkaContext::new("startup"))?;
+        let client: BaseConsumer<_> = self.config.kafka.client()?.create_with_context(KafkaContext::new(STARTUP))?;
         let answer_timeout = Duration::from_millis(self.config.group.watchdog_ms);
         while !self.shutdown.is_cancelled() {
             // A server that accepts connections and is silent must not outlast a signal.

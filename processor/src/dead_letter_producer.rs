@@ -15,6 +15,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::retry::{Cancelled, until_cancelled};
 
+/// The client's name in logs and metrics.
+pub const DEAD_LETTER_PRODUCER: &str = "dead-letter producer";
 /// An attempt outlasts the election of a new leader; after it, the message is sent again.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest message that is tried. A request may have 100 MiB by a broker's `socket.request.max.bytes`, and a broker that
@@ -156,7 +158,7 @@ impl DeadLetterProducer {
         if let Some(producer) = &*self.producer.borrow() {
             return Ok(producer.clone());
         }
-        let producer: FutureProducer<_> = self.config.create_with_context(KafkaContext::new("dead-letter producer"))?;
+        let producer: FutureProducer<_> = self.config.create_with_context(KafkaContext::new(DEAD_LETTER_PRODUCER))?;
         self.producer.replace(Some(producer.clone()));
         Ok(producer)
     }

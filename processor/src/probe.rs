@@ -14,11 +14,14 @@ use tokio::time::timeout;
 
 use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
+use crate::consumer::lag_probe::LagProbe;
 use crate::daemon::KAFKA;
 use crate::expired::table::{ExpiredRange, unacknowledged};
 use crate::metrics::Metrics;
 use crate::writer::CLICKHOUSE;
 
+/// The client's name in logs and metrics.
+pub const PROBE: &str = "probe";
 /// The pause between two rounds of questions.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// A server that has not answered within this time counts as silent.
@@ -30,6 +33,7 @@ pub struct Probe {
     kafka: BaseConsumer<KafkaContext>,
     /// The topic whose metadata is asked for: all topics of a large cluster would be many.
     topic: String,
+    lag: LagProbe,
     clickhouse: ClickHouse,
     readiness: Readiness,
     metrics: Metrics,
@@ -59,9 +63,11 @@ impl Outage {
 impl Probe {
     pub fn new(config: &ProcessorConfig, readiness: Readiness, metrics: Metrics) -> anyhow::Result<Self> {
         let topics = Topics::new(&config.kafka.topic_prefix)?;
-        let kafka = config.kafka.client()?.create_with_context(KafkaContext::new("probe"))?;
+        let kafka = config.kafka.client()?.create_with_context(KafkaContext::new(PROBE))?;
+        let topic = topics.dead_letter().to_owned();
+        let lag = LagProbe::new(config, topics, metrics.partitions.clone())?;
         let clickhouse = ClickHouse::new(&config.clickhouse)?;
-        Ok(Self { kafka, topic: topics.dead_letter().to_owned(), clickhouse, readiness, metrics })
+        Ok(Self { kafka, topic, lag, clickhouse, readiness, metrics })
     }
 
     /// Asks until the daemon ends.
@@ -69,6 +75,9 @@ impl Probe {
         let (mut kafka, mut clickhouse) = (Outage::default(), Outage::default());
         while !shutdown.is_cancelled() {
             let answer = self.ask_kafka();
+            if answer.is_ok() {
+                self.lag.answer_questions();
+            }
             self.readiness.probed(KAFKA, kafka.observe(answer, Instant::now(), OffsetDateTime::now_utc()));
             let answer = runtime.block_on(self.ask_clickhouse());
             self.readiness.probed(CLICKHOUSE, clickhouse.observe(answer, Instant::now(), OffsetDateTime::now_utc()));

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use crate::readiness::Readiness;
 use crate::shutdown::CancellationToken;
-use crate::telemetry;
+use crate::{telemetry, version};
 
 /// Connections that are open at a time.
 const CONNECTIONS: usize = 32;
@@ -61,10 +61,13 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Makes a registry with the metrics of the process itself: CPU, memory, file descriptors, lines of the log that were lost.
-    pub fn new(readiness: Readiness) -> prometheus::Result<Self> {
+    /// Makes a registry with the metrics that every daemon has: CPU, memory and file descriptors of the process, its version with
+    /// `more` labels, what it waits for, lines of the log that were lost.
+    pub fn new(readiness: Readiness, more: &[(&str, String)]) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
+        registry.register(Box::new(version::info(more)?))?;
+        registry.register(Box::new(readiness.gauges()?))?;
         registry.register(Box::new(telemetry::lines_lost()))?;
         Ok(Self { registry, readiness })
     }
@@ -178,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_says_what_is_missing() {
-        let admin = Admin::new(Readiness::waiting_for(&["kafka"])).unwrap();
+        let admin = Admin::new(Readiness::waiting_for(&["kafka"]), &[]).unwrap();
         let router = admin.clone().router();
         assert_eq!(get(&router, "/health/live").await.0, StatusCode::OK);
         assert_eq!(get(&router, "/").await, (StatusCode::OK, PATHS.into()));
@@ -187,7 +190,13 @@ mod tests {
             get(&router, "/health/ready").await,
             (StatusCode::SERVICE_UNAVAILABLE, r#"{"missing":{"kafka":"starting"},"ready":false,"warnings":[]}"#.into())
         );
+        let gauge = async |value: u8| {
+            let page = get(&router, "/metrics").await.1;
+            assert!(page.contains(&format!("hookline_ready{{part=\"kafka\"}} {value}\n")), "{page}");
+        };
+        gauge(0).await;
         admin.readiness.ready("kafka");
+        gauge(1).await;
         assert_eq!(get(&router, "/health/ready").await.0, StatusCode::OK);
         admin.readiness.not_ready("kafka", "no broker answers");
         assert!(get(&router, "/health/ready").await.1.contains("no broker answers"));
@@ -199,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_process_shows_its_own_metrics() {
-        let admin = Admin::new(Readiness::waiting_for(&[])).unwrap();
+        let admin = Admin::new(Readiness::waiting_for(&[]), &[]).unwrap();
         assert!(get(&admin.router(), "/metrics").await.1.contains("process_cpu_seconds_total"));
     }
 }

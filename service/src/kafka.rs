@@ -1,6 +1,7 @@
 //! How every program connects to Kafka.
 
 mod context;
+pub mod errors;
 
 use std::fmt;
 use std::path::PathBuf;

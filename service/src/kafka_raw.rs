@@ -1,4 +1,5 @@
-//! What librdkafka can do and rdkafka does not wrap: headers whose names are any bytes, and the ids of topics.
+//! What librdkafka can do and rdkafka does not wrap: headers whose names are any bytes, the ids of topics, and commits that are
+//! not waited for and whose answer is told.
 #![expect(unsafe_code, reason = "the calls have no safe wrapper")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -6,16 +7,18 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings::{
     rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_request_timeout,
     rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
     rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name,
     rd_kafka_TopicDescription_t, rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str, rd_kafka_admin_op_t,
-    rd_kafka_error_code, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error,
-    rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers, rd_kafka_queue_destroy,
-    rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_resp_err_t,
+    rd_kafka_commit_queue, rd_kafka_error_code, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
+    rd_kafka_event_error, rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers,
+    rd_kafka_queue_destroy, rd_kafka_queue_get_consumer, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_resp_err_t,
 };
 use rdkafka::client::Client;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 
@@ -68,6 +71,25 @@ pub fn add_header(headers: OwnedHeaders, name: &[u8], value: Option<&[u8]>) -> O
     // slices with these lengths, and librdkafka copies them. It fails only for lists that a message owns.
     unsafe { rd_kafka_header_add(native, name.as_ptr().cast(), name.len() as isize, bytes.cast(), length as isize) };
     headers
+}
+
+/// Sends a commit of these offsets; a later poll calls the commit callback of the consumer's context with what the brokers answered.
+/// rdkafka's own asynchronous commit tells nobody when it fails.
+pub fn commit_async<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) -> KafkaResult<()> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client lives as long as the consumer. It has a queue since it has a group, and the call gives a reference of our own,
+    // which is given back below; librdkafka takes another one for the answer. The offsets are copied.
+    let error = unsafe {
+        let queue = rd_kafka_queue_get_consumer(client);
+        let error = rd_kafka_commit_queue(client, offsets.ptr(), queue, None, std::ptr::null_mut());
+        rd_kafka_queue_destroy(queue);
+        error
+    };
+    if error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        Ok(())
+    } else {
+        Err(KafkaError::ConsumerCommit(error.into()))
+    }
 }
 
 /// Asks the brokers for the id of each topic (KIP-516) as Kafka's own tools print it, in the order of the names, which are

@@ -1,8 +1,11 @@
 //! Whether a daemon can do its work, and what somebody should look at though it can.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGaugeVec, Opts};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -24,6 +27,8 @@ struct Missing {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Everything that was ever missing.
+    parts: BTreeSet<&'static str>,
     missing: BTreeMap<(&'static str, Witness), Missing>,
     warnings: Vec<String>,
 }
@@ -38,7 +43,8 @@ impl Readiness {
     pub fn waiting_for(parts: &[&'static str]) -> Self {
         let starting = || Missing { why: "starting".to_owned(), since: None };
         let missing = parts.iter().map(|part| ((*part, Witness::Work), starting())).collect();
-        Self(Arc::new(Mutex::new(State { missing, warnings: Vec::new() })))
+        let parts = parts.iter().copied().collect();
+        Self(Arc::new(Mutex::new(State { parts, missing, warnings: Vec::new() })))
     }
 
     /// Marks a part as there: it holds readiness up no more, unless a probe says otherwise.
@@ -74,6 +80,7 @@ impl Readiness {
             tracing::warn!(part, why, "not ready");
         }
         let since = before.and_then(|before| before.since).or(since);
+        state.parts.insert(part);
         state.missing.insert((part, witness), Missing { why, since });
     }
 
@@ -98,8 +105,37 @@ impl Readiness {
         self.state().warnings.clone()
     }
 
+    /// The gauge `hookline_ready` of each part.
+    pub(crate) fn gauges(&self) -> prometheus::Result<ReadinessGauges> {
+        let help = "1 where a part that the process needs is there, 0 while /health/ready says why it is not";
+        let options = Opts::new("hookline_ready", help);
+        Ok(ReadinessGauges { readiness: self.clone(), family: IntGaugeVec::new(options, &["part"])? })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shows the readiness as it is when the page is made.
+pub(crate) struct ReadinessGauges {
+    readiness: Readiness,
+    family: IntGaugeVec,
+}
+
+impl Collector for ReadinessGauges {
+    fn desc(&self) -> Vec<&Desc> {
+        self.family.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let state = self.readiness.state();
+        for part in &state.parts {
+            let is_missing = state.missing.keys().any(|(missing, _)| missing == part);
+            self.family.with_label_values(&[part]).set((!is_missing).into());
+        }
+        drop(state);
+        self.family.collect()
     }
 }
 

@@ -13,7 +13,8 @@ pub fn metrics_table(families: &[MetricFamily]) -> String {
         let kind = format!("{:?}", family.get_field_type()).to_lowercase();
         let labels: Vec<_> =
             family.get_metric()[0].get_label().iter().map(|label| format!("`{}`", label.name())).collect();
-        let unit = ["seconds", "bytes"].into_iter().find(|unit| name.trim_end_matches("_total").ends_with(unit));
+        let unit =
+            ["seconds", "bytes", "ratio"].into_iter().find(|unit| name.trim_end_matches("_total").ends_with(unit));
         let (labels, unit) = (labels.join(", "), unit.unwrap_or("count"));
         writeln!(table, "| `{name}` | {kind} | {labels} | {unit} | {} |", family.help()).unwrap();
     }

@@ -47,7 +47,11 @@ impl Gauges {
             )?,
             open: vector("hookline_open_jobs", "Jobs without an end whose last event may still come", &of_jobs)?,
             stuck: vector("hookline_stuck_jobs", "Open jobs beyond the threshold of their resource", &of_jobs)?,
-            oldest: vector("hookline_oldest_open_job_seconds", "Age of the oldest open job", &of_jobs)?,
+            oldest: vector(
+                "hookline_oldest_open_job_seconds",
+                "Age of the oldest open job, 0 where none is open",
+                &of_jobs,
+            )?,
             as_of: IntGauge::new(
                 "hookline_as_of_timestamp_seconds",
                 "When ClickHouse was asked for the gauges of jobs",
@@ -62,6 +66,9 @@ impl Gauges {
         for group in groups {
             let (source, resource) =
                 (group.source.as_deref().unwrap_or_default(), group.resource.as_deref().unwrap_or_default());
+            for of_now in [&self.open, &self.stuck, &self.oldest] {
+                of_now.with_label_values(&[source, resource]);
+            }
             if let Some(ratio) = group.error_rate {
                 self.error_ratio.with_label_values(&[source, resource, window]).set(ratio);
             }
@@ -81,6 +88,8 @@ impl Gauges {
     fn set_open(&self, counts: &[OpenCount]) {
         for count in counts {
             let labels = [count.source.as_str(), count.resource.as_str()];
+            // Where jobs are known, none that is stuck is a 0, and not a name that is missing.
+            self.stuck.with_label_values(&labels);
             match count.state.as_str() {
                 "open" => {
                     self.open.with_label_values(&labels).set(count.jobs as f64);
@@ -153,6 +162,23 @@ mod tests {
         assert!(page.contains("hookline_error_ratio{resource=\"video\",source=\"s\",window=\"1h\"} 0.25"), "{page}");
         let p95 = "hookline_job_duration_seconds{kind=\"run\",percentile=\"p95\",resource=\"video\",source=\"s\",window=\"1h\"} 3";
         assert!(page.contains(p95) && !page.contains("kind=\"total\""), "{page}");
+    }
+
+    #[test]
+    fn where_jobs_are_known_none_that_is_open_or_stuck_is_a_zero() {
+        let gauges = Gauges::new().unwrap();
+        gauges.set_window("24h", &[group()]);
+        gauges.set_open(&[OpenCount { resource: "image".into(), ..count("open") }]);
+        let page = TextEncoder::new().encode_to_string(&gauges.registry.gather()).unwrap();
+        for series in [
+            "hookline_open_jobs{resource=\"video\",source=\"s\"} 0",
+            "hookline_stuck_jobs{resource=\"video\",source=\"s\"} 0",
+            "hookline_oldest_open_job_seconds{resource=\"video\",source=\"s\"} 0",
+            "hookline_open_jobs{resource=\"image\",source=\"s\"} 2",
+            "hookline_stuck_jobs{resource=\"image\",source=\"s\"} 0",
+        ] {
+            assert!(page.lines().any(|line| line == series), "{series}: {page}");
+        }
     }
 
     #[test]

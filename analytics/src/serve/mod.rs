@@ -45,7 +45,7 @@ pub async fn run(config: AnalyticsConfig) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     shutdown::ignore_hangup()?;
     let readiness = Readiness::waiting_for(&[CLICKHOUSE]);
-    let admin = Admin::new(readiness.clone())?;
+    let admin = Admin::new(readiness.clone(), &[])?;
     let statements = statements()?;
     admin.registry.register(Box::new(statements.clone()))?;
 

@@ -5,6 +5,8 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::kafka::refusal::Refusal;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookResponse {
     /// Every in-sync replica has the record in the topic of its resource.
@@ -38,7 +40,7 @@ pub enum Unavailable {
     /// The queue of librdkafka is full of records whose senders did not wait.
     QueueFull,
     /// The broker or librdkafka refused the record.
-    Refused,
+    Refused(Refusal),
     /// The broker did not confirm in time; it may have the record all the same.
     NotConfirmed,
     /// Another request is storing the same stale delivery at this moment.
@@ -48,17 +50,35 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    pub const ALL: [Self; 9] = [
-        Self::InFlight,
-        Self::QueuedBytes,
-        Self::StaleShare,
-        Self::FairShare,
-        Self::QueueFull,
-        Self::Refused,
-        Self::NotConfirmed,
-        Self::StalePending,
-        Self::Draining,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        [
+            Self::InFlight,
+            Self::QueuedBytes,
+            Self::StaleShare,
+            Self::FairShare,
+            Self::QueueFull,
+            Self::NotConfirmed,
+            Self::StalePending,
+            Self::Draining,
+        ]
+        .into_iter()
+        .chain(Refusal::all().map(Self::Refused))
+    }
+
+    /// The label `code` in metrics: that of Kafka, where a record was refused.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.as_str(),
+            Self::InFlight
+            | Self::QueuedBytes
+            | Self::StaleShare
+            | Self::FairShare
+            | Self::QueueFull
+            | Self::NotConfirmed
+            | Self::StalePending
+            | Self::Draining => "",
+        }
+    }
 
     /// The label `reason` in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -68,7 +88,7 @@ impl Unavailable {
             Self::StaleShare => "stale_share",
             Self::FairShare => "fair_share",
             Self::QueueFull => "queue_full",
-            Self::Refused => "refused",
+            Self::Refused(_) => "refused",
             Self::NotConfirmed => "not_confirmed",
             Self::StalePending => "stale_pending",
             Self::Draining => "draining",
@@ -181,7 +201,7 @@ mod tests {
             WebhookResponse::BodyTooLarge,
             WebhookResponse::BodyTooSlow,
             WebhookResponse::BodyBroken,
-            WebhookResponse::Unavailable(Unavailable::Refused),
+            WebhookResponse::Unavailable(Unavailable::QueueFull),
         ] {
             let problem: serde_json::Value = serde_json::from_str(response.body().unwrap()).unwrap();
             assert_eq!(problem["status"], response.status().as_u16());
@@ -194,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_refusal_for_now_says_when_to_come_back() {
-        for reason in Unavailable::ALL {
+        for reason in Unavailable::all() {
             assert_eq!(WebhookResponse::Unavailable(reason).into_http().headers()[RETRY_AFTER], RETRY_AFTER_SECONDS);
         }
     }

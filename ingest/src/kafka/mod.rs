@@ -3,3 +3,4 @@
 pub mod event_queue;
 pub mod producer;
 pub mod readiness;
+pub mod refusal;

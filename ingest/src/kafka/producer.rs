@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 use crate::config::Limits;
 use crate::kafka::event_queue::{self, EventQueue};
 
+/// The client's name in logs and metrics.
+pub const PRODUCER: &str = "producer";
 /// librdkafka reports a record as failed after this time; less than [`crate::webhook::CONFIRMATION_TIMEOUT`], so that
 /// most senders learn what the report says.
 const DELIVERY_TIMEOUT: Duration = Duration::from_millis(3_500);
@@ -62,7 +64,7 @@ struct Callbacks(KafkaContext);
 
 impl Default for Callbacks {
     fn default() -> Self {
-        Self(KafkaContext::new("producer"))
+        Self(KafkaContext::new(PRODUCER))
     }
 }
 

@@ -16,6 +16,8 @@ use crate::kafka::producer::{Producer, RECORD_OVERHEAD_BYTES};
 
 /// The name of this check at `/health/ready`.
 pub const PART: &str = "kafka";
+/// The name in logs and metrics of the client that reads settings.
+pub const ADMIN_CLIENT: &str = "admin client";
 /// The pause between two checks.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A broker that has not answered within this time counts as unreachable.
@@ -133,7 +135,7 @@ fn describe(error: &KafkaError) -> String {
 }
 
 async fn read_settings(producer: &Producer, topics: &Topics) -> anyhow::Result<Vec<TopicSettings>> {
-    let admin: AdminClient<KafkaContext> = producer.config().create_with_context(KafkaContext::new("admin client"))?;
+    let admin: AdminClient<KafkaContext> = producer.config().create_with_context(KafkaContext::new(ADMIN_CLIENT))?;
     let resources: Vec<_> = topics.all().map(ResourceSpecifier::Topic).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let described = admin.describe_configs(&resources, &options).await;

@@ -32,6 +32,7 @@ use crate::http::connections::Client;
 use crate::http::peer::TrustedProxies;
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::kafka::producer::{Producer, Record};
+use crate::kafka::refusal::Refusal;
 use crate::metrics::{Metrics, SourceMetrics, count};
 use crate::webhook::capacity::Capacity;
 use crate::webhook::first_signed::FirstSignedTimes;
@@ -262,7 +263,7 @@ impl Webhooks {
             Err(RDKafkaErrorCode::MessageTimedOut) => Err(Unavailable::NotConfirmed),
             Err(code) => {
                 tracing::debug!(topic, %code, "a record was refused; its sender is told to try again");
-                Err(Unavailable::Refused)
+                Err(Unavailable::Refused(Refusal::of(code)))
             }
         }
     }

@@ -52,7 +52,7 @@ async fn a_record_too_large_for_its_topic_is_refused_and_readiness_says_so() {
     let (answer, took) = ingest.timed(&Webhook::with_name(&noise(40_000))).await;
     answer.assert_problem(503);
     assert!(took < BUDGET, "{took:?}");
-    assert_eq!(ingest.metric("unavailable_total", &["reason=\"refused\""]).await, 1);
+    assert_eq!(ingest.metric("unavailable_total", &["reason=\"refused\"", "code=\"MESSAGE_TOO_LARGE\""]).await, 1);
     ingest.accepts().await;
     ingest.ends_well().await;
 }

@@ -101,6 +101,9 @@ async fn every_secret_of_its_source_and_no_other_lets_in() {
         assert_eq!(ingest.metric("rejected_total", &labels).await, count, "{labels:?}");
     }
     assert_eq!(ingest.metric("clock_skew_seconds_count", &["source=\"prod\""]).await, 2 * vectors + 3);
+    let ahead = ["source=\"prod\"", "direction=\"future\""];
+    assert_eq!(ingest.metric("clock_skew_seconds_count", &ahead).await, 2, "the early ones");
+    assert!(ingest.metric("clock_skew_seconds_sum", &ahead).await > 0);
 
     let stored = records::read(&ingest.kafka).await;
     assert_eq!(stored.len() as u64, 2 * vectors + 5, "what was let in, and the early one");

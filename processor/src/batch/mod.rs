@@ -54,6 +54,7 @@ pub struct PartitionProgress {
     pub begin: Offset,
     /// The offset after the last record, as Kafka commits it.
     pub next: Offset,
+    /// When the first record was appended.
     pub appended_at: AppendedAt,
 }
 
@@ -111,7 +112,7 @@ impl Batch {
         let (begin, appended_at) = (position.offset, position.appended_at);
         self.positions
             .entry((position.topic, position.partition))
-            .and_modify(|progress| *progress = PartitionProgress { next, appended_at, ..*progress })
+            .and_modify(|progress| progress.next = next)
             .or_insert(PartitionProgress { begin, next, appended_at });
     }
 

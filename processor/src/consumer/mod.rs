@@ -2,6 +2,7 @@
 //! cancels the batch in progress when partitions are revoked. Called only from the thread that polls, also inside `poll`.
 
 mod lag;
+pub mod lag_probe;
 mod log_offsets;
 pub mod offset_tracker;
 pub mod rebalance;
@@ -12,13 +13,14 @@ use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use hookline_schemas::topics::{Offset, Topic, Topics};
+use hookline_service::kafka_raw::commit_async;
 use prometheus::IntCounter;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, TopicPartitionList};
 
+use crate::batch::Batch;
 use crate::batch::position::RecordPosition;
-use crate::batch::{Batch, PartitionOffsets};
 use crate::config::{BatchConfig, GroupConfig};
 use crate::consumer::lag::Lag;
 use crate::consumer::offset_tracker::{OffsetTracker, PartitionKey};
@@ -56,7 +58,6 @@ pub struct Batcher {
     offsets: OffsetTracker,
     assigned: BTreeSet<PartitionKey>,
     stopped: BTreeSet<PartitionKey>,
-    written: PartitionOffsets,
     log_ids: LogIds,
     /// Why only a new consumer can go on.
     broken: Option<(&'static str, String)>,
@@ -75,7 +76,7 @@ impl Batcher {
         log_ids: LogIds,
     ) -> Self {
         Self {
-            lag: Lag::new(topics.clone(), metrics.clone(), Duration::from_millis(group.watchdog_ms)),
+            lag: Lag::new(topics.clone(), metrics.partitions.clone(), Duration::from_millis(group.watchdog_ms)),
             consumed: Topic::ALL.into_iter().map(|topic| (topic, metrics.consumed_of(topic))).collect(),
             topics,
             limits: batch.clone(),
@@ -94,7 +95,6 @@ impl Batcher {
             offsets: OffsetTracker::default(),
             assigned: BTreeSet::new(),
             stopped: BTreeSet::new(),
-            written: PartitionOffsets::new(),
             log_ids,
             broken: None,
             metrics,
@@ -140,6 +140,7 @@ impl Batcher {
         }
         let mut batch = std::mem::replace(&mut self.filling, std::mem::take(&mut self.empty));
         self.offsets.submit(&mut batch.positions);
+        self.lag.submit(&batch.positions);
         self.is_writing = true;
         if !self.gaps.is_empty() {
             let gaps = std::mem::take(&mut self.gaps);
@@ -191,7 +192,6 @@ impl Batcher {
     ) -> Vec<(PartitionKey, Offset)> {
         match event {
             WriterEvent::Written(mut batch) => {
-                self.written.append(&mut batch.positions);
                 batch.clear();
                 self.empty = batch;
                 self.is_writing = false;
@@ -200,13 +200,13 @@ impl Batcher {
             WriterEvent::Stopped(key) => {
                 if self.assigned.contains(&key) {
                     self.stopped.insert(key);
-                    self.set_stopped(key, true);
+                    self.metrics.partitions.set_stopped(key, true);
                     self.pause_stopped(consumer);
                 }
             }
             WriterEvent::Resumed(key) => {
                 if self.stopped.remove(&key) {
-                    self.set_stopped(key, false);
+                    self.metrics.partitions.set_stopped(key, false);
                     // While the writer is waited for, everything is paused, and resumed together.
                     if !self.is_paused {
                         self.resume(consumer);
@@ -218,11 +218,6 @@ impl Batcher {
             WriterEvent::Settled(_) => {}
         }
         Vec::new()
-    }
-
-    fn set_stopped(&self, (topic, partition): PartitionKey, is_stopped: bool) {
-        let labels = [topic.name(&self.topics), &partition.0.to_string()];
-        self.metrics.partition_stopped.with_label_values(&labels).set(is_stopped.into());
     }
 
     /// Returns whether the offsets are committed, or at least sent where `mode` is asynchronous.
@@ -241,7 +236,16 @@ impl Batcher {
             return true;
         }
         hit(FailPoint::BeforeCommit);
-        match self.metrics.stages.time(Stage::Commit, || consumer.commit(&list, mode)) {
+        let commit = || match mode {
+            CommitMode::Sync => {
+                let committed = consumer.commit(&list, CommitMode::Sync);
+                self.metrics.committed(committed.is_ok());
+                committed
+            }
+            // The context's callback counts it.
+            CommitMode::Async => commit_async(consumer, &list),
+        };
+        match self.metrics.stages.time(Stage::Commit, commit) {
             Ok(()) => {
                 hit(FailPoint::AfterCommit);
                 true
@@ -331,8 +335,8 @@ impl Batcher {
         self.lag.forget_progress();
         self.assigned.clear();
         // Whoever has it next says again that it is stopped, if it still is.
-        std::mem::take(&mut self.stopped).into_iter().for_each(|key| self.set_stopped(key, false));
-        self.written.clear();
+        self.stopped.clear();
+        self.metrics.partitions.revoke();
         self.offsets.clear();
         self.is_paused = false;
         self.send(WriterCommand::Revoked);

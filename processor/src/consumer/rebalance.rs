@@ -7,8 +7,8 @@ use hookline_schemas::topics::{Partition, Topic, Topics};
 use hookline_service::kafka::KafkaContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
 use crate::config::{BatchConfig, GroupConfig};
 use crate::consumer::lag::Assignment;
@@ -17,9 +17,13 @@ use crate::log_ids::LogIds;
 use crate::metrics::Metrics;
 use crate::writer::channel::{WriterCommand, WriterHandle};
 
+/// The client's name in logs and metrics.
+pub const CONSUMER: &str = "consumer";
+
 /// Holds the batcher, which the callbacks share with whoever polls.
 pub struct RebalanceContext {
     batcher: Mutex<Batcher>,
+    metrics: Metrics,
     kafka: KafkaContext,
 }
 
@@ -32,8 +36,8 @@ impl RebalanceContext {
         writer: WriterHandle,
         log_ids: LogIds,
     ) -> Self {
-        let batcher = Mutex::new(Batcher::new(topics, batch, group, metrics, writer, log_ids));
-        Self { batcher, kafka: KafkaContext::new("consumer") }
+        let batcher = Mutex::new(Batcher::new(topics, batch, group, metrics.clone(), writer, log_ids));
+        Self { batcher, metrics, kafka: KafkaContext::new(CONSUMER) }
     }
 
     /// The guard must not be held while polling: the rebalance callback locks the batcher, too.
@@ -53,13 +57,21 @@ impl ClientContext for RebalanceContext {
 
     fn stats(&self, statistics: Statistics) {
         let mut batcher = self.batcher();
-        let Batcher { lag, assigned, stopped, offsets, written, filling, is_writing, is_paused, .. } = &mut *batcher;
+        let Batcher { lag, assigned, stopped, offsets, filling, is_writing, is_paused, .. } = &mut *batcher;
         let (filling, is_writing, is_paused) = (&filling.positions, *is_writing, *is_paused);
-        lag.observe(&statistics, &Assignment { assigned, stopped, offsets, written, filling, is_writing, is_paused });
+        lag.observe(&statistics, &Assignment { assigned, stopped, offsets, filling, is_writing, is_paused });
     }
 }
 
 impl ConsumerContext for RebalanceContext {
+    /// Called with the answer to a commit that was not waited for.
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.metrics.committed(result.is_ok());
+        if let Err(error) = result {
+            tracing::warn!(%error, "offsets were not committed: the next commit or, after a rebalance, another reading makes up for it");
+        }
+    }
+
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
             let mut batcher = self.batcher();
@@ -91,9 +103,8 @@ impl ConsumerContext for RebalanceContext {
                 .iter()
                 .filter_map(|element| Some((Topic::named(element.topic(), &topics)?, Partition(element.partition()))))
                 .collect();
-            let Batcher { lag, assigned, .. } = &mut *batcher;
-            lag.keep_only(assigned);
-            let assigned = assigned.iter().copied().collect();
+            batcher.metrics.partitions.assign(&batcher.assigned);
+            let assigned = batcher.assigned.iter().copied().collect();
             // A partition that was paused when it was revoked comes back paused.
             batcher.resume(consumer);
             batcher.send(WriterCommand::Assigned(assigned));

@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 use crate::retry::{Cancelled, until_cancelled};
 use crate::writer::CLICKHOUSE;
 
+/// The client's name in logs and metrics.
+pub const DETECTOR: &str = "detector";
 /// How long the brokers may take for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,7 +48,7 @@ impl Detector {
     ) -> anyhow::Result<Self> {
         let mut client = config.kafka.client()?;
         client.set("group.id", config.group_id());
-        let consumer = client.create_with_context(KafkaContext::new("detector"))?;
+        let consumer = client.create_with_context(KafkaContext::new(DETECTOR))?;
         let clickhouse = ClickHouse::new(&config.clickhouse)?;
         Ok(Self { consumer, clickhouse, topics, log_ids, metrics, readiness, next: Offsets::new() })
     }

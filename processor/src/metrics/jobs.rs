@@ -65,7 +65,7 @@ impl JobMetrics {
         };
         let histogram = |name: &str, help: &str| {
             let options = HistogramOpts::new(name, help).buckets(BUCKETS.into());
-            register(registry, HistogramVec::new(options, &["source", "resource", "outcome"])?)
+            register(registry, HistogramVec::new(options, &["source", "resource", "job_type", "outcome"])?)
         };
         let metrics = Self {
             finished_total: counter(
@@ -87,7 +87,7 @@ impl JobMetrics {
             )?,
             counted: CountedJobs::new(registry, config)?,
             sources: CappedLabel::new(100),
-            job_types: CappedLabel::new(200),
+            job_types: CappedLabel::new(50),
             error_codes: CappedLabel::new(200),
             hashes: RandomState::default(),
             series: HashMap::default(),
@@ -161,7 +161,7 @@ impl JobMetrics {
 
     fn series_of(&self, [source, job_type, error_code]: [&str; 3], resource: Resource, outcome: Outcome) -> Series {
         let (resource, outcome) = (resource.as_str(), outcome.as_str());
-        let durations = |histogram: &HistogramVec| histogram.with_label_values(&[source, resource, outcome]);
+        let durations = |histogram: &HistogramVec| histogram.with_label_values(&[source, resource, job_type, outcome]);
         Series {
             finished: self.finished_total.with_label_values(&[source, resource, job_type, outcome, error_code]),
             total: durations(&self.total_seconds),
@@ -245,14 +245,14 @@ mod tests {
         job_metrics.count([said("j2", Some(1), None, None)].iter());
         assert_eq!(finished(&job_metrics, "completed", ""), 1);
         assert_eq!(finished(&job_metrics, "errored", "no_source_face"), 1);
-        let labels = ["prod", "video", "completed"];
+        let labels = ["prod", "video", "LIP_SYNC", "completed"];
         for (histogram, seconds) in
             [(&job_metrics.total_seconds, 10.0), (&job_metrics.run_seconds, 8.0), (&job_metrics.queue_seconds, 2.0)]
         {
             let histogram = histogram.with_label_values(&labels);
             assert_eq!((histogram.get_sample_count(), histogram.get_sample_sum()), (1, seconds));
         }
-        let errored = job_metrics.run_seconds.with_label_values(&["prod", "video", "errored"]);
+        let errored = job_metrics.run_seconds.with_label_values(&["prod", "video", "LIP_SYNC", "errored"]);
         assert_eq!(errored.get_sample_count(), 0, "its start came after its end");
         let j2 = job_metrics.counted.id("prod", "video", "j2");
         assert_eq!(job_metrics.counted.take_started(j2), None, "nothing is kept of the start of a job that ended");
@@ -268,6 +268,26 @@ mod tests {
         job_metrics.count([said("j2", Some(7), Some(3), None)].iter());
         let count = |kind: &str| job_metrics.contradictions.with_label_values(&[kind]).get();
         assert_eq!((count("outcome"), count("order"), count("charged")), (1, 1, 0));
-        assert_eq!(job_metrics.run_seconds.with_label_values(&["prod", "video", "completed"]).get_sample_count(), 0);
+        assert_eq!(
+            job_metrics.run_seconds.with_label_values(&["prod", "video", "LIP_SYNC", "completed"]).get_sample_count(),
+            0
+        );
+    }
+
+    #[test]
+    fn beyond_fifty_job_types_the_durations_of_others_are_added_up() {
+        let registry = Registry::new();
+        let mut job_metrics = job_metrics(&registry);
+        for number in 0..60 {
+            let id: &'static str = format!("j{number}").leak();
+            let mut job = said(id, None, Some(10), None);
+            job.facts.job_type = format!("TYPE_{number}").into();
+            job_metrics.count([job].iter());
+        }
+        let families = registry.gather();
+        let total = families.iter().find(|family| family.name() == "hookline_job_total_seconds").unwrap();
+        assert_eq!(total.get_metric().len(), 51);
+        let other = job_metrics.total_seconds.with_label_values(&["prod", "video", "other", "completed"]);
+        assert_eq!(other.get_sample_count(), 10);
     }
 }

@@ -3,15 +3,17 @@
 mod counted_jobs;
 pub mod jobs;
 mod label_cap;
+pub mod partitions;
 pub mod stages;
 
 use hookline_schemas::dead_letter::DeadLetterReason;
-use hookline_schemas::topics::Topic;
+use hookline_schemas::topics::{Topic, Topics};
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::clickhouse::columns::Table;
 use crate::clickhouse::error::Cause;
+use crate::metrics::partitions::Partitions;
 use crate::metrics::stages::Stages;
 
 /// The label `mode`: whether records come from the consumer group or from a replay.
@@ -24,7 +26,8 @@ pub enum Mode {
 
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    pub consumed: IntCounterVec,
+    topics: Topics,
+    consumed: IntCounterVec,
     pub decoded: IntCounter,
     pub invalid_fields: IntCounter,
     pub inserted: IntCounterVec,
@@ -36,9 +39,8 @@ pub struct Metrics {
     pub refreshes: IntCounterVec,
     pub refreshed_hours: IntCounter,
     pub refresh_seconds: Histogram,
-    pub lag_records: IntGaugeVec,
-    pub lag_seconds: IntGaugeVec,
-    pub partition_stopped: IntGaugeVec,
+    pub partitions: Partitions,
+    commits: IntCounterVec,
     pub records_expired: IntCounterVec,
     pub expired_unacknowledged: IntGauge,
     pub rebalances: IntCounterVec,
@@ -47,7 +49,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(registry: &Registry, mode: Mode) -> prometheus::Result<Self> {
+    pub fn new(registry: &Registry, mode: Mode, topics: &Topics) -> prometheus::Result<Self> {
         let options = |name: &str, help: &str| {
             Opts::new(format!("hookline_processor_{name}"), help).const_label("mode", <&str>::from(mode))
         };
@@ -55,10 +57,6 @@ impl Metrics {
             register(registry, IntCounterVec::new(options(name, help), labels)?)
         };
         let one = |name: &str, help: &str| register(registry, IntCounter::with_opts(options(name, help))?);
-        let gauge = |name: &str, help: &str| {
-            let options = Opts::new(format!("hookline_processor_{name}"), help);
-            register(registry, IntGaugeVec::new(options, &["topic", "partition"])?)
-        };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let options = HistogramOpts { common_opts: options(name, help), buckets: buckets.to_vec() };
             register(registry, Histogram::with_opts(options)?)
@@ -68,6 +66,7 @@ impl Metrics {
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
         let latencies = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
         let metrics = Self {
+            topics: topics.clone(),
             consumed: counter("records_consumed_total", "Records read from the topics", &["topic"])?,
             decoded: one("records_decoded_total", "Records of resource topics that were decoded and folded")?,
             invalid_fields: one(
@@ -97,20 +96,13 @@ impl Metrics {
                 &latencies,
             )?,
             refreshes: counter("refreshes_total", "Refreshes of the roll-up, by their result", &["result"])?,
-            refreshed_hours: one("refreshed_hours_total", "Created hours whose roll-up was refreshed")?,
+            refreshed_hours: one(
+                "created_hour_refreshes_total",
+                "Created hours whose roll-up was refreshed, each counted as often as that happened",
+            )?,
             refresh_seconds: histogram("refresh_seconds", "Time it took to refresh the roll-up", &seconds)?,
-            lag_records: gauge(
-                "lag_records",
-                "Records of an assigned partition that are not committed: its end offset less the committed offset",
-            )?,
-            lag_seconds: gauge(
-                "lag_seconds",
-                "Age of the last record of an assigned partition that was inserted, 0 where nothing is left to read",
-            )?,
-            partition_stopped: gauge(
-                "partition_stopped",
-                "1 where a partition stopped because a dead letter could be neither inserted without its payload nor published",
-            )?,
+            partitions: register(registry, Partitions::new(topics)?)?,
+            commits: counter("commits_total", "Commits of offsets, by what the brokers answered", &["result"])?,
             records_expired: counter(
                 "records_expired_total",
                 "Records of an assigned partition that were removed from the topic before they were read",
@@ -153,6 +145,7 @@ impl Metrics {
         let restarts: &[&str] = &["fatal", "watchdog", "log_changed", "committed_offsets"];
         for (family, labels) in [
             (&self.refreshes, &["ok", "failed"][..]),
+            (&self.commits, &["ok", "failed"]),
             (&self.rebalances, &["assign", "revoke"]),
             (&self.consumer_restarts, restarts),
         ] {
@@ -162,9 +155,14 @@ impl Metrics {
         }
     }
 
+    /// Counts a commit by what the brokers answered.
+    pub fn committed(&self, succeeded: bool) {
+        self.commits.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
+    }
+
     /// The counter of records of a topic; callers keep it, so that labels are looked up once.
     pub fn consumed_of(&self, topic: Topic) -> IntCounter {
-        self.consumed.with_label_values(&[topic.as_str()])
+        self.consumed.with_label_values(&[topic.name(&self.topics)])
     }
 }
 
@@ -176,6 +174,9 @@ pub fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: 
 
 #[cfg(test)]
 mod tests {
+    use hookline_schemas::topics::Partition;
+    use hookline_service::admin::{Admin, Readiness};
+    use hookline_service::kafka::errors;
     use hookline_testkit::docs::assert_section;
     use hookline_testkit::metrics_table;
     use prometheus::proto::MetricFamily;
@@ -183,15 +184,14 @@ mod tests {
     use super::*;
     use crate::config::CountingConfig;
     use crate::metrics::jobs::JobMetrics;
+    use crate::metrics::partitions::Lag;
 
     /// Every family of the processor, with at least one series.
     fn families() -> Vec<MetricFamily> {
         let registry = Registry::new();
-        let metrics = Metrics::new(&registry, Mode::Live).unwrap();
+        let metrics = Metrics::new(&registry, Mode::Live, &Topics::new("h").unwrap()).unwrap();
         JobMetrics::new(&registry, &CountingConfig::default()).unwrap().touch();
-        for of_partition in [&metrics.lag_records, &metrics.lag_seconds, &metrics.partition_stopped] {
-            of_partition.with_label_values(&["t", "0"]);
-        }
+        metrics.partitions.set_lag((Topic::DeadLetter, Partition(0)), Lag::NONE);
         metrics.records_expired.with_label_values(&["t", "0"]);
         registry.gather()
     }
@@ -199,6 +199,9 @@ mod tests {
     #[test]
     fn the_documentation_is_up_to_date() {
         assert_section("metrics.md", "processor", &metrics_table(&families()));
+        let every_program = Admin::new(Readiness::waiting_for(&["kafka"]), &[("fold_version", "0".into())]).unwrap();
+        errors::register(&every_program.registry, &["consumer"]).unwrap();
+        assert_section("metrics.md", "every program", &metrics_table(&every_program.registry.gather()));
     }
 
     #[test]
@@ -215,16 +218,18 @@ mod tests {
             families,
             [
                 "hookline_job_contradictions_total COUNTER kind",
-                "hookline_job_queue_seconds HISTOGRAM outcome,resource,source",
-                "hookline_job_run_seconds HISTOGRAM outcome,resource,source",
-                "hookline_job_total_seconds HISTOGRAM outcome,resource,source",
+                "hookline_job_queue_seconds HISTOGRAM job_type,outcome,resource,source",
+                "hookline_job_run_seconds HISTOGRAM job_type,outcome,resource,source",
+                "hookline_job_total_seconds HISTOGRAM job_type,outcome,resource,source",
                 "hookline_jobs_finished_total COUNTER error_code,job_type,outcome,resource,source",
                 "hookline_processor_batch_records HISTOGRAM mode",
                 "hookline_processor_batch_seconds HISTOGRAM mode",
+                "hookline_processor_commits_total COUNTER mode,result",
                 "hookline_processor_consumer_restarts_total COUNTER cause,mode",
                 "hookline_processor_counted_jobs_entries GAUGE ",
                 "hookline_processor_counted_jobs_evictions_total COUNTER ",
                 "hookline_processor_counted_jobs_reloads_total COUNTER result",
+                "hookline_processor_created_hour_refreshes_total COUNTER mode",
                 "hookline_processor_end_to_end_latency_seconds HISTOGRAM mode",
                 "hookline_processor_insert_retries_total COUNTER cause,mode,table",
                 "hookline_processor_invalid_fields_total COUNTER mode",
@@ -238,7 +243,6 @@ mod tests {
                 "hookline_processor_records_expired_total COUNTER mode,partition,topic",
                 "hookline_processor_records_expired_unacknowledged GAUGE ",
                 "hookline_processor_refresh_seconds HISTOGRAM mode",
-                "hookline_processor_refreshed_hours_total COUNTER mode",
                 "hookline_processor_refreshes_total COUNTER mode,result",
                 "hookline_processor_rows_inserted_total COUNTER mode,table",
                 "hookline_processor_stage_seconds_total COUNTER mode,stage",

@@ -126,8 +126,9 @@ pub async fn replay(config: ProcessorConfig, args: ReplayArgs) -> anyhow::Result
         return rebuild(config, args.into()).await;
     }
     let runtime = Handle::current();
-    let metrics = Metrics::new(&Registry::new(), Mode::Replay)?;
-    let job = Replay { topics: Topics::new(&config.kafka.topic_prefix)?, metrics, config, args };
+    let topics = Topics::new(&config.kafka.topic_prefix)?;
+    let metrics = Metrics::new(&Registry::new(), Mode::Replay, &topics)?;
+    let job = Replay { topics, metrics, config, args };
     tokio::task::spawn_blocking(move || job.run(&runtime)).await?
 }
 

@@ -13,6 +13,7 @@ mod counting_replay;
 mod endings;
 mod expired;
 mod groups;
+mod lag;
 mod log_ids;
 mod memory;
 mod outage;

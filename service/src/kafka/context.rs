@@ -10,6 +10,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
+use super::errors;
+
 /// A line of a kind is logged once within this time, with the number of those that were left out since. librdkafka itself
 /// repeats an identical error every 30 s.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ struct State {
 
 /// Why brokers cannot be used, from what explains least to what explains most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Trouble {
+pub(super) enum Trouble {
     Other,
     Unreachable,
     UnknownHost,
@@ -88,6 +90,29 @@ impl Thinning {
 }
 
 impl Trouble {
+    pub const ALL: [Self; 7] = [
+        Self::Other,
+        Self::Unreachable,
+        Self::UnknownHost,
+        Self::Certificate,
+        Self::Authentication,
+        Self::Authorization,
+        Self::Fenced,
+    ];
+
+    /// The label `kind` in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Unreachable => "unreachable",
+            Self::UnknownHost => "unknown_host",
+            Self::Certificate => "certificate",
+            Self::Authentication => "authentication",
+            Self::Authorization => "authorization",
+            Self::Fenced => "fenced",
+        }
+    }
+
     /// Reads the reason, because the lines of the log have no code.
     fn of_text(text: &str) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -199,6 +224,7 @@ impl ClientContext for KafkaContext {
             return;
         }
         let trouble = Trouble::of_error(code, reason);
+        errors::count(self.0.client, trouble);
         self.keep_cause(trouble, reason, Instant::now());
         let name = code.map_or_else(|| error.to_string(), |code| format!("{code:?}"));
         let kind = Kind::of(trouble, &name);

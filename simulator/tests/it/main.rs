@@ -15,6 +15,7 @@ mod local_stack;
 mod outage;
 mod partitions;
 mod progress;
+mod prometheus;
 mod secrets;
 mod shapes;
 mod silent_servers;
