@@ -136,6 +136,7 @@ async fn first_end(tasks: &mut JoinSet<anyhow::Error>) -> anyhow::Error {
 async fn update_gauges(webhooks: Arc<Webhooks>) {
     loop {
         webhooks.update_load_gauges();
+        webhooks.log_ended_troubles();
         sleep(GAUGES_INTERVAL).await;
     }
 }

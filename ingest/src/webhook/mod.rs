@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod first_signed;
 pub mod routing;
 pub mod stale;
+pub mod trouble_log;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::provider::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use hookline_schemas::record::WEBHOOK_PATH;
 use hookline_schemas::signature::{SignatureHeaders, Verified, VerifyError};
@@ -38,6 +40,7 @@ use crate::webhook::capacity::Capacity;
 use crate::webhook::first_signed::FirstSignedTimes;
 use crate::webhook::routing::RoutedWebhook;
 use crate::webhook::stale::{StaleClaim, StaleDeduplicator};
+use crate::webhook::trouble_log::TroubleLog;
 
 /// A record that the broker has not confirmed by then is answered 503, so that the sender has its response within 4 s.
 pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(3_800);
@@ -56,6 +59,7 @@ pub struct Webhooks {
     first_signed: FirstSignedTimes,
     stale: StaleDeduplicator,
     draining: AtomicBool,
+    troubles: TroubleLog,
     produced: Vec<(String, IntCounter)>,
     metrics: Metrics,
 }
@@ -86,6 +90,7 @@ impl Webhooks {
             first_signed: FirstSignedTimes::new(limits.first_signed_times, metrics.first_signed_times.clone()),
             stale: StaleDeduplicator::new(limits.stale_signatures, metrics.stale_signatures.clone()),
             draining: AtomicBool::new(false),
+            troubles: TroubleLog::default(),
             metrics,
         };
         webhooks.use_secrets(sources);
@@ -104,6 +109,11 @@ impl Webhooks {
     /// From now on, answers 503 to every webhook that is not being stored already.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Logs which troubles have ended since it was called last.
+    pub fn log_ended_troubles(&self) {
+        self.troubles.log_ended();
     }
 
     pub fn update_load_gauges(&self) {
@@ -142,7 +152,7 @@ impl Webhooks {
         }
         let headers = match signature_headers(values(&head.headers, &TIMESTAMP), values(&head.headers, &SIGNATURE)) {
             Ok(headers) => headers,
-            Err(error) => return state.rejects(error),
+            Err(error) => return self.rejects(&state, error, client),
         };
         let is_stale = self.tolerance.excludes(headers.signed_at().age_seconds(received_at));
         let capacity = if is_stale { &self.stale_capacity } else { &self.capacity };
@@ -155,12 +165,12 @@ impl Webhooks {
             Ok(read) => read,
             Err(response) => return response,
         };
-        let admitted = self.admit(&state, capacity, headers, &body, received_at);
+        let admitted = self.admit(&state, capacity, headers, &body, received_at, client);
         let admitted_at = Instant::now();
         self.metrics.stages.verify.inc_by((admitted_at - read_at).as_secs_f64());
         match admitted {
             Ok((_in_flight, verified)) => {
-                let response = self.store(&state, verified, received_at).await;
+                let response = self.store(&state, verified, received_at, client).await;
                 self.metrics.stages.produce.inc_by(admitted_at.elapsed().as_secs_f64());
                 response
             }
@@ -177,11 +187,12 @@ impl Webhooks {
         headers: SignatureHeaders<'a>,
         body: &'a [u8],
         received_at: ReceivedAt,
+        client: &Client,
     ) -> Result<(SemaphorePermit<'c>, Verified<'a, 'a>), WebhookResponse> {
         let permit = if self.draining.load(Ordering::Relaxed) { Err(Unavailable::Draining) } else { capacity.admit() };
         match (permit, state.source.verify(headers, body)) {
             (Ok(permit), Ok(verified)) => Ok((permit, verified)),
-            (Ok(_), Err(error)) => Err(state.rejects(error)),
+            (Ok(_), Err(error)) => Err(self.rejects(state, error, client)),
             (Err(reason), verified) => {
                 if let Ok(verified) = verified {
                     let source = state.source.name.as_str();
@@ -193,13 +204,20 @@ impl Webhooks {
         }
     }
 
-    async fn store(&self, state: &SourceState, verified: Verified<'_, '_>, received_at: ReceivedAt) -> WebhookResponse {
+    async fn store(
+        &self,
+        state: &SourceState,
+        verified: Verified<'_, '_>,
+        received_at: ReceivedAt,
+        client: &Client,
+    ) -> WebhookResponse {
         let source = state.source.name.as_str();
         let age_seconds = verified.signed_at().age_seconds(received_at);
         state.metrics.verified(verified.key(), age_seconds);
         let routed = RoutedWebhook::new(verified, source, received_at, self.tolerance);
         if routed.is_stale() {
             state.metrics.stale(age_seconds);
+            self.troubles.saw(source, DeadLetterReason::Stale.as_str(), client.address);
             return self.store_stale(state, &routed, verified).await;
         }
         let event = self.first_signed.pending(source, routed.event(), verified.signed_at());
@@ -211,6 +229,7 @@ impl Webhooks {
             None => WebhookResponse::Accepted,
             Some(cause) => {
                 state.metrics.dead_letter(cause.reason);
+                self.troubles.saw(source, cause.reason.as_str(), client.address);
                 WebhookResponse::DeadLettered
             }
         }
@@ -268,16 +287,14 @@ impl Webhooks {
         }
     }
 
+    fn rejects(&self, state: &SourceState, error: VerifyError, client: &Client) -> WebhookResponse {
+        state.metrics.rejected(error);
+        self.troubles.saw(state.source.name.as_str(), error.as_str(), client.address);
+        WebhookResponse::Unauthorized
+    }
+
     fn source(&self, name: &str) -> Option<Arc<SourceState>> {
         self.sources.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-}
-
-impl SourceState {
-    fn rejects(&self, error: VerifyError) -> WebhookResponse {
-        tracing::debug!(source = %self.source.name, "a webhook is not authentic: {error}");
-        self.metrics.rejected(error);
-        WebhookResponse::Unauthorized
     }
 }
 

@@ -6,7 +6,7 @@ use hookline_testkit::{KafkaCluster, LogPipe, Signal, eventually};
 
 use crate::ingest_under_test::{BUDGET, DEADLINE, IngestUnderTest};
 use crate::records;
-use crate::webhook::Webhook;
+use crate::webhook::{Webhook, now};
 
 const LOST: &str = "hookline_log_lines_lost_total";
 /// Ingest has two listeners, each with its line in the log.
@@ -60,4 +60,32 @@ async fn a_log_that_nobody_reads_loses_lines_and_nothing_else() {
         let status = ingest.daemon.terminate().await;
         assert!(status.success(), "{pipe:?}: {status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_once_of_webhooks_that_are_refused_and_of_dead_letters() {
+    let mut ingest = IngestUnderTest::shared("told", &[]).await;
+    ingest.accepts().await;
+    for _ in 0..5 {
+        assert_eq!(ingest.post(&Webhook::signed_with("another 0123456789", now(), "{}")).await.status, 401);
+        assert_eq!(ingest.post(&Webhook::signed(now(), "no")).await.status, 202);
+    }
+    let told = |reason: &str| {
+        let wanted = format!("\"reason\":\"{reason}\"");
+        let log = ingest.daemon.log();
+        let lines = log.into_iter().filter(|line| line.contains("webhooks are refused") && line.contains(&wanted));
+        lines.collect::<Vec<_>>()
+    };
+    eventually("both lines", DEADLINE, async || {
+        (!told("signature_wrong").is_empty() && !told("not_json").is_empty()).then_some(())
+    })
+    .await;
+    for reason in ["signature_wrong", "not_json"] {
+        let lines = told(reason);
+        let tells = |part: &str| lines[0].contains(part);
+        assert!(lines.len() == 1 && tells("\"level\":\"WARN\"") && tells("\"peer\":\"127.0.0.1\""), "{lines:?}");
+        assert!(tells("\"source\":\"") && !tells("another 0123456789"), "{lines:?}");
+    }
+    assert_eq!(told("stale"), Vec::<String>::new(), "there was none");
+    ingest.ends_well().await;
 }
