@@ -133,7 +133,7 @@ fn run(config: ProcessorConfig, args: &RebuildArgs, runtime: Handle) -> anyhow::
     let kept_since = until_stopped(&runtime, &stop, tables.kept_since())??;
     let known = file.load(&config.clickhouse.database)?;
     let rebuild = Rebuild {
-        metrics: Metrics::new(&Registry::new(), Mode::Replay)?,
+        metrics: Metrics::new(&Registry::new(), Mode::Replay, &topics)?,
         pace: Pace::new(args.rate),
         give_way: GiveWay::default(),
         parallel: args.parallel,
