@@ -8,7 +8,7 @@ use hookline_service::kafka::KafkaConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::serve::ServeConfig;
+pub use crate::serve::{AdminUrls, PrometheusUrl, ServeConfig};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -7,3 +7,4 @@ pub mod migrate;
 pub mod query;
 pub mod report;
 pub mod serve;
+pub mod top;

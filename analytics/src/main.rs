@@ -7,6 +7,7 @@ use hookline_analytics::config::AnalyticsConfig;
 use hookline_analytics::migrate::{self, MigrateArgs};
 use hookline_analytics::report::{self, ReportArgs};
 use hookline_analytics::serve;
+use hookline_analytics::top::{self, TopArgs};
 use hookline_service::admin::DRAIN_TIMEOUT;
 use hookline_service::cli::{ConfigArgs, finish, parse};
 use hookline_service::shutdown::{BLOCKED_TIMEOUT, fits_shutdown};
@@ -26,6 +27,7 @@ const EXAMPLES: &[&str] = &[
     "hookline-analytics migrate --dry-run",
     "hookline-analytics report --last 24h --compare -7d",
     "hookline-analytics report --from 2026-11-25T10:00:00Z --by resource,code --json",
+    "hookline-analytics top",
     "hookline-analytics serve",
 ];
 
@@ -35,6 +37,8 @@ enum Command {
     Migrate(MigrateArgs),
     /// Show how many jobs finished in a range of time, how long they took and why some failed
     Report(Box<ReportArgs>),
+    /// Watch the pipeline and its jobs on the terminal: rates, lag, where the time goes, errors, durations, open jobs
+    Top(TopArgs),
     /// Answer questions by HTTP, as JSON and CSV, and show gauges of the last minutes and hours
     Serve,
 }
@@ -60,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Some(Command::Migrate(arguments)) => migrate::run(config, arguments).await,
         Some(Command::Report(arguments)) => report::run(&config, *arguments).await,
+        Some(Command::Top(arguments)) => top::run(&config, &arguments).await,
         Some(Command::Serve) => serve::run(config).await,
         None => Ok(Cli::command().print_help()?),
     }

@@ -157,7 +157,7 @@ fn earlier(text: &str) -> Result<i64, String> {
     }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     if interval < Duration::from_secs(1) { Err("expected at least 1s".to_owned()) } else { Ok(interval) }
 }

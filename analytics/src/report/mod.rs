@@ -2,8 +2,8 @@
 
 mod answer;
 mod arguments;
-mod columns;
-mod numbers;
+pub(crate) mod columns;
+pub(crate) mod numbers;
 mod sparkline;
 mod text;
 
@@ -15,6 +15,7 @@ use serde_json::Value;
 pub use self::answer::{Report, ask};
 use self::arguments::CsvTable;
 pub use self::arguments::ReportArgs;
+pub(crate) use self::arguments::interval;
 use crate::config::AnalyticsConfig;
 use crate::csv::to_csv;
 pub use crate::query::ReadFrom;
@@ -28,8 +29,7 @@ pub async fn run(config: &AnalyticsConfig, arguments: ReportArgs) -> anyhow::Res
         return watch(config, &arguments, interval).await;
     }
     if !arguments.for_programs() {
-        let columns = Screen::now().map(|screen| screen.columns).or_else(columns_of_environment);
-        print(text(config, &arguments, columns).await?);
+        print(text(config, &arguments, columns_of_output()).await?);
         return Ok(());
     }
     let report = serde_json::to_value(ask(config, &arguments, STEPS_FOR_PROGRAMS).await?)?;
@@ -52,9 +52,10 @@ async fn text(config: &AnalyticsConfig, arguments: &ReportArgs, columns: Option<
     Ok(ask(config, arguments, steps).await?.text(arguments, columns))
 }
 
-/// A pipe has no width, so that nothing is cut unless `COLUMNS` says so.
-fn columns_of_environment() -> Option<usize> {
-    std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0)
+/// The width of standard output. A pipe has none, so that nothing is cut unless `COLUMNS` says so.
+pub(crate) fn columns_of_output() -> Option<usize> {
+    let of_environment = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    Screen::now().map(|screen| screen.columns).or_else(of_environment)
 }
 
 /// Redraws the terminal until a signal ends the program. A question that fails is shown in place of its answer and asked again,

@@ -179,7 +179,7 @@ impl ServeConfig {
         Ok(Credentials::new(token.as_ref(), basic.as_ref()))
     }
 
-    pub(super) fn query_timeout(&self) -> Duration {
+    pub(crate) fn query_timeout(&self) -> Duration {
         Duration::from_millis(self.query_timeout_ms.into())
     }
 

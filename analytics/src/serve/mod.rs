@@ -26,9 +26,10 @@ use prometheus::IntCounter;
 use tokio::time::{sleep, timeout};
 
 use self::answer::Answers;
-pub use self::config::ServeConfig;
+pub use self::config::{AdminUrls, PrometheusUrl, ServeConfig};
 use self::guard::Guard;
-use self::pipeline::{History, MetricsSource};
+use self::pipeline::History;
+pub(crate) use self::pipeline::MetricsSource;
 pub use self::routes::document;
 use self::routes::{Metrics, router};
 use self::state::ServeState;

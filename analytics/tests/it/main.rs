@@ -9,6 +9,7 @@ mod report;
 mod retention;
 mod rollup;
 mod serve;
+mod top;
 mod views;
 
 use clickhouse::Client;

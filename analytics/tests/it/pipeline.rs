@@ -18,7 +18,7 @@ async fn get(url: &str) -> Value {
 }
 
 /// Sends webhooks that are not signed.
-async fn send(address: &str, count: u32) {
+pub async fn send(address: &str, count: u32) {
     let client = reqwest::Client::new();
     for _ in 0..count {
         let request = client.post(format!("http://{address}/webhooks/test")).header("magic-hour-event-timestamp", "1");

@@ -34,7 +34,7 @@ fn help_is_pinned() {
     for (binary, commands) in [
         (INGEST, &["", "sign", "verify"][..]),
         (PROCESSOR, &["", "replay", "dead-letters", "redrive"]),
-        (ANALYTICS, &["", "migrate", "report"]),
+        (ANALYTICS, &["", "migrate", "report", "top"]),
         (SIMULATOR, &["", "check"]),
     ] {
         for command in commands {
@@ -71,7 +71,9 @@ async fn what_the_outside_relies_on_is_pinned() {
     let ids = kafka_ids(&pipeline, folder.path()).await;
     let headers = record_headers(&pipeline.kafka).await;
     let ddl = ddl(&pipeline).await;
-    let json_keys = json_keys(&pipeline, &report, &ledger);
+    let admin_urls =
+        format!("http://{},http://{}", pipeline.ingest.address("admin").await, processor.address("admin").await);
+    let json_keys = json_keys(&pipeline, &admin_urls, &report, &ledger);
     let mut exit_codes = exit_codes(&pipeline, &ledger);
     for (name, daemon) in [(INGEST, &mut pipeline.ingest), (PROCESSOR, &mut processor)] {
         let status = daemon.terminate().await;
@@ -126,8 +128,9 @@ fn simulate(pipeline: &Pipeline, ledger: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
+fn json_keys(pipeline: &Pipeline, admin_urls: &str, report: &Value, ledger: &Path) -> String {
     let mut text = String::new();
+    let environment = with(&pipeline.environment, &[("HOOKLINE_ANALYTICS__SERVE__ADMIN_URLS", admin_urls)]);
     let mut tell = |command: &str, value: &Value| writeln!(text, "$ {command}\n{}", keys(value)).unwrap();
     tell(&format!("{SIMULATOR} --json"), report);
     let ledger = ledger.to_str().unwrap();
@@ -137,6 +140,7 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
         (ANALYTICS, "migrate --json", ["--partitions", "2"]),
         (ANALYTICS, "migrate --dry-run --json", ["--partitions", "2"]),
         (ANALYTICS, "report --json", ["--by", "source,resource,type,code"]),
+        (ANALYTICS, "top --once --json", ["--interval", "1s"]),
         (PROCESSOR, "replay --json", ["--state", &state]),
         (PROCESSOR, "replay --dry-run --json", ["--state", &state]),
         (PROCESSOR, "dead-letters --json", ["--from", "1h"]),
@@ -144,7 +148,7 @@ fn json_keys(pipeline: &Pipeline, report: &Value, ledger: &Path) -> String {
         (PROCESSOR, "redrive --execute --json", ["--state", &plan]),
     ] {
         let arguments: Vec<_> = command.split(' ').chain(more).collect();
-        let output = run(binary, &arguments, &pipeline.environment);
+        let output = run(binary, &arguments, &environment);
         assert!(output.status.success(), "{binary} {command}: {}", String::from_utf8_lossy(&output.stderr));
         tell(&format!("{binary} {command}"), &serde_json::from_slice(&output.stdout).unwrap());
     }
@@ -220,6 +224,14 @@ fn exit_codes(pipeline: &Pipeline, ledger: &Path) -> String {
         (ANALYTICS, &["report"], sound(&[]), "report"),
         (ANALYTICS, &["report"], sound(&[("CLICKHOUSE_DATABASE", "nobody")]), "report on tables that are missing"),
         (ANALYTICS, &["report", "--watch"], sound(&[]), "report --watch where no terminal is"),
+        (ANALYTICS, &["top", "--once"], sound(&[]), "top --once"),
+        (
+            ANALYTICS,
+            &["top", "--once"],
+            sound(&[("CLICKHOUSE_DATABASE", "nobody")]),
+            "top --once of tables that are missing",
+        ),
+        (ANALYTICS, &["top"], sound(&[]), "top where no terminal is"),
         (SIMULATOR, &["--jobs", "0"], with(&url, &secret), "nothing to send"),
         (SIMULATOR, &given_up, with(&[], &secret), "something given up"),
         (SIMULATOR, &["--unknown"], with(&url, &secret), "an unknown option"),

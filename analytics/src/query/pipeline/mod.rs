@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::statement::Statement;
 use super::timestamp::Timestamp;
-pub use series::{AnswerError, Reading, prometheus_query};
+pub use series::{AnswerError, Program, Reading, Unreachable, prometheus_query};
 pub use totals::PipelineTotals;
 
 /// What happened in the minute before, or since the first reading where that is less.
@@ -62,7 +62,7 @@ impl PipelinePoint {
         let each = |sums: BTreeMap<String, f64>| sums.into_iter().map(|(name, sum)| (name, sum / seconds)).collect();
         Some(Self {
             at: last.at,
-            unreachable: last.unreachable,
+            unreachable: last.unreachable.len(),
             answers_per_second: increase.answers.values().sum::<f64>() / seconds,
             verified_per_second: increase.verified / seconds,
             refusals_per_second: each(increase.refusals),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::totals::{METRICS, is_counter};
 use crate::query::timestamp::Timestamp;
@@ -27,9 +27,32 @@ impl Series {
 pub struct Reading {
     pub at: Timestamp,
     /// Listeners, or the Prometheus, that did not answer.
-    pub unreachable: usize,
+    pub unreachable: Vec<Unreachable>,
     samples: BTreeMap<Series, f64>,
     processes: BTreeSet<String>,
+}
+
+/// Who did not answer, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreachable {
+    pub url: String,
+    pub error: String,
+}
+
+/// A program whose metrics are read; all of them begin with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Ingest,
+    Processor,
+}
+
+impl Program {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Ingest => "hookline_ingest_",
+            Self::Processor => "hookline_processor_",
+        }
+    }
 }
 
 /// An answer that Prometheus does not give to a question for an instant vector.
@@ -75,7 +98,7 @@ fn finite(text: &str) -> Option<f64> {
 
 impl Reading {
     pub const fn new(at: Timestamp) -> Self {
-        Self { at, unreachable: 0, samples: BTreeMap::new(), processes: BTreeSet::new() }
+        Self { at, unreachable: Vec::new(), samples: BTreeMap::new(), processes: BTreeSet::new() }
     }
 
     /// Takes in the page of the listener at `url`, in the text format of Prometheus.
@@ -105,6 +128,15 @@ impl Reading {
             self.samples.insert(Series { metric: name, labels: metric, process }, value);
         }
         Ok(())
+    }
+
+    /// What it has of one program alone: nobody answered where no process of that program did.
+    pub fn of(&self, program: Program) -> Self {
+        let own = |series: &Series| series.metric.starts_with(program.prefix());
+        let samples = self.samples.iter().filter(|(series, _)| own(series));
+        let samples: BTreeMap<_, _> = samples.map(|(series, value)| (series.clone(), *value)).collect();
+        let processes = samples.keys().map(|series| series.process.clone()).collect();
+        Self { at: self.at, unreachable: self.unreachable.clone(), samples, processes }
     }
 
     /// Whether nobody answered.
@@ -183,6 +215,16 @@ mod tests {
             let samples: Vec<_> = reading.samples().map(|(series, value)| (series.label("status"), value)).collect();
             assert_eq!(samples, [("200", 5.0)]);
         }
+    }
+
+    #[test]
+    fn a_program_that_does_not_tell_is_not_there() {
+        let mut reading = Reading::new(Timestamp(0));
+        reading.add_page("i", "hookline_ingest_answers_total{status=\"200\"} 5\n");
+        let (ingest, processor) = (reading.of(Program::Ingest), reading.of(Program::Processor));
+        assert!(!ingest.is_empty() && processor.is_empty());
+        assert_eq!((ingest.samples().count(), processor.samples().count()), (1, 0));
+        assert!(!processor.continues(&reading));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl History {
             as_of,
             rollup_age_seconds,
             read_at: last.map(|last| last.at),
-            unreachable: last.map_or(0, |last| last.unreachable),
+            unreachable: last.map_or(0, |last| last.unreachable.len()),
             totals: last.filter(|last| !last.is_empty()).map(|last| PipelineTotals::of(last.samples())),
             history: kept.points.iter().cloned().collect(),
         }

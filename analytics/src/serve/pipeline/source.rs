@@ -7,7 +7,7 @@ use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 
 use super::super::ServeConfig;
-use crate::query::pipeline::{Reading, prometheus_query};
+use crate::query::pipeline::{Reading, Unreachable, prometheus_query};
 use crate::query::timestamp::Timestamp;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,35 +50,48 @@ impl MetricsSource {
                 for url in urls {
                     match self.page(url).await {
                         Ok(page) => reading.add_page(url, &page),
-                        Err(error) => {
-                            tracing::debug!(url, error = format!("{error:#}"), "no page of metrics");
-                            reading.unreachable += 1;
-                        }
+                        Err(error) => reading.unreachable.push(unreachable(url, &error)),
                     }
                 }
             }
-            Place::Prometheus(url) => {
-                let answer = self.answer(url).await;
-                let added = answer.and_then(|answer| Ok(reading.add_prometheus_answer(&answer)?));
-                if let Err(error) = added {
-                    tracing::debug!(url, error = format!("{error:#}"), "no answer of Prometheus");
-                    reading.unreachable += 1;
-                }
-            }
+            Place::Prometheus(url) => self.ask(url, None, &mut reading).await,
         }
         reading
     }
 
+    /// What they said then: only a Prometheus keeps it.
+    pub async fn read_past(&self, at: Timestamp) -> Option<Reading> {
+        let Place::Prometheus(url) = &self.place else { return None };
+        let mut reading = Reading::new(at);
+        self.ask(url, Some(at), &mut reading).await;
+        Some(reading)
+    }
+
+    async fn ask(&self, url: &str, at: Option<Timestamp>, reading: &mut Reading) {
+        let answer = self.answer(url, at).await;
+        if let Err(error) = answer.and_then(|answer| Ok(reading.add_prometheus_answer(&answer)?)) {
+            reading.unreachable.push(unreachable(url, &error));
+        }
+    }
+
     async fn page(&self, url: &str) -> anyhow::Result<String> {
-        bounded(self.client.get(url).send().await?.error_for_status()?).await
+        let page = self.client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        bounded(page.map_err(reqwest::Error::without_url)?).await
     }
 
     /// Prometheus says in the body what is wrong with a question, so the status is not looked at.
-    async fn answer(&self, url: &str) -> anyhow::Result<String> {
+    async fn answer(&self, url: &str, at: Option<Timestamp>) -> anyhow::Result<String> {
         let query = prometheus_query().bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
         let asked = self.client.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        bounded(asked.body(format!("query={query}")).send().await?).await
+        let time = at.map_or(String::new(), |at| format!("&time={}", at.0.div_euclid(1_000)));
+        bounded(asked.body(format!("query={query}{time}")).send().await.map_err(reqwest::Error::without_url)?).await
     }
+}
+
+fn unreachable(url: &str, error: &anyhow::Error) -> Unreachable {
+    let error = format!("{error:#}");
+    tracing::debug!(url, error, "no metrics");
+    Unreachable { url: url.to_owned(), error }
 }
 
 async fn bounded(mut response: reqwest::Response) -> anyhow::Result<String> {
