@@ -111,7 +111,7 @@ impl Pipeline {
                 .map(|elapsed| f64::from(elapsed) / 1_000.0),
             ingest: rates(Program::Ingest).filter(|_| !last.of(Program::Ingest).is_empty()).map(Ingest::new),
             processors: (!processors.is_empty())
-                .then(|| Processors::new(PipelineTotals::of(processors.samples()), rates(Program::Processor))),
+                .then(|| Processors::new(&PipelineTotals::of(processors.samples()), rates(Program::Processor))),
         })
     }
 }
@@ -130,7 +130,7 @@ impl Ingest {
 }
 
 impl Processors {
-    fn new(now: PipelineTotals, rates: Option<PipelinePoint>) -> Self {
+    fn new(now: &PipelineTotals, rates: Option<PipelinePoint>) -> Self {
         Self {
             lag_records: now.lag_records,
             lag_seconds: now.lag_seconds,

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hookline_service::cli::printable;
 
 use super::overview::{Ingest, Overview, ProcessorRates, Processors, Tables};
-use crate::query::finished::FinishedJobs;
+use crate::query::finished::{Durations, FinishedJobs, share};
 use crate::query::open::OpenCount;
+use crate::query::range::Moment;
 use crate::query::timestamp::Timestamp;
 use crate::report::columns::{self, Column, cut, table};
 use crate::report::numbers::{count, percent, seconds};
@@ -135,7 +136,7 @@ impl Lines {
     }
 
     fn jobs(&mut self, tables: Option<&Tables>) {
-        let range = tables.map_or(String::new(), |tables| format!(" since {}", minute(tables.range.from.to_string())));
+        let range = tables.map_or(String::new(), |tables| format!(" since {}", minute(tables.range.from)));
         self.heading(&format!("Jobs finished{range}, seconds from creation to end; open now"));
         let unknown = || vec![UNKNOWN.to_owned()];
         let rows = tables.map(rows);
@@ -146,9 +147,7 @@ impl Lines {
             || vec!["all".to_owned()],
             |rows| rows.iter().map(|row| printable(row.resource.unwrap_or("all"))).collect(),
         );
-        let duration = |row: &Row<'_>, value: fn(&crate::query::finished::Durations) -> f64| {
-            seconds(row.jobs.total.as_ref().map(value))
-        };
+        let duration = |row: &Row<'_>, value: fn(&Durations) -> f64| seconds(row.jobs.total.as_ref().map(value));
         self.table(
             vec![
                 Column::text("resource", 0, resources),
@@ -168,7 +167,7 @@ impl Lines {
     fn dead_letters(&mut self, tables: Option<&Tables>) {
         let all = tables.map_or(UNKNOWN.to_owned(), |tables| {
             let all: u64 = tables.dead_letters.iter().map(|group| group.dead_letters).sum();
-            format!("{} since {}", count(all), minute(tables.range.from.to_string()))
+            format!("{} since {}", count(all), minute(tables.range.from))
         });
         self.heading(&format!("Dead letters: {all}"));
         let Some(groups) = tables.map(|tables| &tables.dead_letters).filter(|groups| !groups.is_empty()) else {
@@ -240,36 +239,33 @@ struct Row<'t> {
     stuck: u64,
 }
 
+impl<'t> Row<'t> {
+    fn new(tables: &Tables, resource: Option<&'t str>, jobs: &'t FinishedJobs) -> Self {
+        let of = |state: &'static str| {
+            let own = move |count: &&OpenCount| resource.is_none_or(|resource| count.resource == resource);
+            tables.open.iter().filter(move |count| count.state == state).filter(own)
+        };
+        let of_all = share(jobs.finished(), tables.jobs.finished()).unwrap_or_default();
+        Self {
+            resource,
+            per_minute: tables.finished_per_minute * of_all,
+            jobs,
+            open: of("open").map(|count| count.jobs).sum(),
+            oldest: of("open").filter_map(|count| count.oldest_seconds).max_by(f64::total_cmp),
+            stuck: of("stuck").map(|count| count.jobs).sum(),
+        }
+    }
+}
+
 /// All first, then every resource that has a finished or an open job.
 fn rows(tables: &Tables) -> Vec<Row<'_>> {
-    let all = tables.jobs.finished();
     let finished = tables.resources.iter().filter_map(|group| group.resource.as_deref());
     let resources: BTreeSet<_> = finished.chain(tables.open.iter().map(|count| count.resource.as_str())).collect();
-    let row = |resource: Option<&'_ str>, jobs: &'_ FinishedJobs| {
-        let of = |state: &str| {
-            let counts = tables.open.iter().filter(|count| count.state == state);
-            counts
-                .filter(|count| resource.is_none_or(|resource| count.resource == resource))
-                .collect::<Vec<&OpenCount>>()
-        };
-        let (open, stuck) = (of("open"), of("stuck"));
-        let sum = |counts: &[&OpenCount]| counts.iter().map(|count| count.jobs).sum();
-        let oldest = open.iter().filter_map(|count| count.oldest_seconds).max_by(f64::total_cmp);
-        let share = crate::query::finished::share(jobs.finished(), all).unwrap_or_default();
-        (tables.finished_per_minute * share, sum(&open), oldest, sum(&stuck))
-    };
-    let resources = resources.into_iter().map(|resource| {
+    let of_resource = |resource| {
         let group = tables.resources.iter().find(|group| group.resource.as_deref() == Some(resource));
-        (Some(resource), group.unwrap_or(&FinishedJobs::NONE))
-    });
-    [(None, &tables.jobs)]
-        .into_iter()
-        .chain(resources)
-        .map(|(resource, jobs)| {
-            let (per_minute, open, oldest, stuck) = row(resource, jobs);
-            Row { resource, per_minute, jobs, open, oldest, stuck }
-        })
-        .collect()
+        Row::new(tables, Some(resource), group.unwrap_or(&FinishedJobs::NONE))
+    };
+    [Row::new(tables, None, &tables.jobs)].into_iter().chain(resources.into_iter().map(of_resource)).collect()
 }
 
 /// The stages that take most, these first; none where there is no stage.
@@ -321,8 +317,8 @@ fn clock(at: Timestamp) -> String {
 }
 
 /// `11-25 10:05`.
-fn minute(moment: String) -> String {
-    moment.replace('T', " ").get(5..16).unwrap_or_default().to_owned()
+fn minute(moment: Moment) -> String {
+    moment.to_string().replace('T', " ").get(5..16).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
