@@ -50,7 +50,7 @@ pub fn overview() -> Overview {
             ingest: Some(Ingest {
                 webhooks_per_second: 41.7,
                 verified_per_second: 41.2,
-                rejections_per_second: rates([("signature_mismatch", 0.5), ("stale_past", 0.0)]),
+                rejections_per_second: rates([("signature_wrong", 0.5), ("stale_past", 0.0)]),
                 refusals_per_second: rates([("draining", 0.0)]),
                 dead_letters_per_second: rates([("not_json", 0.02)]),
                 stages: rates([("produce", 0.31), ("read", 0.02), ("verify", 0.01)]),
@@ -61,7 +61,7 @@ pub fn overview() -> Overview {
                 stopped_partitions: 0.0,
                 rates: Some(ProcessorRates {
                     records_per_second: 41.2,
-                    dead_letters_per_second: rates([("not_json", 0.02)]),
+                    dead_letters_per_second: rates([("bad_record", 0.02)]),
                     signed_to_visible_seconds: Some(0.8),
                     stages: rates([
                         ("commit", 0.01),
