@@ -189,6 +189,14 @@ mod tests {
         assert_eq!((processors.lag_records, processors.rates), (Some(3.0), None), "it told once: no rate");
         assert_eq!(away.unreachable.len(), 1);
 
+        let new = Pipeline::new(&[reading(0, Some(1), None), reading(10, Some(21), Some(11))]).unwrap();
+        assert_eq!(new.ingest.map(|ingest| ingest.webhooks_per_second), Some(2.0));
+        assert_eq!(
+            new.processors.map(|processors| processors.rates),
+            Some(None),
+            "a rate of ingest is none of a processor"
+        );
+
         let once = Pipeline::new(&[reading(0, Some(1), Some(1))]).unwrap();
         assert_eq!((once.ingest, once.rates_over_seconds), (None, None));
     }
