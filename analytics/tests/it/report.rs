@@ -116,8 +116,9 @@ async fn long_ranges_are_read_from_the_roll_up() {
     let config = config(&servers);
     for (range, read_from) in [
         ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:00:00Z", ReadFrom::Facts),
-        ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:00:01Z", ReadFrom::Rollup),
+        ("--from 2026-11-01T00:00:00Z --to 2026-11-01T02:01:01Z", ReadFrom::Rollup),
         ("--last 1h", ReadFrom::Facts),
+        ("--last 2h", ReadFrom::Facts),
         ("--last 7d", ReadFrom::Rollup),
         ("--last 7d --outcome errored", ReadFrom::Facts),
         ("--last 7d --read-from facts", ReadFrom::Facts),

@@ -1,6 +1,7 @@
 //! Who sends a webhook, as far as that can be told before its signature is: an address, and behind a trusted proxy the
 //! address that the proxy names.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
@@ -20,6 +21,15 @@ impl From<IpAddr> for Peer {
         match address.to_canonical() {
             IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
             IpAddr::V4(address) => Self(address.into()),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
         }
     }
 }
@@ -107,6 +117,15 @@ mod tests {
         assert_ne!(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
         assert_eq!(peer("::ffff:10.0.0.1"), peer("10.0.0.1"));
         assert_ne!(peer("::ffff:10.0.0.1"), peer("::ffff:10.0.0.2"));
+    }
+
+    #[test]
+    fn a_peer_is_shown_as_what_is_told_apart() {
+        for (from, shown) in
+            [("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8::7", "2001:db8::/64")]
+        {
+            assert_eq!(Peer::from(address(from)).to_string(), shown);
+        }
     }
 
     #[test]

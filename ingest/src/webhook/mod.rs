@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::{Limits, Tolerance};
 use crate::http::connections::Client;
-use crate::http::peer::TrustedProxies;
+use crate::http::peer::{Peer, TrustedProxies};
 use crate::http::response::{Unavailable, WebhookResponse};
 use crate::kafka::producer::{Producer, Record};
 use crate::kafka::refusal::Refusal;
@@ -60,6 +60,7 @@ pub struct Webhooks {
     stale: StaleDeduplicator,
     draining: AtomicBool,
     troubles: TroubleLog,
+    trusted_proxies: TrustedProxies,
     produced: Vec<(String, IntCounter)>,
     metrics: Metrics,
 }
@@ -91,6 +92,7 @@ impl Webhooks {
             stale: StaleDeduplicator::new(limits.stale_signatures, metrics.stale_signatures.clone()),
             draining: AtomicBool::new(false),
             troubles: TroubleLog::default(),
+            trusted_proxies: trusted_proxies.clone(),
             metrics,
         };
         webhooks.use_secrets(sources);
@@ -150,9 +152,10 @@ impl Webhooks {
         if head.method != Method::POST {
             return WebhookResponse::MethodNotAllowed;
         }
+        let sender = || self.trusted_proxies.peer(client.address, &head.headers);
         let headers = match signature_headers(values(&head.headers, &TIMESTAMP), values(&head.headers, &SIGNATURE)) {
             Ok(headers) => headers,
-            Err(error) => return self.rejects(&state, error, client),
+            Err(error) => return self.rejects(&state, error, sender),
         };
         let is_stale = self.tolerance.excludes(headers.signed_at().age_seconds(received_at));
         let capacity = if is_stale { &self.stale_capacity } else { &self.capacity };
@@ -165,12 +168,12 @@ impl Webhooks {
             Ok(read) => read,
             Err(response) => return response,
         };
-        let admitted = self.admit(&state, capacity, headers, &body, received_at, client);
+        let admitted = self.admit(&state, capacity, headers, &body, received_at, sender);
         let admitted_at = Instant::now();
         self.metrics.stages.verify.inc_by((admitted_at - read_at).as_secs_f64());
         match admitted {
             Ok((_in_flight, verified)) => {
-                let response = self.store(&state, verified, received_at, client).await;
+                let response = self.store(&state, verified, received_at, sender).await;
                 self.metrics.stages.produce.inc_by(admitted_at.elapsed().as_secs_f64());
                 response
             }
@@ -187,12 +190,12 @@ impl Webhooks {
         headers: SignatureHeaders<'a>,
         body: &'a [u8],
         received_at: ReceivedAt,
-        client: &Client,
+        sender: impl FnOnce() -> Peer,
     ) -> Result<(SemaphorePermit<'c>, Verified<'a, 'a>), WebhookResponse> {
         let permit = if self.draining.load(Ordering::Relaxed) { Err(Unavailable::Draining) } else { capacity.admit() };
         match (permit, state.source.verify(headers, body)) {
             (Ok(permit), Ok(verified)) => Ok((permit, verified)),
-            (Ok(_), Err(error)) => Err(self.rejects(state, error, client)),
+            (Ok(_), Err(error)) => Err(self.rejects(state, error, sender)),
             (Err(reason), verified) => {
                 if let Ok(verified) = verified {
                     let source = state.source.name.as_str();
@@ -209,7 +212,7 @@ impl Webhooks {
         state: &SourceState,
         verified: Verified<'_, '_>,
         received_at: ReceivedAt,
-        client: &Client,
+        sender: impl FnOnce() -> Peer,
     ) -> WebhookResponse {
         let source = state.source.name.as_str();
         let age_seconds = verified.signed_at().age_seconds(received_at);
@@ -217,7 +220,7 @@ impl Webhooks {
         let routed = RoutedWebhook::new(verified, source, received_at, self.tolerance);
         if routed.is_stale() {
             state.metrics.stale(age_seconds);
-            self.troubles.saw(source, DeadLetterReason::Stale.as_str(), client.address);
+            self.troubles.saw(source, DeadLetterReason::Stale.as_str(), sender);
             return self.store_stale(state, &routed, verified).await;
         }
         let event = self.first_signed.pending(source, routed.event(), verified.signed_at());
@@ -229,7 +232,7 @@ impl Webhooks {
             None => WebhookResponse::Accepted,
             Some(cause) => {
                 state.metrics.dead_letter(cause.reason);
-                self.troubles.saw(source, cause.reason.as_str(), client.address);
+                self.troubles.saw(source, cause.reason.as_str(), sender);
                 WebhookResponse::DeadLettered
             }
         }
@@ -287,9 +290,9 @@ impl Webhooks {
         }
     }
 
-    fn rejects(&self, state: &SourceState, error: VerifyError, client: &Client) -> WebhookResponse {
+    fn rejects(&self, state: &SourceState, error: VerifyError, sender: impl FnOnce() -> Peer) -> WebhookResponse {
         state.metrics.rejected(error);
-        self.troubles.saw(state.source.name.as_str(), error.as_str(), client.address);
+        self.troubles.saw(state.source.name.as_str(), error.as_str(), sender);
         WebhookResponse::Unauthorized
     }
 

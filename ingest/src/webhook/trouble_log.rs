@@ -2,11 +2,12 @@
 //! one when it has ended, by source and reason. A stranger who sends thousands writes no more lines than that.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::http::peer::Peer;
 
 /// How often a trouble that lasts has a line, and how long nothing of it must be seen until it has ended.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -49,11 +50,11 @@ impl Troubles {
 }
 
 impl TroubleLog {
-    /// `peer` is whom the connection came from.
-    pub fn saw(&self, source: &str, reason: &'static str, peer: IpAddr) {
+    /// Asks who sent it where a line is due.
+    pub fn saw(&self, source: &str, reason: &'static str, sender: impl FnOnce() -> Peer) {
         let due = self.troubles(|troubles| troubles.saw((source.to_owned(), reason), Instant::now()));
         if let Some(webhooks) = due {
-            tracing::warn!(source, reason, %peer, webhooks, "webhooks are refused or become dead letters");
+            tracing::warn!(source, reason, peer = %sender(), webhooks, "webhooks are refused or become dead letters");
         }
     }
 
