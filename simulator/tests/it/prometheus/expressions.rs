@@ -61,11 +61,17 @@ async fn every_expression_names_what_there_is_and_has_data() {
         assert!(run.is_ok(), "{of}: {statement}: {run:?}");
     }
 
-    // The page of a process that has seen every kind of job has every label.
+    // The page of a process that has seen every kind of job, and knows how far behind it is, has every label.
     let known = eventually("jobs that finished", DEADLINE, async || {
         let pages = services.pages().await;
         let has_seen = |name: &str| pages.iter().any(|(_, page)| page.find(name, &[]).is_some());
-        let all = ["hookline_jobs_finished_total", "hookline_error_ratio", "hookline_job_duration_seconds"];
+        let all = [
+            "hookline_jobs_finished_total",
+            "hookline_error_ratio",
+            "hookline_job_duration_seconds",
+            "hookline_processor_lag_seconds",
+            "hookline_processor_partition_stopped",
+        ];
         all.iter().all(|name| has_seen(name)).then(|| Known::new(pages.iter().map(|(_, page)| page), recorded.clone()))
     })
     .await;
