@@ -18,6 +18,7 @@ mod probe;
 mod rebuild;
 mod replay;
 mod retry;
+mod state_file;
 mod tail;
 mod writer;
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use hookline_testkit::{KafkaCluster, LogPipe, Signal, eventually};
 
+use crate::connection::Connection;
 use crate::ingest_under_test::{BUDGET, DEADLINE, IngestUnderTest};
 use crate::records;
-use crate::webhook::{Webhook, now};
+use crate::webhook::{SOURCE, Webhook, now, post};
 
 const LOST: &str = "hookline_log_lines_lost_total";
 /// Ingest has two listeners, each with its line in the log.
@@ -87,5 +88,17 @@ async fn the_log_tells_once_of_webhooks_that_are_refused_and_of_dead_letters() {
         assert!(tells("\"source\":\"") && !tells("another 0123456789"), "{lines:?}");
     }
     assert_eq!(told("stale"), Vec::<String>::new(), "there was none");
+    // A trusted proxy says who it was.
+    let mut proxied =
+        IngestUnderTest::shared("told_of", &[("HOOKLINE_INGEST__SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let forged = Webhook::signed_with("another 0123456789", now(), "{}");
+    let headers = format!("{}x-forwarded-for: 203.0.113.9\r\ncontent-length: 2\r\n", forged.headers());
+    let answer = Connection::open(proxied.address).await.exchange(post(SOURCE, &headers, "{}")).await;
+    assert_eq!(answer.unwrap().status, 401);
+    eventually("the line about the peer", DEADLINE, async || {
+        proxied.daemon.log().iter().any(|line| line.contains("\"peer\":\"203.0.113.9\"")).then_some(())
+    })
+    .await;
+    proxied.ends_well().await;
     ingest.ends_well().await;
 }

@@ -2,9 +2,8 @@
 //! selected letters lie, so what comes later is in none. A letter that is sent is judged again just then.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use hookline_schemas::dead_letter::DeadLetterReason;
 use hookline_schemas::ids::EventType;
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use super::identity::LogPosition;
 use super::letter::Letter;
 use super::select::LetterSelection;
 use super::tables::LetterRange;
+use crate::state_file::StateFile;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -137,56 +137,24 @@ impl Tally {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct PlanFile(PathBuf);
-
-impl PlanFile {
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+impl Plan {
+    pub fn read(file: &StateFile) -> anyhow::Result<Option<Self>> {
+        file.read("the plan of a redrive")
     }
 
-    pub fn path(&self) -> std::path::Display<'_> {
-        self.0.display()
-    }
-
-    pub fn read(&self) -> anyhow::Result<Option<Plan>> {
-        let text = match std::fs::read(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("--state {}", self.path())),
-        };
-        let plan: Plan = serde_json::from_slice(&text)
-            .with_context(|| format!("--state {} does not hold the plan of a redrive", self.path()))?;
-        Ok(Some(plan))
-    }
-
-    /// Fails where a plan that was begun is not finished.
-    pub fn check_replaceable(&self) -> anyhow::Result<()> {
-        if let Some(plan) = self.read()?
+    /// Fails where the file holds a plan that was begun and is not finished.
+    pub fn check_replaceable(file: &StateFile) -> anyhow::Result<()> {
+        if let Some(plan) = Self::read(file)?
             && plan.has_begun
         {
             bail!(
-                "--state {} holds a redrive that was begun, {} of {} letters done: finish it with `hookline-processor redrive \
+                "{file} holds a redrive that was begun, {} of {} letters done: finish it with `hookline-processor redrive \
                  --execute`, name another file, or remove this one",
-                self.path(),
                 plan.done.letters(),
                 plan.planned.letters()
             );
         }
         Ok(())
-    }
-
-    /// Writes a new file and renames it, so that a crash leaves the old one or the new one.
-    pub fn save(&self, plan: &Plan) -> anyhow::Result<()> {
-        let mut temporary = self.0.clone().into_os_string();
-        temporary.push(".new");
-        std::fs::write(&temporary, serde_json::to_vec_pretty(plan)?)
-            .and_then(|()| std::fs::rename(&temporary, &self.0))
-            .with_context(|| format!("--state {}", self.path()))
-    }
-
-    pub fn remove(&self) -> anyhow::Result<()> {
-        std::fs::remove_file(&self.0).with_context(|| format!("--state {}", self.path()))
     }
 }
 
@@ -197,8 +165,8 @@ mod tests {
     #[test]
     fn a_plan_is_replaced_until_it_has_begun() {
         let folder = tempfile::tempdir().unwrap();
-        let file = PlanFile::new(&folder.path().join("plan.json"));
-        assert!(file.read().unwrap().is_none() && file.check_replaceable().is_ok());
+        let file = StateFile::new(&folder.path().join("plan.json"));
+        assert!(Plan::read(&file).unwrap().is_none() && Plan::check_replaceable(&file).is_ok());
         let planned = Tally {
             redriven: [("video.completed".into(), 5)].into(),
             not_processable: [("not_json".into(), 2)].into(),
@@ -216,13 +184,13 @@ mod tests {
         };
         assert_eq!((plan.planned.sent(), plan.planned.letters()), (5, 8));
         file.save(&plan).unwrap();
-        assert_eq!(file.read().unwrap().as_ref(), Some(&plan));
-        assert!(file.check_replaceable().is_ok());
+        assert_eq!(Plan::read(&file).unwrap().as_ref(), Some(&plan));
+        assert!(Plan::check_replaceable(&file).is_ok());
         plan.has_begun = true;
         file.save(&plan).unwrap();
-        let refused = file.check_replaceable().unwrap_err().to_string();
+        let refused = Plan::check_replaceable(&file).unwrap_err().to_string();
         assert!(refused.contains("0 of 8 letters done") && refused.contains("--execute"), "{refused}");
         std::fs::write(folder.path().join("plan.json"), "{}").unwrap();
-        assert!(file.read().unwrap_err().to_string().contains("does not hold the plan of a redrive"));
+        assert!(Plan::read(&file).unwrap_err().to_string().contains("does not hold the plan of a redrive"));
     }
 }

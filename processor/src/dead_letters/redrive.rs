@@ -19,7 +19,7 @@ use super::identity::{Identity, LogPosition, parse_position};
 use super::judge::{self, Verdict, judge, place};
 use super::letter::Letter;
 use super::original::Originals;
-use super::plan::{Plan, PlanFile, Tally};
+use super::plan::{Plan, Tally};
 use super::producer::{RedrivenRecord, ResourceProducer};
 use super::report::Report;
 use super::select::LetterSelection;
@@ -34,6 +34,7 @@ use crate::replay::inspect::Inspector;
 use crate::replay::lock::StateLock;
 use crate::replay::pace::Pace;
 use crate::retry::Cancelled;
+use crate::state_file::StateFile;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Letters that are judged, sent and noted together.
@@ -78,21 +79,20 @@ pub async fn redrive(config: ProcessorConfig, args: RedriveArgs) -> anyhow::Resu
 }
 
 fn run(config: &ProcessorConfig, args: &RedriveArgs, runtime: &Handle) -> anyhow::Result<()> {
-    let file = PlanFile::new(&args.state);
+    let file = StateFile::new(&args.state);
     let _lock = StateLock::acquire_for("redrive", &args.state)?;
     let report = Report { json: args.json, rate: args.rate, state: args.state.clone() };
     let cancel = CancellationToken::new();
     let redrive = Redrive::new(config, &cancel, runtime)?;
     if args.execute {
-        let plan = file.read()?.with_context(|| {
+        let plan = Plan::read(&file)?.with_context(|| {
             format!(
-                "there is no plan in --state {}: `hookline-processor redrive` with a selection makes one and says what it would do",
-                file.path()
+                "there is no plan in {file}: `hookline-processor redrive` with a selection makes one and says what it would do"
             )
         })?;
         return redrive.execute(config, plan, &file, &report, &cancel);
     }
-    file.check_replaceable()?;
+    Plan::check_replaceable(&file)?;
     let plan = redrive.plan(args)?;
     file.save(&plan)?;
     report.print_plan(&plan);
@@ -171,14 +171,13 @@ impl<'r> Redrive<'r> {
         &self,
         config: &ProcessorConfig,
         mut plan: Plan,
-        file: &PlanFile,
+        file: &StateFile,
         report: &Report,
         cancel: &CancellationToken,
     ) -> anyhow::Result<()> {
         if let Some(other) = plan.ranges.iter().find(|range| range.topic != self.topics.dead_letter()) {
             bail!(
-                "--state {} holds a redrive of {}, and this is {}: name another file, or remove this one",
-                file.path(),
+                "{file} holds a redrive of {}, and this is {}: name another file, or remove this one",
                 other.topic,
                 self.topics.dead_letter()
             );
@@ -225,7 +224,7 @@ impl<'r> Redrive<'r> {
     fn send_all(
         &self,
         plan: &mut Plan,
-        file: &PlanFile,
+        file: &StateFile,
         bar: &indicatif::ProgressBar,
         rate: u32,
         (stop, cancel): (&CancellationToken, &CancellationToken),

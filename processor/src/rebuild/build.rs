@@ -8,7 +8,7 @@ use hookline_schemas::facts::FOLD_VERSION;
 
 use super::Rebuild;
 use super::report::{self, Filled};
-use super::state::{Live, State, Step};
+use super::state::{Live, State, Step, diff_path};
 use crate::clickhouse::columns::Table;
 use crate::fail_point::{FailPoint, hit};
 use crate::replay::report::Took;
@@ -46,7 +46,7 @@ impl Rebuild {
         if verdict.loses() {
             bail!(
                 "the new table lacks what the old one or deliveries know, see above and {}: `--swap` refuses it without --accept-loss",
-                self.file.diff_path().display()
+                diff_path(&self.file).display()
             );
         }
         Ok(())

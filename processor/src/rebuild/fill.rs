@@ -13,7 +13,6 @@ use hookline_service::kafka::KafkaContext;
 use hookline_service::shutdown::CancellationToken;
 use tokio::runtime::Handle;
 
-use super::state::StateFile;
 use crate::batch::Batch;
 use crate::batch::fold::{Folded, fold};
 use crate::clickhouse::columns::{self, CountedBy, Table};
@@ -29,6 +28,7 @@ use crate::replay::plan::PartitionRange;
 use crate::replay::source::archive::ArchiveSource;
 use crate::replay::source::kafka::KafkaSource;
 use crate::replay::source::{Reading, Source, SourceKind};
+use crate::state_file::StateFile;
 use crate::writer::insert::TableInserter;
 
 /// What all fills of a process have in common.

@@ -39,7 +39,7 @@ use tokio::runtime::Handle;
 
 use self::fill::{Filler, until_stopped};
 use self::positions::extend;
-use self::state::{Live, State, StateFile, Step};
+use self::state::{Live, State, Step};
 use self::tables::Tables;
 use crate::batch::fold::Folded;
 use crate::clickhouse::columns::Table;
@@ -58,6 +58,7 @@ use crate::replay::select::Selection;
 use crate::replay::source::SourceKind;
 use crate::replay::source::archive_plan::ArchivePlanner;
 use crate::replay::source::kafka_plan::KafkaPlanner;
+use crate::state_file::StateFile;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Whatever is missing is read from wherever it is.
@@ -108,7 +109,7 @@ fn run(config: ProcessorConfig, args: &RebuildArgs, runtime: Handle) -> anyhow::
     let clickhouse = ClickHouse::new(&config.clickhouse)?;
     let tables = Tables::new(clickhouse.client().clone());
     if args.step.status {
-        let (state, names) = (file.load(&config.clickhouse.database)?, runtime.block_on(tables.names())?);
+        let (state, names) = (State::load(&file, &config.clickhouse.database)?, runtime.block_on(tables.names())?);
         report::print_status(args.json, &file, state.as_ref(), &names);
         return Ok(());
     }
@@ -131,7 +132,7 @@ fn run(config: ProcessorConfig, args: &RebuildArgs, runtime: Handle) -> anyhow::
     };
     let watch = args.gives_way.then(|| LiveLoadWatch::new(&config, &topics, &clickhouse)).transpose()?;
     let kept_since = until_stopped(&runtime, &stop, tables.kept_since())??;
-    let known = file.load(&config.clickhouse.database)?;
+    let known = State::load(&file, &config.clickhouse.database)?;
     let rebuild = Rebuild {
         metrics: Metrics::new(&Registry::new(), Mode::Replay, &topics)?,
         pace: Pace::new(args.rate),
@@ -278,7 +279,7 @@ impl Rebuild {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             take(&mut state, folded);
             state.advance(range);
-            self.file.save(&state)?;
+            self.file.save(&**state)?;
             hit(FailPoint::AfterFilledBatch);
             Ok(())
         });

@@ -7,10 +7,11 @@ use indicatif::{HumanCount, HumanDuration};
 use serde_json::json;
 
 use super::comparison::JobName;
-use super::state::{Live, State, StateFile, Step};
+use super::state::{Live, State, Step, diff_path};
 use super::tables::Names;
 use super::verify::Verdict;
 use crate::replay::report::{Took, count, records};
+use crate::state_file::StateFile;
 
 /// What was done last, and what can be done next.
 pub fn next(state: &State) -> &'static str {
@@ -82,7 +83,7 @@ pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict, filled: Op
             })
         });
         print_line(json!({
-            "verdict": verdict, "changes": !verdict.changes_nothing(), "loses": verdict.loses(), "diff": file.diff_path(),
+            "verdict": verdict, "changes": !verdict.changes_nothing(), "loses": verdict.loses(), "diff": diff_path(file),
             "filled": filled,
         }));
         return;
@@ -136,7 +137,7 @@ pub fn print_verdict(json: bool, file: &StateFile, verdict: &Verdict, filled: Op
         print_line(format_args!("jobs that are lost: {}; jobs that lose a fact: {}", number(*lost), number(*emptied)));
     }
     print_line(format_args!("created hours whose roll-up changes: {}", number(*roll_up_hours)));
-    print_line(format_args!("by day and column, with examples: {}", file.diff_path().display()));
+    print_line(format_args!("by day and column, with examples: {}", diff_path(file).display()));
 }
 
 fn names(jobs: &[JobName]) -> String {

@@ -1,9 +1,9 @@
 //! What a rebuild has done so far, in a file: each step is recorded before and after, so that one that was killed goes on.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use hookline_schemas::facts::FOLD_VERSION;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::tables::{Names, TableId};
 use super::verify::Verdict;
 use crate::log_ids::LogIds;
 use crate::replay::plan::PartitionRange;
+use crate::state_file::StateFile;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -61,6 +62,15 @@ pub enum Live {
 }
 
 impl State {
+    /// The state in the file, which must be one in this database; nothing where there is no file.
+    pub fn load(file: &StateFile, database: &str) -> anyhow::Result<Option<Self>> {
+        let Some(state) = file.read::<Self>("the state of a rebuild")? else { return Ok(None) };
+        if state.database != database {
+            bail!("{file} is a rebuild in the database {:?}, and clickhouse.database is {database:?}", state.database);
+        }
+        Ok(Some(state))
+    }
+
     /// Tells which table is live, if these are the tables of this rebuild.
     pub fn live(&self, names: &Names) -> anyhow::Result<Live> {
         let other = names.jobs_rebuild.as_ref().map(|found| &found.id);
@@ -121,55 +131,9 @@ impl State {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct StateFile(PathBuf);
-
-impl std::fmt::Display for StateFile {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "--state {}", self.0.display())
-    }
-}
-
-impl StateFile {
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    /// Where the diff is written: beside the state.
-    pub fn diff_path(&self) -> PathBuf {
-        self.0.with_extension("diff.json")
-    }
-
-    pub fn load(&self, database: &str) -> anyhow::Result<Option<State>> {
-        let text = match std::fs::read(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| self.to_string()),
-        };
-        let state: State =
-            serde_json::from_slice(&text).with_context(|| format!("{self} does not hold the state of a rebuild"))?;
-        if state.database != database {
-            bail!("{self} is a rebuild in the database {:?}, and clickhouse.database is {database:?}", state.database);
-        }
-        Ok(Some(state))
-    }
-
-    /// Writes a new file and renames it, so that a crash leaves the old one or the new one.
-    pub fn save(&self, state: &State) -> anyhow::Result<()> {
-        write_anew(&self.0, state).with_context(|| self.to_string())
-    }
-
-    pub fn remove(&self) -> anyhow::Result<()> {
-        std::fs::remove_file(&self.0).with_context(|| self.to_string())
-    }
-}
-
-/// Writes a file of JSON beside the old one, and gives it its name.
-pub fn write_anew(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    std::fs::write(&temporary, serde_json::to_vec_pretty(content)?)?;
-    Ok(std::fs::rename(&temporary, path)?)
+/// Where the diff is written: beside the state.
+pub fn diff_path(file: &StateFile) -> PathBuf {
+    file.beside("diff.json")
 }
 
 #[cfg(test)]
@@ -223,15 +187,15 @@ mod tests {
     fn another_database_fold_or_log_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(&folder.path().join("rebuild.json"));
-        assert_eq!(file.load("d").unwrap(), None);
+        assert_eq!(State::load(&file, "d").unwrap(), None);
         file.save(&state(Some("b"))).unwrap();
-        assert_eq!(file.load("d").unwrap(), Some(state(Some("b"))));
-        assert!(file.load("e").unwrap_err().to_string().contains("in the database \"d\""));
+        assert_eq!(State::load(&file, "d").unwrap(), Some(state(Some("b"))));
+        assert!(State::load(&file, "e").unwrap_err().to_string().contains("in the database \"d\""));
         assert!(state(None).check_fold(&file).is_ok() && state(None).check_logs(&LogIds::default(), &file).is_ok());
         let other = State { fold_version: FOLD_VERSION + 1, ..state(None) };
         assert!(other.check_fold(&file).unwrap_err().to_string().contains("--drop"));
-        assert_eq!(file.diff_path(), folder.path().join("rebuild.diff.json"));
+        assert_eq!(diff_path(&file), folder.path().join("rebuild.diff.json"));
         file.remove().unwrap();
-        assert_eq!(file.load("d").unwrap(), None);
+        assert_eq!(State::load(&file, "d").unwrap(), None);
     }
 }

@@ -15,7 +15,7 @@ use hookline_service::telemetry;
 
 use super::fill::Stopped;
 use super::positions::{earlier, from_committed};
-use super::state::{Live, State, Step};
+use super::state::{Live, State, Step, diff_path};
 use super::verify::hours_of;
 use super::{Rebuild, counted, inserts, members, report};
 use crate::batch::fold::Folded;
@@ -36,7 +36,7 @@ impl Rebuild {
                     report::print_verdict(self.display.json, &self.file, verdict, None);
                     bail!(
                         "the new table lacks what the old one or deliveries know: look at {}, and say --accept-loss if that is meant",
-                        self.file.diff_path().display()
+                        diff_path(&self.file).display()
                     );
                 }
             }

@@ -15,10 +15,11 @@ use super::comparison::{DifferingJob, differing_jobs};
 use super::counts::Counts;
 use super::diff::Diff;
 use super::positions::{earlier, from_committed};
-use super::state::{State, write_anew};
+use super::state::{State, diff_path};
 use super::{Rebuild, roll_up};
 use crate::batch::fold::{Folded, JobRow};
 use crate::clickhouse::columns::Table;
+use crate::state_file::write_anew;
 
 /// What decides whether the tables may be exchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +148,7 @@ impl Rebuild {
             numbers: diff.numbers,
             roll_up_hours: roll_up_hours.len() as u64,
         };
-        write_anew(&self.file.diff_path(), &diff)?;
+        write_anew(&diff_path(&self.file), &diff)?;
         state.differing_hours = &(&diff.hours | &roll_up_hours) | &ahead.hours;
         state.verdict = Some(verdict.clone());
         Ok(verdict)

@@ -43,7 +43,7 @@ use self::lanes::{Kafka, Lanes};
 use self::lock::StateLock;
 use self::pace::Pace;
 use self::plan::{Plan, plan};
-use self::progress::{LeftOut, Progress, Repaired, StateFile};
+use self::progress::{LeftOut, Progress, Repaired};
 use self::read::{Reader, Shared};
 use self::report::{Display, Took, count};
 use self::rollup::RollUp;
@@ -57,6 +57,7 @@ use crate::clickhouse::inserter::ClickHouse;
 use crate::config::ProcessorConfig;
 use crate::metrics::{Metrics, Mode};
 use crate::rebuild::{RebuildArgs, RebuildStep, rebuild};
+use crate::state_file::StateFile;
 use crate::writer::rollup::Refresher;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -238,7 +239,7 @@ impl Replay {
     ) -> anyhow::Result<Progress> {
         let selection = &self.args.selection;
         let log_id = |name: &str| kafka.and_then(|kafka| kafka.log_id(&self.topics, name));
-        match state.resume(log_id, selection) {
+        match Progress::resume(state, log_id, selection) {
             Ok(Some(progress)) => {
                 display.print_resumed(&self.args.state, &progress);
                 return Ok(progress);

@@ -1,9 +1,8 @@
 //! Keeps the progress of a replay in a file, so that one that was killed continues where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use hookline_schemas::time::CreatedHour;
 use hookline_schemas::topics::Offset;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::PartitionRange;
 use super::select::Selection;
 use super::source::SourceKind;
+use crate::state_file::StateFile;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -117,37 +117,15 @@ impl Progress {
         self.repaired.add(repaired);
         self.left_out.add(left_out);
     }
-}
-
-#[derive(Clone, Debug)]
-pub struct StateFile(PathBuf);
-
-impl std::fmt::Display for StateFile {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "--state {}", self.0.display())
-    }
-}
-
-impl StateFile {
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
 
     /// Returns the progress of an earlier run with the same arguments. That of another replay is an error. `log_ids` gives the id
     /// that a topic has now, by its name.
     pub fn resume(
-        &self,
+        file: &StateFile,
         log_ids: impl Fn(&str) -> Option<String>,
         asked: &Selection,
-    ) -> anyhow::Result<Option<Progress>> {
-        let path = self.0.display();
-        let text = match std::fs::read(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("--state {path}")),
-        };
-        let saved: Progress = serde_json::from_slice(&text)
-            .with_context(|| format!("--state {path} does not hold the progress of a replay"))?;
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(saved) = file.read::<Self>("the progress of a replay")? else { return Ok(None) };
         let of_kafka = saved.parts.iter().filter(|part| part.source == SourceKind::Kafka);
         let made_anew = of_kafka
             .map(|part| (part, log_ids(&part.topic)))
@@ -156,7 +134,7 @@ impl StateFile {
             && let Some((part, now)) = made_anew
         {
             bail!(
-                "--state {path} holds the progress of a replay of {:?} of the topic {}, which is {:?} now: the topic was made \
+                "{file} holds the progress of a replay of {:?} of the topic {}, which is {:?} now: the topic was made \
                  anew, or this is another cluster or prefix, so the offsets mean other records: name another file, or remove this one",
                 part.log_id,
                 part.topic,
@@ -165,7 +143,7 @@ impl StateFile {
         }
         if saved.asked != *asked {
             bail!(
-                "--state {path} holds the progress of another replay, {} of {} records done: finish that one with its own \
+                "{file} holds the progress of another replay, {} of {} records done: finish that one with its own \
                  arguments, name another file, or remove this one",
                 saved.done(),
                 saved.records()
@@ -175,7 +153,7 @@ impl StateFile {
             |part: &PartitionRange| Offset(0) <= part.start && part.start <= part.next && part.next <= part.end;
         if let Some(part) = saved.parts.iter().find(|part| !in_order(part)) {
             bail!(
-                "--state {path} says of {}/{} that {} of the offsets {}..{} comes next, which cannot be: remove the file to begin again",
+                "{file} says of {}/{} that {} of the offsets {}..{} comes next, which cannot be: remove the file to begin again",
                 part.topic,
                 part.partition.0,
                 part.next.0,
@@ -184,19 +162,6 @@ impl StateFile {
             );
         }
         Ok(Some(saved))
-    }
-
-    /// Writes a new file and renames it, so that a crash leaves the old one or the new one.
-    pub fn save(&self, progress: &Progress) -> anyhow::Result<()> {
-        let mut temporary = self.0.clone().into_os_string();
-        temporary.push(".new");
-        std::fs::write(&temporary, serde_json::to_vec_pretty(progress)?)
-            .and_then(|()| std::fs::rename(&temporary, &self.0))
-            .with_context(|| format!("--state {}", self.0.display()))
-    }
-
-    pub fn remove(&self) -> anyhow::Result<()> {
-        std::fs::remove_file(&self.0).with_context(|| format!("--state {}", self.0.display()))
     }
 }
 
@@ -267,7 +232,7 @@ mod tests {
             let mut progress = progress();
             progress.parts[1].next = Offset(next);
             file.save(&progress).unwrap();
-            let resumed = file.resume(log_id("c"), &Selection::default());
+            let resumed = Progress::resume(&file, log_id("c"), &Selection::default());
             assert_eq!(resumed.is_ok(), possible, "{next}: {resumed:?}");
         }
     }
@@ -277,14 +242,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = StateFile::new(&folder.path().join("state.json"));
         let asked = Selection::default();
-        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), None);
+        assert_eq!(Progress::resume(&file, log_id("c"), &asked).unwrap(), None);
         file.save(&progress()).unwrap();
-        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), Some(progress()));
+        assert_eq!(Progress::resume(&file, log_id("c"), &asked).unwrap(), Some(progress()));
         let other = Selection { partitions: vec![Partition(1)], ..Selection::default() };
-        assert!(file.resume(log_id("c"), &other).unwrap_err().to_string().contains("another replay"));
-        let refused = file.resume(log_id("d"), &asked).unwrap_err().to_string();
+        assert!(Progress::resume(&file, log_id("c"), &other).unwrap_err().to_string().contains("another replay"));
+        let refused = Progress::resume(&file, log_id("d"), &asked).unwrap_err().to_string();
         assert!(refused.contains("made anew"), "{refused}");
         file.remove().unwrap();
-        assert_eq!(file.resume(log_id("c"), &asked).unwrap(), None);
+        assert_eq!(Progress::resume(&file, log_id("c"), &asked).unwrap(), None);
     }
 }

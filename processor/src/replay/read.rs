@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::give_way::GiveWay;
 use super::pace::Pace;
 use super::plan::{PartitionRange, offsets};
-use super::progress::{LeftOut, Progress, StateFile};
+use super::progress::{LeftOut, Progress};
 use super::sink::Sink;
 use super::source::{Page, Reading, Source, SourceKind};
 use super::verify::Verifier;
@@ -22,6 +22,7 @@ use crate::batch::Batch;
 use crate::batch::fold::fold;
 use crate::config::BatchConfig;
 use crate::retry::Cancelled;
+use crate::state_file::StateFile;
 use crate::writer::NotWritten;
 
 /// What the readers of a replay share.
@@ -171,7 +172,7 @@ fn write(
     }
     let mut progress = shared.progress();
     progress.advance(part, written.stopped.unwrap_or(part.end), written.repaired, left_out);
-    shared.state.save(&progress)?;
+    shared.state.save(&*progress)?;
     drop(progress);
     shared.bar.inc(offsets(part.next, part.end));
     let wait = shared.pace.take(batch.len(), Instant::now());

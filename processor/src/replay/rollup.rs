@@ -36,7 +36,7 @@ impl RollUp<'_> {
         let mut progress = self.shared.progress();
         progress.end_refresh();
         // Without the file no hour is taken for fresh that is not.
-        if let Err(error) = self.shared.state.save(&progress) {
+        if let Err(error) = self.shared.state.save(&*progress) {
             tracing::warn!(%error, "the progress of the replay was not saved after a refresh of the roll-up");
         }
         Ok(())

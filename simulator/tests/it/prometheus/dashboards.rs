@@ -23,7 +23,6 @@ pub fn asked() -> Asked {
         let panels = list(&dashboard["panels"]);
         let targets = panels.iter().flat_map(|panel| list(&panel["targets"]));
         let variables = list(&dashboard["templating"]["list"]);
-        // label_values(metric, label)
         let of_variable = |variable: &Value| {
             let (metric, label) =
                 variable["query"].as_str()?.strip_prefix("label_values(")?.strip_suffix(')')?.split_once(", ")?;
